@@ -1,0 +1,104 @@
+"""The Rust core. Arrays are numpy, C-contiguous float64 unless said otherwise.
+
+Units: Å, eV, u, momenta √(eV·u); times carry their unit in the name.
+Errors are those of ``flashmd_rs.errors``.
+"""
+
+from collections.abc import Callable
+from typing import Any, Self, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+_F64 = NDArray[np.float64]
+
+__version__: str
+
+def load_runtime(path: str) -> None:
+    """Open the ONNX Runtime library at an absolute path; once per process.
+
+    A second call with the same path does nothing; with another path it is a RuntimeLibraryError.
+    """
+
+def runtime_info() -> dict[str, Any] | None:
+    """``{"path", "version", "providers"}`` of the open library, or None before ``load_runtime``."""
+
+def inspect_model(data: bytes) -> str:
+    """Check the contract without running anything; return the ``flashmd`` metadata as JSON text.
+
+    Raises ModelError for anything that is not a contract-1 model. Needs no ONNX Runtime.
+    """
+
+def neighbor_list(
+    positions: _F64, cell: _F64, pbc: NDArray[np.bool_], cutoff: float
+) -> tuple[NDArray[np.int64], NDArray[np.int64], _F64, _F64, NDArray[np.int64]]:
+    """Full list ``i, j, d, D, S`` sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
+
+@final
+class Model:
+    """A loaded model: contract checked, session open.
+
+    ``data`` is the whole file; ``name`` is used in messages; ``device`` is "cpu" or "cuda";
+    ``threads`` None lets the runtime use every core.
+    """
+
+    def __new__(cls, data: bytes, *, name: str, device: str = "cpu", threads: int | None = None) -> Self: ...
+    @property
+    def metadata_json(self) -> str: ...
+    @property
+    def sha256(self) -> str: ...
+    @property
+    def inputs(self) -> list[str]: ...
+    @property
+    def outputs(self) -> list[str]: ...
+    @property
+    def device(self) -> str: ...
+    def stride(
+        self,
+        positions: _F64,
+        momenta: _F64,
+        masses: _F64,
+        numbers: NDArray[np.int64],
+        cell: _F64,
+        pbc: NDArray[np.bool_],
+    ) -> tuple[_F64, _F64]:
+        """One stride of design §5, steps 1 and 3–6 and the finite check; returns new positions (unwrapped), momenta."""
+
+    def energy(
+        self, positions: _F64, masses: _F64, numbers: NDArray[np.int64], cell: _F64, pbc: NDArray[np.bool_]
+    ) -> tuple[float, _F64, _F64]:
+        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV, −Σ r⊗∂E/∂r) of an ``energy`` model."""
+
+def rollout(
+    model: Model,
+    positions: _F64,
+    momenta: _F64,
+    masses: _F64,
+    numbers: NDArray[np.int64],
+    cell: _F64,
+    pbc: NDArray[np.bool_],
+    *,
+    steps: int,
+    interval: int,
+    seed: int,
+    temperature_K: float | None,
+    time_constant_fs: float,
+    random_rotation: bool,
+    rescale_energy: bool,
+    energy: Model | Callable[[_F64], float] | None,
+    on_frame: Callable[[dict[str, Any]], None],
+    on_progress: Callable[[int, float], None] | None = None,
+) -> dict[str, Any]:
+    """Run ``steps`` strides with the GIL released; Langevin if ``temperature_K`` is given, else NVE.
+
+    ``on_frame`` gets {"step", "time_fs", "positions", "momenta", "potential_energy" (eV or None),
+    "conserved_energy" (eV or None)} at step 0, at each multiple of ``interval`` and at the last step.
+    ``on_progress(step, temperature_K)`` is called at most ten times a second and at the end.
+    ``energy`` is an energy Model or a callable of positions [N,3] returning eV.
+    Exceptions of the callbacks and KeyboardInterrupt (seen within one stride) end the run and propagate.
+
+    Returns {"steps", "seconds", "seconds_neighbors", "seconds_network", "seconds_energy", "seconds_callbacks",
+    "heat_eV", "rescale": None or {"count", "alpha_min", "alpha_max"}}.
+
+    StabilityError carries step, time_ps, atoms, quantity and last_good = {"positions", "momenta"}.
+    """

@@ -1,0 +1,91 @@
+"""The energy a run is measured by or rescaled to: an energy model, its bundled companion, or an ASE calculator."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flashmd_rs.bundled import MODELS, bundled_file
+from flashmd_rs.errors import InputError, ModelError
+from flashmd_rs.model import Model
+from flashmd_rs.structure import F64
+
+if TYPE_CHECKING:
+    import ase
+
+
+class CalculatorEnergy:
+    """Potential energy of positions [N,3] (Å) in eV, from any ASE calculator.
+
+    Args:
+        calculator: anything with ``get_potential_energy(atoms)``.
+        atoms: structure that gives species, cell and the rest.
+    """
+
+    def __init__(self, calculator: Any, atoms: ase.Atoms) -> None:
+        self._atoms = atoms.copy()
+        self._atoms.calc = calculator
+        self.name = type(calculator).__name__
+
+    def __call__(self, positions: F64) -> float:
+        """Potential energy at ``positions`` [N,3], eV."""
+        self._atoms.set_positions(positions)
+        return float(self._atoms.get_potential_energy())
+
+
+def energy_source(given: Any, atoms: ase.Atoms, model: Model) -> Model | CalculatorEnergy:
+    """The ``energy_model`` argument as something that gives energies.
+
+    Args:
+        given: a path, a bundled name, a :class:`Model`, or an ASE calculator.
+        atoms: the structure of the run.
+        model: the model that moves the atoms; an energy model opens on its device, with its threads.
+
+    Raises:
+        InputError: none of these.
+        ModelError: a model without an energy.
+    """
+    if isinstance(given, str | os.PathLike):
+        given = Model(given, device=model.device, threads=model.threads)
+    if isinstance(given, Model):
+        if given.kind != "energy":
+            raise ModelError(f"energy_model {given.name} is of kind {given.kind!r}: wanted an 'energy' model")
+        return given
+    if callable(getattr(given, "get_potential_energy", None)):
+        return CalculatorEnergy(given, atoms)
+    raise InputError(
+        f"got {type(given).__name__} for energy_model, wanted a path, a bundled name, a Model or an ASE calculator"
+    )
+
+
+def companion_model(model: Model) -> Model | None:
+    """The energy model that ``model`` names in its metadata, opened on the same device; None if it names none.
+
+    It is looked for beside the model's file, then among the bundled models.
+
+    Raises:
+        ModelError: it is named but not found with the SHA-256 that the metadata states.
+    """
+    entry = model.metadata.get("energy_model")
+    if not entry:
+        return None
+    path = _companion_path(model.path, entry["name"], entry.get("sha256"))
+    return Model(path, device=model.device, threads=model.threads)
+
+
+def _companion_path(beside: Path, name: str, sha256: str | None) -> Path:
+    stem = name.removesuffix(".onnx")
+    candidates = [beside.parent / f"{stem}.onnx", bundled_file(MODELS, stem, ".onnx")]
+    present = [path for path in candidates if path is not None and path.is_file()]
+    for path in present:
+        if sha256 is None or hashlib.sha256(path.read_bytes()).hexdigest() == sha256.lower():
+            return path
+    problem = (
+        f"found with another SHA-256 ({present[0]})" if present else "neither beside it nor among the bundled models"
+    )
+    raise ModelError(f"{beside.name} names the energy model {stem!r}, which is {problem}: give energy_model=…")
+
+
+EnergySource = Model | CalculatorEnergy

@@ -1,0 +1,177 @@
+"""Words for people: what a model is, what a run did."""
+
+from __future__ import annotations
+
+from importlib import metadata as distributions
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from flashmd_rs import _core
+
+if TYPE_CHECKING:
+    from flashmd_rs.trajectory import Trajectory
+
+# Ends of metadata keys and the unit they stand for, longest first.
+_UNITS = {
+    "_eV_per_ps": "eV/ps",
+    "_meV_per_atom_per_ps": "meV/atom/ps",
+    "_meV_per_atom": "meV/atom",
+    "_meV_per_A": "meV/Å",
+    "_eV_per_A": "eV/Å",
+    "_g_per_cm3": "g/cm³",
+    "_A2_per_ps": "Å²/ps",
+    "_per_A3": "1/Å³",
+    "_percent": "%",
+    "_bytes": "bytes",
+    "_meV": "meV",
+    "_eV": "eV",
+    "_fs": "fs",
+    "_ps": "ps",
+    "_ns": "ns",
+    "_nm": "nm",
+    "_bar": "bar",
+    "_A": "Å",
+    "_K": "K",
+    "_u": "u",
+    "_s": "s",
+}
+
+
+def versions() -> dict[str, str]:
+    """Versions of what a run depends on."""
+    info = _core.runtime_info()
+    return {
+        "flashmd-rs": _core.__version__,
+        "onnxruntime": info["version"] if info else "not open",
+        "ase": distributions.version("ase"),
+        "numpy": distributions.version("numpy"),
+    }
+
+
+def drift_at_export(metadata: dict[str, Any]) -> str:
+    """The energy drift that a model's metadata states, in words."""
+    found = [
+        f"{label} {text}" for label, text in _flatten(metadata.get("validation") or {}) if "drift" in label.lower()
+    ]
+    return "measured at export: " + "; ".join(found) if found else "no drift was measured at export"
+
+
+def describe_model(name: str, metadata: dict[str, Any], sha256: str, size: int) -> str:
+    """A model's metadata for people, every number with its unit."""
+    rows = [("model", name), ("SHA-256", sha256), ("size", f"{size / 1e6:.2f} MB"), *_flatten(metadata)]
+    return _table(rows)
+
+
+def _table(rows: list[tuple[str, str]]) -> str:
+    width = max(len(label) for label, _ in rows)
+    return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
+
+
+def _flatten(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Rows ``label, text`` of nested metadata; ``{"value": x, "unit": u}`` is one number."""
+    rows: list[tuple[str, str]] = []
+    for key, value in entry.items():
+        name, unit = _split_unit(key)
+        label = f"{prefix}{name.replace('_', ' ')}"
+        if isinstance(value, dict) and "value" in value:
+            rows.append((label, f"{_format(value['value'])} {value.get('unit', unit)}".rstrip()))
+        elif isinstance(value, dict) and value:
+            rows += _flatten({f"{k}{_suffix(key)}": v for k, v in value.items()}, f"{label} · ")
+        else:
+            rows.append((label, f"{_format(value)} {unit}".rstrip() if value is not None else "not stated"))
+    return rows
+
+
+def _suffix(key: str) -> str:
+    return next((suffix for suffix in _UNITS if key.endswith(suffix)), "")
+
+
+def _split_unit(key: str) -> tuple[str, str]:
+    suffix = _suffix(key)
+    return (key[: -len(suffix)], _UNITS[suffix]) if suffix else (key, "")
+
+
+def _format(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    if isinstance(value, list):
+        return ", ".join(_format(item) for item in value) or "none"
+    if isinstance(value, dict):
+        return "; ".join(f"{key} {_format(item)}" for key, item in value.items()) or "none"
+    return str(value)
+
+
+def run_header(report: dict[str, Any]) -> list[str]:
+    """Lines that say which run this is, from its report."""
+    bath = (
+        f"langevin, {report['temperature_K']:g} K, {report['time_constant_fs']:g} fs"
+        if report["thermostat"] == "langevin"
+        else "none (NVE)"
+    )
+    lines = [
+        ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
+        f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
+        f"on {report['device']}",
+        f"thermostat {bath}; random rotation {_switch(report['random_rotation'])}; "
+        f"energy rescaling {_switch(report['rescale_energy'])}",
+        f"seed {report['seed']}",
+    ]
+    if report["energy_model"] is not None:
+        sha256 = report["energy_model_sha256"]
+        lines.insert(2, f"energy model {report['energy_model']}" + (f" (sha256 {sha256})" if sha256 else ""))
+    return lines
+
+
+def _switch(on: bool) -> str:
+    return "on" if on else "off"
+
+
+def summary(trajectory: Trajectory) -> str:
+    """What a run did, in a few lines: strides, time, speed, temperatures, energy change."""
+    report = trajectory.report
+    rows = [
+        ("model", f"{report['model']}, stride {report['stride_fs']:g} fs, on {report['device']}"),
+        ("strides", f"{report['steps']}"),
+        ("simulated", f"{report['time_ps']:g} ps in {report['seconds']:.1f} s"),
+        ("speed", f"{report['ns_per_day']:.3g} ns/day, network {_share(report, 'seconds_network')} of the time"),
+        *_temperature_rows(trajectory),
+        *_energy_rows(trajectory),
+        ("seed", f"{trajectory.seed}"),
+    ]
+    return _table(rows)
+
+
+def _share(report: dict[str, Any], part: str) -> str:
+    return f"{100 * report[part] / report['seconds']:.0f} %" if report["seconds"] > 0 else "–"
+
+
+def second_half(values: Any) -> Any:
+    """The part of a series that is averaged: its second half."""
+    return values[len(values) // 2 :]
+
+
+def _temperature_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
+    target = trajectory.report["temperature_K"]
+    rows = []
+    for name, values in trajectory.temperature_K.items():
+        mean = float(np.mean(second_half(values)))
+        wanted = "" if target is None else f" (target {target:g} K, {mean - target:+.1f})"
+        rows.append((f"T {'all' if name == 'total' else name}", f"{mean:.1f} K{wanted}"))
+    rows[0] = (rows[0][0], f"{rows[0][1]}, mean of the second half")
+    return rows
+
+
+def _energy_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
+    """The energy that should stay: the total in NVE, less the heat of the bath with a thermostat."""
+    bath = trajectory.report["thermostat"] != "none"
+    values = trajectory.conserved_energy if bath else trajectory.total_energy
+    time_ps = trajectory.report["time_ps"]
+    if values is None or time_ps == 0:
+        return []
+    change = float(values[-1] - values[0])
+    per_atom = 1000.0 * change / len(trajectory.frames[0]) / time_ps
+    text = f"changed by {change:+.4g} eV ({per_atom:+.3g} meV/atom/ps)"
+    return [("conserved energy" if bath else "total energy", text)]

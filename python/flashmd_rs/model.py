@@ -1,0 +1,246 @@
+"""A model file: found, checked, opened, and asked."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flashmd_rs import _core, library
+from flashmd_rs.bundled import MODELS, bundled, bundled_file
+from flashmd_rs.errors import FlashMDWarning, InputError, ModelError, RuntimeLibraryError
+from flashmd_rs.structure import F64, check_unconstrained, geometry, momenta, with_state
+
+if TYPE_CHECKING:
+    import ase
+    from ase.calculators.calculator import Calculator
+
+_LARGEST_FILE = 2 * 1024**3
+_DEVICES = ("auto", "cpu", "cuda")
+_log = logging.getLogger("flashmd_rs")
+
+
+def find_model(path_or_name: str | os.PathLike[str]) -> Path:
+    """The file of a model: an existing path wins, else a bundled name with or without ``.onnx``.
+
+    Raises:
+        FileNotFoundError: neither; the message lists the bundled names.
+    """
+    if not isinstance(path_or_name, str | os.PathLike):
+        raise InputError(f"got {type(path_or_name).__name__} for a model, wanted a path or a bundled name")
+    path = Path(path_or_name)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise IsADirectoryError(f"{os.fspath(path_or_name)!r} is a folder, wanted a model file (.onnx)")
+    found = bundled_file(MODELS, os.fspath(path_or_name), ".onnx")
+    if found is None:
+        known = ", ".join(bundled()["models"]) or "none"
+        raise FileNotFoundError(
+            f"no model file {os.fspath(path_or_name)!r}, nor a bundled model of that name ({known})"
+        )
+    return found
+
+
+def read_model(path: Path) -> bytes:
+    """The bytes of a model file.
+
+    Raises:
+        ModelError: larger than 2 GiB.
+        OSError: not readable.
+    """
+    size = path.stat().st_size
+    if size > _LARGEST_FILE:
+        raise ModelError(f"{path} has {size} bytes: a model has at most {_LARGEST_FILE}")
+    return path.read_bytes()
+
+
+def read_metadata(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
+    """The ``flashmd`` metadata of a model, without opening ONNX Runtime.
+
+    Raises:
+        ModelError: the file is not a model of this contract.
+        FileNotFoundError: no such file or bundled model.
+    """
+    path = find_model(path_or_name)
+    return _parse_metadata(read_model(path), path)
+
+
+def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
+    try:
+        metadata: dict[str, Any] = json.loads(_core.inspect_model(data))
+    except ModelError as error:
+        raise _named(error, path) from None
+    return metadata
+
+
+def _named(error: ModelError, path: Path) -> ModelError:
+    """The same error, its message opening with the file it speaks of."""
+    message = str(error)
+    return error if path.name in message or path.stem in message else ModelError(f"{path}: {message}")
+
+
+class Model:
+    """A model file, opened on a device.
+
+    Args:
+        path_or_name: a file, or one of ``bundled()["models"]``.
+        device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it is usable, else the CPU.
+        threads: threads of the network on the CPU; None uses every core.
+
+    Raises:
+        FileNotFoundError: no such file or bundled model.
+        ModelError: not a model, or not of this contract.
+        RuntimeLibraryError: ONNX Runtime is missing or too old, or CUDA was asked for and is not usable.
+        InputError: an unknown device or a number of threads below 1.
+
+    Attributes:
+        name: the file's name without its suffix.
+        path: the file.
+        metadata: the contract's metadata, as a dict.
+        sha256: SHA-256 of the file, hexadecimal.
+        kind: ``"direct"``, ``"energy"``, ….
+        stride_fs: simulated time of one stride in fs; None for models that do not move atoms.
+        cutoff_A: radius of the neighbour list, Å.
+        species: chemical symbols the model knows.
+        device: where it runs, ``"cpu"`` or ``"cuda"``.
+        threads: as given.
+    """
+
+    def __init__(self, path_or_name: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
+        check_device(device)
+        check_threads(threads)
+        self.path = find_model(path_or_name)
+        self.name = self.path.stem
+        data = read_model(self.path)
+        self.metadata = _parse_metadata(data, self.path)
+        self.threads = threads
+        self._core = _open(data, self.path, device, threads)
+
+    def __repr__(self) -> str:
+        stride = "" if self.stride_fs is None else f", stride {self.stride_fs:g} fs"
+        return f"<flashmd_rs.Model {self.name!r}: {self.kind}{stride}, {'/'.join(self.species)}, on {self.device}>"
+
+    @property
+    def sha256(self) -> str:
+        """SHA-256 of the file, hexadecimal."""
+        return self._core.sha256
+
+    @property
+    def kind(self) -> str:
+        """What the model computes: ``"direct"``, ``"energy"``, …."""
+        return str(self.metadata["kind"])
+
+    @property
+    def stride_fs(self) -> float | None:
+        """Simulated time of one stride, fs; None for models that do not move atoms."""
+        value = self.metadata.get("stride_fs")
+        return None if value is None or self.kind == "energy" else float(value)
+
+    @property
+    def cutoff_A(self) -> float:
+        """Radius of the neighbour list, Å."""
+        return float(self.metadata["cutoff_A"])
+
+    @property
+    def species(self) -> list[str]:
+        """Chemical symbols the model knows."""
+        return list(self.metadata["species"])
+
+    @property
+    def device(self) -> str:
+        """Where the network runs, ``"cpu"`` or ``"cuda"``."""
+        return self._core.device
+
+    def stride(self, atoms: ase.Atoms) -> ase.Atoms:
+        """One bare stride: no rotation, no noise, no thermostat, no energy rescaling.
+
+        Total momentum is conserved, and the centre of mass moves uniformly.
+
+        Args:
+            atoms: structure with momenta.
+
+        Returns:
+            A copy one stride later, unwrapped.
+
+        Raises:
+            ModelError: the model does not move atoms, or does not know a species or a mass.
+            InputError: no momenta, constraints, or an unusable structure.
+            StabilityError: the result is not finite.
+        """
+        if self.stride_fs is None:
+            raise ModelError(
+                f"{self.name} is of kind {self.kind!r}, which does not move atoms: wanted a 'direct' model"
+            )
+        where = geometry(atoms)
+        check_unconstrained(atoms)
+        start = momenta(atoms)
+        if start is None:
+            raise InputError("the structure has no momenta: set them, for example with ase.md.velocitydistribution")
+        end = self._core.stride(where.positions, start, where.masses, where.numbers, where.cell, where.pbc)
+        return with_state(atoms, *end)
+
+    def energy(self, atoms: ase.Atoms) -> float:
+        """Potential energy in eV, of a model of kind ``"energy"``."""
+        return self._evaluate(atoms)[0]
+
+    def forces(self, atoms: ase.Atoms) -> F64:
+        """Forces [N,3] in eV/Å, of a model of kind ``"energy"``: the exact gradient of :meth:`energy`."""
+        return self._evaluate(atoms)[1]
+
+    def calculator(self) -> Calculator:
+        """An ASE calculator (energy, forces, stress) around a model of kind ``"energy"``."""
+        from flashmd_rs.calculator import ModelCalculator
+
+        return ModelCalculator(self)
+
+    def _evaluate(self, atoms: ase.Atoms) -> tuple[float, F64, F64]:
+        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV)."""
+        if self.kind != "energy":
+            raise ModelError(f"{self.name} is of kind {self.kind!r}, which has no energy: wanted an 'energy' model")
+        where = geometry(atoms)
+        return self._core.energy(where.positions, where.masses, where.numbers, where.cell, where.pbc)
+
+
+def check_device(device: str) -> None:
+    """Raise InputError for an unknown device."""
+    if device not in _DEVICES:
+        raise InputError(f"got device {device!r}, wanted one of {', '.join(_DEVICES)}")
+
+
+def check_threads(threads: int | None) -> None:
+    """Raise InputError for a number of threads below 1."""
+    if threads is not None and (not isinstance(threads, int) or threads < 1):
+        raise InputError(f"got threads={threads!r}, wanted a whole number of at least 1, or None for every core")
+
+
+def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
+    info = library.open_library()
+    obstacle = library.cuda_obstacle(info) if device != "cpu" else "not asked for"
+    if device == "cuda" and obstacle is not None:
+        raise RuntimeLibraryError(f"device='cuda' is not usable: {obstacle}")
+    try:
+        if obstacle is None:
+            library.preload_cuda()
+            return _open_cuda(data, path, device, threads)
+        _log.info("%s runs on the CPU: %s", path.name, obstacle)
+        return _core.Model(data, name=path.name, device="cpu", threads=threads)
+    except ModelError as error:
+        raise _named(error, path) from None
+
+
+def _open_cuda(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
+    """Open on the GPU; with ``device="auto"`` a GPU that fails is said, and the CPU takes over."""
+    try:
+        return _core.Model(data, name=path.name, device="cuda", threads=threads)
+    except RuntimeLibraryError as error:
+        if device == "cuda":
+            gpu = library.gpu_wheel()
+            if gpu is not None and gpu.damaged:
+                raise RuntimeLibraryError(f"{error}; parts of onnxruntime-gpu were overwritten: `{gpu.mend}`") from None
+            raise
+        warnings.warn(f"the GPU is not usable, running on the CPU: {error}", FlashMDWarning, stacklevel=4)
+        return _core.Model(data, name=path.name, device="cpu", threads=threads)

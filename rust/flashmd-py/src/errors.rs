@@ -1,0 +1,65 @@
+//! Core errors as the exceptions of `flashmd_rs.errors`.
+
+use flashmd::Error;
+use flashmd::error::{GoodFrame, Instability};
+use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::convert::to_array;
+
+/// The Python exception of a core error; the exception of a callback passes through unchanged.
+pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
+    match error {
+        Error::Model(message) => raise(py, "ModelError", &message, None),
+        Error::Input(message) => raise(py, "InputError", &message, None),
+        Error::RuntimeLibrary(message) => raise(py, "RuntimeLibraryError", &message, None),
+        Error::Stability(details) => stability(py, &details),
+        Error::Interrupted { .. } => PyKeyboardInterrupt::new_err(()),
+        Error::Callback(inner) => match inner.downcast::<PyErr>() {
+            Ok(original) => *original,
+            Err(other) => raise(py, "FlashMDError", &other.to_string(), None),
+        },
+    }
+}
+
+/// A Python exception on its way through the core.
+pub(crate) fn from_python(error: PyErr) -> Error {
+    Error::Callback(Box::new(error))
+}
+
+/// `InputError` with a message.
+pub(crate) fn input_error(py: Python<'_>, message: &str) -> PyErr {
+    raise(py, "InputError", message, None)
+}
+
+fn raise(py: Python<'_>, class: &str, message: &str, details: Option<&Bound<'_, PyDict>>) -> PyErr {
+    let build = || {
+        let class = py.import("flashmd_rs.errors")?.getattr(class)?;
+        class.call((message,), details)
+    };
+    build().map_or_else(|failure| failure, PyErr::from_value)
+}
+
+fn stability(py: Python<'_>, details: &Instability) -> PyErr {
+    let keywords = || {
+        let dict = PyDict::new(py);
+        dict.set_item("step", details.step)?;
+        dict.set_item("time_ps", details.time_ps)?;
+        dict.set_item("atoms", &details.atoms)?;
+        dict.set_item("quantity", &details.quantity)?;
+        dict.set_item("last_good", details.last_good.as_ref().map(|frame| last_good(py, frame)).transpose()?)?;
+        PyResult::Ok(dict)
+    };
+    match keywords() {
+        Ok(dict) => raise(py, "StabilityError", &details.message, Some(&dict)),
+        Err(failure) => failure,
+    }
+}
+
+fn last_good<'py>(py: Python<'py>, frame: &GoodFrame) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("positions", to_array(py, &frame.positions))?;
+    dict.set_item("momenta", to_array(py, &frame.momenta))?;
+    Ok(dict)
+}

@@ -1,0 +1,24 @@
+//! The Python binding: conversions and error mapping only. Its interface is `python/flashmd_rs/_core.pyi`.
+#![allow(missing_docs, reason = "the documentation of the Python interface is in _core.pyi")]
+
+mod convert;
+mod errors;
+mod model;
+mod neighbors;
+mod observer;
+mod rollout;
+mod runtime;
+
+use pyo3::prelude::*;
+
+/// The Rust core of flashmd-rs. Shared state is behind locks: it does not need the GIL.
+#[pymodule(gil_used = false)]
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_function(wrap_pyfunction!(runtime::load_runtime, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::runtime_info, module)?)?;
+    module.add_function(wrap_pyfunction!(model::inspect_model, module)?)?;
+    module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;
+    module.add_function(wrap_pyfunction!(rollout::rollout, module)?)?;
+    module.add_class::<model::Model>()
+}

@@ -1,0 +1,39 @@
+//! `neighbor_list`.
+
+use flashmd::neighbors::full_list;
+use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+
+use crate::convert::{self, to_array, to_integer_array, vectors};
+use crate::errors::{input_error, to_python};
+
+type Lists<'py> = (
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<i64>>,
+    Bound<'py, PyArray1<f64>>,
+    Bound<'py, PyArray2<f64>>,
+    Bound<'py, PyArray2<i64>>,
+);
+
+#[pyfunction]
+pub(crate) fn neighbor_list<'py>(
+    py: Python<'py>,
+    positions: PyReadonlyArray2<'py, f64>,
+    cell: PyReadonlyArray2<'py, f64>,
+    pbc: PyReadonlyArray1<'py, bool>,
+    cutoff: f64,
+) -> PyResult<Lists<'py>> {
+    let positions = vectors(py, "positions", &positions)?;
+    if positions.iter().flatten().any(|x| !x.is_finite()) {
+        return Err(input_error(py, "positions are not all finite; mend the structure"));
+    }
+    let cell = convert::cell(py, &cell, &pbc)?;
+    let list = py.detach(|| full_list(&positions, &cell, cutoff)).map_err(|e| to_python(py, e))?;
+    Ok((
+        list.i.into_pyarray(py),
+        list.j.into_pyarray(py),
+        list.distances.into_pyarray(py),
+        to_array(py, &list.vectors),
+        to_integer_array(py, &list.shifts),
+    ))
+}

@@ -1,0 +1,24 @@
+//! The ONNX Runtime library.
+
+use std::path::Path;
+
+use flashmd::model::library;
+use pyo3::prelude::*;
+use pyo3::types::PyDict;
+
+use crate::errors::to_python;
+
+#[pyfunction]
+pub(crate) fn load_runtime(py: Python<'_>, path: &str) -> PyResult<()> {
+    py.detach(|| library::load(Path::new(path))).map(drop).map_err(|e| to_python(py, e))
+}
+
+#[pyfunction]
+pub(crate) fn runtime_info(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
+    let Some(library) = library::current() else { return Ok(None) };
+    let info = PyDict::new(py);
+    info.set_item("path", library.path.display().to_string())?;
+    info.set_item("version", library.version)?;
+    info.set_item("providers", library.providers)?;
+    Ok(Some(info))
+}

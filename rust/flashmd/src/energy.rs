@@ -1,0 +1,25 @@
+//! Potential energies the loop can ask for.
+
+use crate::error::Result;
+use crate::linalg::{Mat3, Vec3};
+use crate::state::State;
+
+/// Energy, forces and virial of one structure.
+#[derive(Debug, Clone, Default)]
+pub struct EnergyForces {
+    /// Potential energy, eV.
+    pub energy: f64,
+    /// −∂E/∂r, `[N]` eV/Å.
+    pub forces: Vec<Vec3>,
+    /// −Σ r⊗∂E/∂r over the edges, eV.
+    pub virial: Mat3,
+}
+
+/// A potential energy surface.
+pub trait PotentialEnergy {
+    /// Potential energy of `state`, eV.
+    ///
+    /// # Errors
+    /// Whatever the surface reports; `Stability` if the energy is not finite.
+    fn energy(&mut self, state: &State) -> Result<f64>;
+}

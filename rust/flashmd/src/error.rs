@@ -1,0 +1,105 @@
+//! The errors of the core. A message says what was got, what was wanted, what to do.
+
+use std::error::Error as StdError;
+
+/// Result of the core.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// Everything that can go wrong, by who has to act.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The file is not a model, breaks the contract, or does not fit the atoms.
+    #[error("{0}")]
+    Model(String),
+    /// An argument or a structure is not usable.
+    #[error("{0}")]
+    Input(String),
+    /// ONNX Runtime is missing, too old, or lacks what was asked of it.
+    #[error("{0}")]
+    RuntimeLibrary(String),
+    /// The trajectory left the numbers a simulation can go on from.
+    #[error("{}", .0.message)]
+    Stability(Box<Instability>),
+    /// The run was asked to end from outside.
+    #[error("the run was interrupted at step {step}")]
+    Interrupted {
+        /// Strides completed.
+        step: u64,
+    },
+    /// An observer or an energy callback failed; the error passes through unchanged.
+    #[error(transparent)]
+    Callback(Box<dyn StdError + Send + Sync>),
+}
+
+/// Where and how a trajectory failed.
+#[derive(Debug, Clone, Default)]
+pub struct Instability {
+    /// The whole sentence.
+    pub message: String,
+    /// Stride at which it was found; 0 is the start.
+    pub step: u64,
+    /// Simulated time of that stride, ps.
+    pub time_ps: f64,
+    /// Offending atoms; empty for global quantities.
+    pub atoms: Vec<usize>,
+    /// What was out of bounds, in words.
+    pub quantity: String,
+    /// The last frame that passed every check.
+    pub last_good: Option<GoodFrame>,
+}
+
+/// Phase-space point kept for the report of a failure.
+#[derive(Debug, Clone, Default)]
+pub struct GoodFrame {
+    /// Positions, unwrapped, `[N]` Å.
+    pub positions: Vec<[f64; 3]>,
+    /// Momenta, `[N]` √(eV·u).
+    pub momenta: Vec<[f64; 3]>,
+}
+
+impl Error {
+    /// A stability error that does not yet know the stride it happened in.
+    pub fn unstable(quantity: impl Into<String>, atoms: Vec<usize>, message: impl Into<String>) -> Self {
+        Self::Stability(Box::new(Instability {
+            message: message.into(),
+            quantity: quantity.into(),
+            atoms,
+            ..Instability::default()
+        }))
+    }
+
+    /// Adds when it happened and the last good frame to a stability error; others pass unchanged.
+    #[must_use]
+    pub fn at(self, step: u64, time_ps: f64, last_good: Option<GoodFrame>) -> Self {
+        match self {
+            Self::Stability(mut e) => {
+                e.message = format!("unstable at step {step} ({time_ps:.6} ps): {}", e.message);
+                e.step = step;
+                e.time_ps = time_ps;
+                e.last_good = last_good;
+                Self::Stability(e)
+            }
+            other => other,
+        }
+    }
+
+    /// Names the model in a model error; others pass unchanged.
+    #[must_use]
+    pub fn in_model(self, name: &str) -> Self {
+        match self {
+            Self::Model(message) => Self::Model(format!("{name}: {message}")),
+            other => other,
+        }
+    }
+}
+
+/// "atoms 3, 17, 20 and 5 more", for messages.
+pub(crate) fn list_atoms(atoms: &[usize]) -> String {
+    const SHOWN: usize = 5;
+    let names: Vec<String> = atoms.iter().take(SHOWN).map(ToString::to_string).collect();
+    let noun = if atoms.len() == 1 { "atom" } else { "atoms" };
+    match atoms.len().checked_sub(SHOWN) {
+        Some(more) if more > 0 => format!("{noun} {} and {more} more", names.join(", ")),
+        _ => format!("{noun} {}", names.join(", ")),
+    }
+}

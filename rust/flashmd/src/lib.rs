@@ -1,0 +1,29 @@
+//! flashmd: molecular dynamics in strides of a learned propagator.
+//!
+//! The crate knows a *model contract* ([`model`]), never a backbone. Three traits carry the loop, so that it can be
+//! tested without a network: [`rollout::Propagator`], [`energy::PotentialEnergy`], [`rollout::Observer`].
+//! Units are ASE's, stated once in [`units`].
+
+pub mod cell;
+pub mod constraints;
+pub mod elements;
+pub mod energy;
+pub mod error;
+mod grid;
+pub mod guard;
+pub mod linalg;
+pub mod model;
+pub mod nef;
+pub mod neighbors;
+pub mod network;
+pub mod random;
+pub mod rollout;
+pub mod rotation;
+pub mod state;
+pub mod stride;
+pub mod thermostat;
+pub mod units;
+
+pub use cell::Cell;
+pub use error::{Error, Result};
+pub use state::State;

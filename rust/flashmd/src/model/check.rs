@@ -1,0 +1,175 @@
+//! The numerical part of the contract, checked on a small random structure when a model is loaded.
+//!
+//! It needs to be right about a few tens of atoms only; it costs a few runs of the network on 27 of them.
+
+use super::contract::Output;
+use super::session::{Batch, Session};
+use super::{Contract, Kind};
+use crate::cell::Cell;
+use crate::error::{Error, Result};
+use crate::linalg::{Vec3, add, scale};
+use crate::nef::Nef;
+use crate::neighbors::NeighborSearch;
+use crate::random::{Purpose, Stream};
+use crate::rotation::Rotation;
+
+/// Largest difference that padding may make, relative to the largest value of the output: f32 sums in another order.
+const PADDING_TOLERANCE: f64 = 1e-4;
+/// Largest departure from O(3) equivariance, relative to the largest value of the output.
+const EQUIVARIANCE_TOLERANCE: f64 = 1e-5;
+/// Atoms along each edge of the jittered lattice, and their spacing in Å.
+const LATTICE: usize = 3;
+const SPACING: f64 = 2.2;
+
+/// Checks that padding, edges beyond the cutoff and rotations do what the contract says.
+///
+/// # Errors
+/// `Model`, naming the rule the graph breaks.
+pub fn check(session: &mut Session, contract: &Contract) -> Result<()> {
+    let probe = Probe::new(contract)?;
+    let outputs = used_outputs(contract);
+    let tight = probe.run(session, &probe.edges(1.0, None)?, None, &outputs)?;
+    let wide = probe.edges(1.0, None)?;
+    let wide = probe.run(session, &wide.padded(wide.atoms + 3, wide.slots + 5), None, &outputs)?;
+    compare(&tight, &wide, PADDING_TOLERANCE, "padding N or K changes")?;
+    let beyond = probe.run(session, &probe.edges(1.3, None)?, None, &outputs)?;
+    compare(&tight, &beyond, PADDING_TOLERANCE, "edges longer than the cutoff change")?;
+    probe.run(session, &probe.collapsed()?, None, &outputs)?;
+    if contract.metadata.equivariant {
+        let rotation = Rotation::random(&mut Stream::new(1, Purpose::Check, 1));
+        for rotation in [rotation, rotation.inverted()] {
+            let turned = probe.run(session, &probe.edges(1.0, Some(&rotation))?, Some(&rotation), &outputs)?;
+            let back = tight.turned(&rotation);
+            compare(&back, &turned, EQUIVARIANCE_TOLERANCE, "it is called equivariant, but a rotation changes")?;
+        }
+    }
+    Ok(())
+}
+
+fn used_outputs(contract: &Contract) -> Vec<Output> {
+    let of_kind: &[Output] = match contract.metadata.kind {
+        Kind::Direct => &[Output::Displacement, Output::MomentaOut, Output::ResidualScale],
+        Kind::Energy => &[Output::Energy, Output::EdgeGradient],
+    };
+    of_kind.iter().copied().filter(|&o| contract.has(o)).collect()
+}
+
+/// A jittered lattice of random species, periodic along two axes, so that real padding and self-images occur.
+struct Probe {
+    positions: Vec<Vec3>,
+    momenta: Vec<Vec3>,
+    species: Vec<i32>,
+    masses: Vec<f64>,
+    cell: Cell,
+    cutoff: f64,
+}
+
+/// Values of one output on the real atoms, as scalars or vectors by (atom, slot).
+struct Values(Vec<(Output, Vec<f64>)>);
+
+impl Probe {
+    fn new(contract: &Contract) -> Result<Self> {
+        let metadata = &contract.metadata;
+        let mut stream = Stream::new(1, Purpose::Check, 0);
+        let edge = LATTICE as f64 * SPACING;
+        let mut positions = Vec::new();
+        for at in 0..LATTICE.pow(3) {
+            let site = [at / (LATTICE * LATTICE), at / LATTICE % LATTICE, at % LATTICE].map(|i| i as f64 * SPACING);
+            let jitter: Vec3 = std::array::from_fn(|_| 0.6 * (stream.uniform() - 0.5));
+            positions.push(add(site, jitter));
+        }
+        let draw = |stream: &mut Stream| (stream.uniform() * metadata.species.len() as f64) as i32;
+        let species: Vec<i32> = positions.iter().map(|_| draw(&mut stream)).collect();
+        let mass = |s: &i32| metadata.masses.as_ref().map_or(1.0, |m| m[*s as usize]);
+        Ok(Self {
+            momenta: positions.iter().map(|_| scale(0.16, stream.normal3())).collect(),
+            masses: species.iter().map(mass).collect(),
+            cell: Cell::new([[edge, 0.0, 0.0], [0.7, edge, 0.0], [0.0; 3]], [true, true, false])?,
+            cutoff: metadata.cutoff,
+            positions,
+            species,
+        })
+    }
+
+    fn edges(&self, stretch: f64, rotation: Option<&Rotation>) -> Result<Nef> {
+        let mut search = NeighborSearch::new(self.cutoff * stretch)?;
+        search.update(&self.positions, &self.cell)?;
+        let mut nef = Nef::default();
+        nef.assemble(&mut search, self.positions.len(), rotation)?;
+        Ok(nef)
+    }
+
+    /// The same edges, one of them and its reverse of length zero.
+    fn collapsed(&self) -> Result<Nef> {
+        let mut nef = self.edges(1.0, None)?;
+        if nef.mask[0] {
+            for at in [0, nef.reverse[0] as usize] {
+                nef.edge_vectors[3 * at..3 * at + 3].fill(0.0);
+            }
+        }
+        Ok(nef)
+    }
+
+    /// Runs on `nef`, whose rows beyond the probe's atoms are padding.
+    fn run(&self, session: &mut Session, nef: &Nef, rotation: Option<&Rotation>, outputs: &[Output]) -> Result<Values> {
+        let real = self.positions.len();
+        let mut species = self.species.clone();
+        species.resize(nef.atoms, 0);
+        let mut masses: Vec<f32> = self.masses.iter().map(|&m| m as f32).collect();
+        masses.resize(nef.atoms, 1.0);
+        let frame = |&p: &Vec3| rotation.map_or(p, |r| r.apply(p)).map(|x| x as f32);
+        let mut momenta: Vec<f32> = self.momenta.iter().flat_map(frame).collect();
+        momenta.resize(3 * nef.atoms, 0.0);
+        let batch = Batch { nef, species: &species, momenta: &momenta, masses: &masses };
+        session.run(batch, outputs).map_err(|e| match e {
+            Error::Stability(e) => Error::Model(format!("on a random structure, {}", e.message)),
+            other => other,
+        })?;
+        let values = |&output: &Output| {
+            let data = session.output(output);
+            let kept: Vec<f64> = match output {
+                Output::EdgeGradient => (0..real * nef.slots)
+                    .filter(|&at| nef.mask[at] && self.within_cutoff(nef, at))
+                    .flat_map(|at| (0..3).map(move |c| f64::from(data[3 * at + c])))
+                    .collect(),
+                _ => data[..data.len() / nef.atoms * real].iter().map(|&x| f64::from(x)).collect(),
+            };
+            (output, kept)
+        };
+        Ok(Values(outputs.iter().map(values).collect()))
+    }
+
+    fn within_cutoff(&self, nef: &Nef, at: usize) -> bool {
+        let v: Vec3 = std::array::from_fn(|c| f64::from(nef.edge_vectors[3 * at + c]));
+        crate::linalg::norm(v) < self.cutoff
+    }
+}
+
+impl Values {
+    /// The values as seen from a rotated frame.
+    fn turned(&self, rotation: &Rotation) -> Self {
+        let turn = |(output, values): &(Output, Vec<f64>)| {
+            let turned = match output {
+                Output::Energy | Output::ResidualScale => values.clone(),
+                _ => values.chunks_exact(3).flat_map(|v| rotation.apply([v[0], v[1], v[2]])).collect(),
+            };
+            (*output, turned)
+        };
+        Self(self.0.iter().map(turn).collect())
+    }
+}
+
+fn compare(wanted: &Values, got: &Values, tolerance: f64, rule: &str) -> Result<()> {
+    for ((output, a), (_, b)) in wanted.0.iter().zip(&got.0) {
+        let largest = a.iter().fold(0.0f64, |m, x| m.max(x.abs()));
+        let difference = a.iter().zip(b).fold(0.0f64, |m, (x, y)| m.max((x - y).abs()));
+        if a.len() != b.len() || difference > tolerance * largest + 1e-9 {
+            return Err(Error::Model(format!(
+                "{rule} its {}: by {difference:.2e} where the largest value is {largest:.2e}, allowed {tolerance:e} of that; \
+                 the model breaks the contract, export it again",
+                output.name()
+            )));
+        }
+    }
+    Ok(())
+}

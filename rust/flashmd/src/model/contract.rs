@@ -1,0 +1,371 @@
+//! The model contract, checked on the bytes of the file before anything is run.
+
+use prost::Message;
+
+use super::metadata::{Kind, Metadata};
+use super::onnx::{
+    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfo,
+};
+use crate::error::{Error, Result};
+
+/// Largest model file, 2 GiB: protobuf's own limit.
+pub const MAX_BYTES: usize = 1 << 31;
+/// Opset of the default domain.
+pub const OPSET: i64 = 20;
+
+const FLOAT: i32 = 1;
+const INT32: i32 = 6;
+const BOOL: i32 = 9;
+
+/// A tensor the runtime can feed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Input {
+    /// i32 `[N]`, index into the species of the metadata.
+    Species,
+    /// f32 `[N,3]`, p/√m in √eV, rotated frame.
+    Momenta,
+    /// f32 `[N]`, u.
+    Masses,
+    /// f32 `[N,K,3]`, Å, rotated frame.
+    EdgeVectors,
+    /// bool `[N,K]`, true where the edge is real.
+    Mask,
+    /// i32 `[N,K]`, j.
+    Neighbors,
+    /// i32 `[N,K]`, flat index of the edge j→i.
+    Reverse,
+    /// i32 `[N]`, replica of the batch.
+    System,
+    /// f32 `[N]`, 1 for owned atoms.
+    Weight,
+}
+
+impl Input {
+    const ALL: [Self; 9] = [
+        Self::Species,
+        Self::Momenta,
+        Self::Masses,
+        Self::EdgeVectors,
+        Self::Mask,
+        Self::Neighbors,
+        Self::Reverse,
+        Self::System,
+        Self::Weight,
+    ];
+
+    /// Name in the graph.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Species => "species",
+            Self::Momenta => "momenta",
+            Self::Masses => "masses",
+            Self::EdgeVectors => "edge_vectors",
+            Self::Mask => "mask",
+            Self::Neighbors => "neighbors",
+            Self::Reverse => "reverse",
+            Self::System => "system",
+            Self::Weight => "weight",
+        }
+    }
+
+    fn element(self) -> i32 {
+        match self {
+            Self::Species | Self::Neighbors | Self::Reverse | Self::System => INT32,
+            Self::Momenta | Self::Masses | Self::EdgeVectors | Self::Weight => FLOAT,
+            Self::Mask => BOOL,
+        }
+    }
+
+    fn shape(self) -> &'static [Dim] {
+        match self {
+            Self::Species | Self::Masses | Self::System | Self::Weight => &[Dim::N],
+            Self::Momenta => &[Dim::N, Dim::Three],
+            Self::EdgeVectors => &[Dim::N, Dim::K, Dim::Three],
+            Self::Mask | Self::Neighbors | Self::Reverse => &[Dim::N, Dim::K],
+        }
+    }
+}
+
+/// A tensor the runtime can use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Output {
+    /// f32 `[N,3]`, √m·(q' − q), Å·√u.
+    Displacement,
+    /// f32 `[N,3]`, p'/√m, √eV.
+    MomentaOut,
+    /// f32 `[N,3]`, Cholesky L₁₁, L₂₁, L₂₂ of the unresolved noise of (displacement, momenta_out).
+    ResidualScale,
+    /// f32 `[N]`, eV.
+    Energy,
+    /// f32 `[N,K,3]`, ∂E/∂edge_vectors, eV/Å.
+    EdgeGradient,
+}
+
+impl Output {
+    /// Every output, in the order of [`Output::index`].
+    pub const ALL: [Self; 5] =
+        [Self::Displacement, Self::MomentaOut, Self::ResidualScale, Self::Energy, Self::EdgeGradient];
+
+    /// Position in [`Output::ALL`].
+    pub fn index(self) -> usize {
+        self as usize
+    }
+
+    /// Name in the graph.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Displacement => "displacement",
+            Self::MomentaOut => "momenta_out",
+            Self::ResidualScale => "residual_scale",
+            Self::Energy => "energy",
+            Self::EdgeGradient => "edge_gradient",
+        }
+    }
+
+    fn dims(self) -> &'static [Dim] {
+        match self {
+            Self::Displacement | Self::MomentaOut | Self::ResidualScale => &[Dim::N, Dim::Three],
+            Self::Energy => &[Dim::N],
+            Self::EdgeGradient => &[Dim::N, Dim::K, Dim::Three],
+        }
+    }
+
+    /// Shape for N atoms and K slots.
+    pub fn shape(self, atoms: usize, slots: usize) -> Vec<i64> {
+        let size = |d: &Dim| match d {
+            Dim::N => atoms as i64,
+            Dim::K => slots as i64,
+            Dim::Three => 3,
+        };
+        self.dims().iter().map(size).collect()
+    }
+}
+
+/// An axis of a tensor of the contract.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Dim {
+    N,
+    K,
+    Three,
+}
+
+/// What a checked file promises.
+#[derive(Debug, Clone)]
+pub struct Contract {
+    /// The checked metadata.
+    pub metadata: Metadata,
+    /// The metadata as written, JSON text.
+    pub json: String,
+    /// Inputs the graph declares.
+    pub inputs: Vec<Input>,
+    /// Outputs of the contract that the graph has.
+    pub outputs: Vec<Output>,
+    /// Names of all outputs of the graph.
+    pub output_names: Vec<String>,
+}
+
+impl Contract {
+    /// Checks the bytes of a model file; runs nothing.
+    ///
+    /// # Errors
+    /// `Model` for anything that is not a contract-1 model, saying what is wrong.
+    pub fn read(bytes: &[u8]) -> Result<Self> {
+        if bytes.len() > MAX_BYTES {
+            return refuse(format!("it is {} bytes long; a model may have {MAX_BYTES}", bytes.len()));
+        }
+        let proto = ModelProto::decode(bytes).map_err(|e| {
+            Error::Model(format!("it is not an ONNX file ({e}); give a model exported by flashmd_train"))
+        })?;
+        let Some(graph) = &proto.graph else {
+            return refuse("it is not an ONNX file (no graph inside); give a model exported by flashmd_train");
+        };
+        let json = find_metadata(&proto)?;
+        let metadata = Metadata::parse(json)?;
+        check_opset(&proto)?;
+        check_graph(graph, &proto.functions)?;
+        for function in &proto.functions {
+            check_nodes(&function.node, &proto.functions)?;
+            function.attribute_proto.iter().try_for_each(|a| check_attribute(a, &proto.functions))?;
+        }
+        let inputs = read_inputs(graph)?;
+        let outputs = read_outputs(graph, metadata.kind)?;
+        let output_names = graph.output.iter().map(|o| o.name.clone()).collect();
+        Ok(Self { metadata, json: json.to_owned(), inputs, outputs, output_names })
+    }
+
+    /// True if the graph has `output`.
+    pub fn has(&self, output: Output) -> bool {
+        self.outputs.contains(&output)
+    }
+}
+
+fn refuse<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::Model(message.into()))
+}
+
+fn find_metadata(proto: &ModelProto) -> Result<&str> {
+    let mut found = proto.metadata_props.iter().filter(|entry| entry.key == "flashmd");
+    match (found.next(), found.next()) {
+        (Some(entry), None) => Ok(&entry.value),
+        (Some(_), Some(_)) => refuse("it has two metadata entries `flashmd`; there must be one"),
+        (None, _) => refuse(
+            "it is an ONNX file without the metadata entry `flashmd`, so not a flashmd-rs model; export it with flashmd_train",
+        ),
+    }
+}
+
+fn is_default(domain: &str) -> bool {
+    domain.is_empty() || domain == "ai.onnx"
+}
+
+fn check_opset(proto: &ModelProto) -> Result<()> {
+    let imports = proto.opset_import.iter().chain(proto.functions.iter().flat_map(|f| &f.opset_import));
+    if let Some(other) = imports.filter(|o| is_default(&o.domain)).find(|o| o.version != OPSET) {
+        return refuse(format!("it uses opset {}, the contract wants opset {OPSET}; export it again", other.version));
+    }
+    if !proto.opset_import.iter().any(|o| is_default(&o.domain)) {
+        return refuse(format!("it imports no standard opset, the contract wants opset {OPSET}"));
+    }
+    Ok(())
+}
+
+fn check_graph(graph: &GraphProto, functions: &[FunctionProto]) -> Result<()> {
+    graph.initializer.iter().try_for_each(check_tensor)?;
+    graph.sparse_initializer.iter().try_for_each(check_sparse)?;
+    check_nodes(&graph.node, functions)
+}
+
+fn check_nodes(nodes: &[NodeProto], functions: &[FunctionProto]) -> Result<()> {
+    for node in nodes {
+        let local = functions.iter().any(|f| f.domain == node.domain && f.name == node.op_type);
+        if !is_default(&node.domain) && !local {
+            return refuse(format!(
+                "node {:?} uses operator {} of the domain {:?}; only standard ONNX operators are allowed",
+                node.name, node.op_type, node.domain
+            ));
+        }
+        check_scatter(node)?;
+        node.attribute.iter().try_for_each(|a| check_attribute(a, functions))?;
+    }
+    Ok(())
+}
+
+/// ONNX Runtime's CPU kernel for a scatter with reduction races with more than one thread.
+fn check_scatter(node: &NodeProto) -> Result<()> {
+    if !matches!(node.op_type.as_str(), "ScatterND" | "ScatterElements") {
+        return Ok(());
+    }
+    let reduction = node.attribute.iter().find(|a| a.name == "reduction");
+    match reduction {
+        Some(a) if a.s != b"none" || !a.ref_attr_name.is_empty() => refuse(format!(
+            "node {:?} is a {} with reduction {:?}, which ONNX Runtime computes wrongly on several threads; \
+             sum over the neighbour axis and gather through `reverse` instead",
+            node.name,
+            node.op_type,
+            String::from_utf8_lossy(&a.s)
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn check_attribute(attribute: &AttributeProto, functions: &[FunctionProto]) -> Result<()> {
+    attribute.g.iter().chain(&attribute.graphs).try_for_each(|g| check_graph(g, functions))?;
+    attribute.t.iter().chain(&attribute.tensors).try_for_each(check_tensor)?;
+    attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).try_for_each(check_sparse)
+}
+
+fn check_tensor(tensor: &TensorProto) -> Result<()> {
+    if tensor.data_location == 0 && tensor.external_data.is_empty() {
+        return Ok(());
+    }
+    refuse(format!("tensor {:?} keeps its data in another file; save the model as one file", tensor.name))
+}
+
+fn check_sparse(tensor: &SparseTensorProto) -> Result<()> {
+    tensor.values.iter().chain(&tensor.indices).try_for_each(check_tensor)
+}
+
+fn read_inputs(graph: &GraphProto) -> Result<Vec<Input>> {
+    let mut inputs = Vec::new();
+    for value in &graph.input {
+        if graph.initializer.iter().any(|t| t.name == value.name) {
+            continue; // a constant with a default, as old exporters write them
+        }
+        let Some(input) = Input::ALL.into_iter().find(|i| i.name() == value.name) else {
+            let known: Vec<_> = Input::ALL.iter().map(|i| i.name()).collect();
+            return refuse(format!("it wants the input {:?}; this version can feed {}", value.name, known.join(", ")));
+        };
+        check_value("input", value, input.element(), input.shape())?;
+        inputs.push(input);
+    }
+    Ok(inputs)
+}
+
+fn read_outputs(graph: &GraphProto, kind: Kind) -> Result<Vec<Output>> {
+    let required: &[Output] = match kind {
+        Kind::Direct => &[Output::Displacement, Output::MomentaOut],
+        Kind::Energy => &[Output::Energy],
+    };
+    for output in required {
+        if !graph.output.iter().any(|value| value.name == output.name()) {
+            let got: Vec<_> = graph.output.iter().map(|o| o.name.as_str()).collect();
+            return refuse(format!(
+                "a model of kind {:?} must have the output {:?}; it has {}",
+                kind.name(),
+                output.name(),
+                got.join(", ")
+            ));
+        }
+    }
+    let mut outputs = Vec::new();
+    for output in Output::ALL {
+        if let Some(value) = graph.output.iter().find(|value| value.name == output.name()) {
+            check_value("output", value, FLOAT, output.dims())?;
+            outputs.push(output);
+        }
+    }
+    Ok(outputs)
+}
+
+fn check_value(what: &str, value: &ValueInfo, element: i32, dims: &[Dim]) -> Result<()> {
+    let name = &value.name;
+    let Some(tensor) = value.r#type.as_ref().and_then(|t| t.tensor_type.as_ref()) else {
+        return refuse(format!("{what} {name:?} is not a tensor"));
+    };
+    if tensor.elem_type != element {
+        return refuse(format!(
+            "{what} {name:?} is of type {}, the contract wants {}",
+            element_name(tensor.elem_type),
+            element_name(element)
+        ));
+    }
+    let Some(shape) = &tensor.shape else { return Ok(()) };
+    if shape.dim.len() != dims.len() {
+        return refuse(format!("{what} {name:?} has {} axes, the contract wants {dims:?}", shape.dim.len()));
+    }
+    for (axis, (got, want)) in shape.dim.iter().zip(dims).enumerate() {
+        match (got.dim_value, want) {
+            (None, _) | (Some(3), Dim::Three) => {}
+            (Some(size), Dim::Three) => {
+                return refuse(format!("{what} {name:?} has size {size} along axis {axis}, the contract wants 3"));
+            }
+            (Some(size), _) => {
+                return refuse(format!(
+                    "{what} {name:?} is fixed to {size} along axis {axis}; export the model with N and K dynamic"
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn element_name(element: i32) -> String {
+    match element {
+        FLOAT => "float32".into(),
+        INT32 => "int32".into(),
+        7 => "int64".into(),
+        BOOL => "bool".into(),
+        11 => "float64".into(),
+        other => format!("number {other} of ONNX's TensorProto"),
+    }
+}

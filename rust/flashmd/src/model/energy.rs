@@ -1,0 +1,68 @@
+//! Energy, forces and virial of an `energy` model.
+
+use super::{Kind, Model, Output};
+use crate::energy::{EnergyForces, PotentialEnergy};
+use crate::error::{Error, Result};
+use crate::linalg::{Vec3, add, sub};
+use crate::network::Network;
+use crate::state::State;
+
+/// An `energy` model prepared for one set of atoms.
+#[derive(Debug)]
+pub struct EnergyModel<'m> {
+    network: Network<'m>,
+}
+
+impl<'m> EnergyModel<'m> {
+    /// Prepares `model` for the atoms of `state`.
+    ///
+    /// # Errors
+    /// `Model` if it is of another kind or does not know an element.
+    pub fn new(model: &'m mut Model, state: &State) -> Result<Self> {
+        model.expect_kind(Kind::Energy)?;
+        Ok(Self { network: Network::new(model, state)? })
+    }
+
+    /// Energy, forces and virial of `state`.
+    ///
+    /// With g = ∂E/∂v and v_ik = r_j − r_i + S·cell: F_i = Σ_k g_ik − Σ over the edges (j,k) that point at i of g_jk,
+    /// and the virial is −Σ v⊗g.
+    ///
+    /// # Errors
+    /// `Model` if the model has no `edge_gradient`, otherwise as [`Network::run`].
+    pub fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
+        let model = self.network.model();
+        if !model.contract().has(Output::EdgeGradient) {
+            return Err(Error::Model(format!("{}: it has no output \"edge_gradient\", so no forces", model.name())));
+        }
+        self.network.run(state, None, &[Output::Energy, Output::EdgeGradient])?;
+        let nef = self.network.nef();
+        let gradient = self.network.output(Output::EdgeGradient);
+        let mut result =
+            EnergyForces { energy: self.total(), forces: vec![[0.0; 3]; state.len()], virial: [[0.0; 3]; 3] };
+        for at in (0..nef.mask.len()).filter(|&at| nef.mask[at]) {
+            let component = |data: &[f32]| -> Vec3 { std::array::from_fn(|c| f64::from(data[3 * at + c])) };
+            let (g, v) = (component(gradient), component(&nef.edge_vectors));
+            let (i, j) = (at / nef.slots, nef.neighbors[at] as usize);
+            result.forces[i] = add(result.forces[i], g);
+            result.forces[j] = sub(result.forces[j], g);
+            for a in 0..3 {
+                for b in 0..3 {
+                    result.virial[a][b] -= v[a] * g[b];
+                }
+            }
+        }
+        Ok(result)
+    }
+
+    fn total(&self) -> f64 {
+        self.network.output(Output::Energy).iter().map(|&e| f64::from(e)).sum()
+    }
+}
+
+impl PotentialEnergy for EnergyModel<'_> {
+    fn energy(&mut self, state: &State) -> Result<f64> {
+        self.network.run(state, None, &[Output::Energy])?;
+        Ok(self.total())
+    }
+}

@@ -1,0 +1,180 @@
+//! The metadata of a model: one JSON object under the key `flashmd`.
+
+use serde::Deserialize;
+
+use crate::elements;
+use crate::error::{Error, Result};
+
+/// Contract version this crate reads.
+pub const CONTRACT: u64 = 1;
+
+/// Largest relative difference between an atom's mass and the one the model was trained for.
+pub const MASS_TOLERANCE: f64 = 1e-3;
+
+/// What a model predicts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// New positions and momenta.
+    Direct,
+    /// A potential energy.
+    Energy,
+}
+
+impl Kind {
+    /// The name in the metadata.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Direct => "direct",
+            Self::Energy => "energy",
+        }
+    }
+}
+
+/// The checked part of the metadata; unknown keys are ignored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Metadata {
+    /// What the model predicts.
+    pub kind: Kind,
+    /// Length of a stride, fs; 0 for kinds that do not move atoms.
+    pub stride_fs: f64,
+    /// Largest edge length, Å.
+    pub cutoff: f64,
+    /// Chemical symbols by species index.
+    pub species: Vec<String>,
+    /// Masses by species index, u; always there for kinds that move atoms.
+    pub masses: Option<Vec<f64>>,
+    /// True if the graph itself is O(3)-equivariant.
+    pub equivariant: bool,
+}
+
+#[derive(Deserialize)]
+struct Version {
+    contract: Option<serde_json::Value>,
+    kind: Option<serde_json::Value>,
+}
+
+#[derive(Deserialize)]
+#[allow(non_snake_case)] // the keys of the contract carry their units
+struct Raw {
+    stride_fs: Option<f64>,
+    cutoff_A: f64,
+    species: Vec<String>,
+    masses_u: Option<Vec<f64>>,
+    #[serde(default)]
+    equivariant: bool,
+}
+
+impl Metadata {
+    /// Reads and checks the JSON text.
+    ///
+    /// # Errors
+    /// `Model`, saying which key is wrong.
+    pub fn parse(json: &str) -> Result<Self> {
+        let not_json = |e| Error::Model(format!("the metadata under `flashmd` does not fit contract {CONTRACT}: {e}"));
+        let version: Version = serde_json::from_str(json).map_err(not_json)?;
+        match version.contract {
+            Some(v) if v.as_u64() == Some(CONTRACT) => {}
+            Some(v) => {
+                return model(format!(
+                    "it follows contract {v}, this version reads contract {CONTRACT}; upgrade flashmd-rs"
+                ));
+            }
+            None => return model(format!("the metadata lacks `contract`; export the model to contract {CONTRACT}")),
+        }
+        let kind = read_kind(version.kind.as_ref())?;
+        let raw: Raw = serde_json::from_str(json).map_err(not_json)?;
+        let metadata = Self {
+            kind,
+            stride_fs: raw.stride_fs.unwrap_or(0.0),
+            cutoff: raw.cutoff_A,
+            species: raw.species,
+            masses: raw.masses_u,
+            equivariant: raw.equivariant,
+        };
+        metadata.check(raw.stride_fs)?;
+        Ok(metadata)
+    }
+
+    fn check(&self, stride_fs: Option<f64>) -> Result<()> {
+        positive("cutoff_A", self.cutoff)?;
+        match (self.kind, stride_fs) {
+            (Kind::Direct, None) => return model("the metadata of a direct model lacks `stride_fs`"),
+            (Kind::Direct, Some(stride)) => positive("stride_fs", stride)?,
+            _ => {}
+        }
+        if self.species.is_empty() {
+            return model("`species` in the metadata is empty; it must list the chemical symbols the model knows");
+        }
+        for (at, symbol) in self.species.iter().enumerate() {
+            if elements::number(symbol).is_none() {
+                return model(format!("`species` in the metadata holds {symbol:?}, which is not a chemical symbol"));
+            }
+            if self.species[..at].contains(symbol) {
+                return model(format!("`species` in the metadata lists {symbol} twice"));
+            }
+        }
+        match &self.masses {
+            None if self.kind == Kind::Direct => model("the metadata of a direct model lacks `masses_u`"),
+            None => Ok(()),
+            Some(masses) if masses.len() != self.species.len() => model(format!(
+                "`masses_u` in the metadata has {} entries for {} species; give one per species",
+                masses.len(),
+                self.species.len()
+            )),
+            Some(masses) => masses.iter().try_for_each(|&m| positive("masses_u", m)),
+        }
+    }
+
+    /// Index into `species` of each atom.
+    ///
+    /// # Errors
+    /// `Model` for an element the model does not know, or a mass it was not trained for.
+    pub fn assign(&self, numbers: &[u8], masses: &[f64]) -> Result<Vec<i32>> {
+        numbers.iter().zip(masses).enumerate().map(|(atom, (&z, &mass))| self.assign_one(atom, z, mass)).collect()
+    }
+
+    fn assign_one(&self, atom: usize, number: u8, mass: f64) -> Result<i32> {
+        let symbol = elements::symbol(number);
+        let known = self.species.join(", ");
+        let Some(index) = self.species.iter().position(|s| s == symbol) else {
+            return model(format!(
+                "atom {atom} is {symbol}, the model knows {known}; use a model trained for {symbol}"
+            ));
+        };
+        if let Some(wanted) = self.masses.as_ref().map(|m| m[index])
+            && self.kind == Kind::Direct
+            && ((mass - wanted) / wanted).abs() > MASS_TOLERANCE
+        {
+            return model(format!(
+                "atom {atom} ({symbol}) has a mass of {mass} u, the model was trained with {wanted} u and holds for that \
+                 mass only; set the masses of {symbol} to {wanted}"
+            ));
+        }
+        Ok(index as i32)
+    }
+}
+
+fn read_kind(kind: Option<&serde_json::Value>) -> Result<Kind> {
+    match kind.and_then(|k| k.as_str()) {
+        Some("direct") => Ok(Kind::Direct),
+        Some("energy") => Ok(Kind::Energy),
+        Some(other @ ("splitting" | "action" | "hybrid")) => model(format!(
+            "it is of kind {other:?}, which this version does not support yet; it runs direct and energy models"
+        )),
+        _ => model(format!(
+            "its kind is {}, wanted \"direct\" or \"energy\"",
+            kind.map_or("missing".into(), ToString::to_string)
+        )),
+    }
+}
+
+fn positive(key: &str, value: f64) -> Result<()> {
+    if value.is_finite() && value > 0.0 {
+        return Ok(());
+    }
+    model(format!("`{key}` in the metadata is {value}; it must be a positive number"))
+}
+
+fn model<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::Model(message.into()))
+}

@@ -1,0 +1,92 @@
+//! Models: a contract-checked ONNX file with an open session.
+
+pub mod check;
+pub mod contract;
+pub mod energy;
+pub mod library;
+pub mod metadata;
+mod onnx;
+pub mod session;
+
+pub use contract::{Contract, Input, Output};
+pub use metadata::{Kind, Metadata};
+pub use session::{Device, Session, Terminator};
+
+use sha2::{Digest, Sha256};
+
+use crate::error::{Error, Result};
+
+/// A loaded model.
+#[derive(Debug)]
+pub struct Model {
+    name: String,
+    contract: Contract,
+    sha256: String,
+    /// The open session.
+    pub session: Session,
+}
+
+impl Model {
+    /// Checks the contract of a whole file in memory, opens a session and checks the network on a small structure.
+    ///
+    /// # Errors
+    /// `Model` if the contract is broken, `RuntimeLibrary` if the session cannot be opened on `device`.
+    pub fn load(bytes: &[u8], name: &str, device: Device, threads: Option<usize>) -> Result<Self> {
+        let load = || {
+            let contract = Contract::read(bytes)?;
+            let mut session = Session::open(bytes, &contract, device, threads)?;
+            check::check(&mut session, &contract)?;
+            Ok(Self { name: name.to_owned(), contract, sha256: hex(&Sha256::digest(bytes)), session })
+        };
+        load().map_err(|e: Error| e.in_model(name))
+    }
+
+    /// Name for messages, usually the file's.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What the file promises.
+    pub fn contract(&self) -> &Contract {
+        &self.contract
+    }
+
+    /// The checked metadata.
+    pub fn metadata(&self) -> &Metadata {
+        &self.contract.metadata
+    }
+
+    /// SHA-256 of the file, lower-case hexadecimal.
+    pub fn sha256(&self) -> &str {
+        &self.sha256
+    }
+
+    /// Checks that the model is of the kind asked for.
+    ///
+    /// # Errors
+    /// `Model` naming both kinds.
+    pub fn expect_kind(&self, kind: Kind) -> Result<()> {
+        let got = self.metadata().kind;
+        if got == kind {
+            return Ok(());
+        }
+        Err(Error::Model(format!(
+            "{}: it is of kind {:?}, wanted {:?} here; give a model of that kind",
+            self.name,
+            got.name(),
+            kind.name()
+        )))
+    }
+
+    /// Species index of each atom.
+    ///
+    /// # Errors
+    /// `Model` for an unknown element or a wrong mass.
+    pub fn assign(&self, numbers: &[u8], masses: &[f64]) -> Result<Vec<i32>> {
+        self.metadata().assign(numbers, masses).map_err(|e| e.in_model(&self.name))
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}

@@ -1,0 +1,286 @@
+//! One ONNX Runtime session: fed by name from borrowed buffers, outputs checked before anyone sees them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use ort::ep;
+use ort::memory::MemoryInfo;
+use ort::session::{IoBinding, RunOptions, Session as OrtSession, SessionOutputs};
+use ort::value::{PrimitiveTensorElementType, TensorRef};
+
+use super::contract::{Contract, Input, Output};
+use super::library;
+use crate::error::{Error, Result, list_atoms};
+use crate::nef::Nef;
+
+/// Where the network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Device {
+    /// ONNX Runtime's CPU provider.
+    Cpu,
+    /// The CUDA provider, on the first GPU.
+    Cuda,
+}
+
+impl Device {
+    /// "cpu" or "cuda".
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Cpu => "cpu",
+            Self::Cuda => "cuda",
+        }
+    }
+}
+
+/// What a run is fed: the edges, and per atom what does not depend on them.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Edges, N × K.
+    pub nef: &'a Nef,
+    /// Species index, `[N]`.
+    pub species: &'a [i32],
+    /// p/√m in the frame of the edges, 3N numbers, √eV.
+    pub momenta: &'a [f32],
+    /// Masses, `[N]` u.
+    pub masses: &'a [f32],
+}
+
+/// Ends the run in progress from another thread, and every later one.
+#[derive(Clone)]
+pub struct Terminator {
+    options: Arc<RunOptions>,
+    asked: Arc<AtomicBool>,
+}
+
+impl Terminator {
+    /// Ends the run in progress as soon as ONNX Runtime can.
+    pub fn terminate(&self) {
+        self.asked.store(true, Ordering::SeqCst);
+        // Cannot fail: it sets a flag.
+        let _ = self.options.terminate();
+    }
+}
+
+impl std::fmt::Debug for Terminator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Terminator").field("asked", &self.asked).finish_non_exhaustive()
+    }
+}
+
+/// A session with its bindings and the buffers of its last outputs.
+#[derive(Debug)]
+pub struct Session {
+    session: OrtSession,
+    binding: IoBinding,
+    terminator: Terminator,
+    inputs: Vec<Input>,
+    device: Device,
+    outputs: [Vec<f32>; Output::ALL.len()],
+    zeros: Vec<i32>,
+    ones: Vec<f32>,
+}
+
+impl Session {
+    /// Opens a session on the bytes of a checked model.
+    ///
+    /// `threads` within an operator; `None` lets the runtime use every core.
+    ///
+    /// # Errors
+    /// `RuntimeLibrary` if no library is open or CUDA is asked for and not usable; `Model` if the graph is broken.
+    pub fn open(bytes: &[u8], contract: &Contract, device: Device, threads: Option<usize>) -> Result<Self> {
+        let Some(library) = library::current() else {
+            return Err(Error::RuntimeLibrary(
+                "ONNX Runtime is not open yet; call load_runtime with the path of libonnxruntime first".into(),
+            ));
+        };
+        if device == Device::Cuda && !library.providers.iter().any(|p| p == "CUDAExecutionProvider") {
+            return Err(Error::RuntimeLibrary(format!(
+                "device 'cuda' was asked for, but the ONNX Runtime {} at {} is built without CUDA; install \
+                 'flashmd-rs[gpu]', then run `pip install --force-reinstall --no-deps onnxruntime-gpu`, or use device='cpu'",
+                library.version,
+                library.path.display()
+            )));
+        }
+        let session = build(bytes, device, threads)?;
+        let broken = |e: ort::Error| Error::Model(format!("ONNX Runtime cannot run it: {e}"));
+        let options = Arc::new(RunOptions::new().map_err(broken)?);
+        Ok(Self {
+            binding: session.create_binding().map_err(broken)?,
+            session,
+            terminator: Terminator { options, asked: Arc::default() },
+            inputs: contract.inputs.clone(),
+            device,
+            outputs: Default::default(),
+            zeros: Vec::new(),
+            ones: Vec::new(),
+        })
+    }
+
+    /// Where it runs.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// A handle that can end a run from another thread.
+    pub fn terminator(&self) -> Terminator {
+        self.terminator.clone()
+    }
+
+    /// The values of `output` in the last run, row by row.
+    pub fn output(&self, output: Output) -> &[f32] {
+        &self.outputs[output.index()]
+    }
+
+    /// Runs the network on `batch` for the outputs `wanted`; no other output is computed.
+    ///
+    /// # Errors
+    /// `Model` if an output has another shape or type than the contract says or the run fails, `Stability` naming
+    /// the atoms if a number is not finite, `Interrupted` after [`Terminator::terminate`].
+    pub fn run(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
+        let result = self.run_bound(batch, wanted);
+        // The binding holds pointers into the caller's buffers: it must not keep them past this call.
+        self.binding.clear();
+        result?;
+        for &output in wanted {
+            check_finite(output, &self.outputs[output.index()], batch.nef.atoms)?;
+        }
+        Ok(())
+    }
+
+    fn run_bound(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
+        let Self { session, binding, terminator, inputs, device, outputs, zeros, ones } = self;
+        zeros.resize(batch.nef.atoms, 0);
+        ones.resize(batch.nef.atoms, 1.0);
+        let failed = |e: ort::Error| match terminator.asked.load(Ordering::SeqCst) {
+            true => Error::Interrupted { step: 0 },
+            false => Error::Model(format!("running the network failed: {}", one_line(&e))),
+        };
+        for &input in inputs.iter() {
+            bind(binding, input, batch, zeros, ones).map_err(failed)?;
+        }
+        // Bound anew each run: ONNX Runtime would otherwise want outputs of the shape of the last one.
+        let host = MemoryInfo::default();
+        for output in wanted {
+            binding.bind_output_to_device(output.name(), &host).map_err(failed)?;
+        }
+        if *device == Device::Cuda {
+            binding.synchronize_inputs().map_err(failed)?;
+        }
+        let values = session.run_binding_with_options(binding, &terminator.options).map_err(failed)?;
+        if *device == Device::Cuda {
+            binding.synchronize_outputs().map_err(failed)?;
+        }
+        for &output in wanted {
+            take(&values, output, batch.nef, &mut outputs[output.index()])?;
+        }
+        Ok(())
+    }
+}
+
+fn build(bytes: &[u8], device: Device, threads: Option<usize>) -> Result<OrtSession> {
+    let setup =
+        |e: &dyn std::fmt::Display| Error::RuntimeLibrary(format!("ONNX Runtime refused the session options: {e}"));
+    let mut builder = OrtSession::builder()
+        .map_err(|e| setup(&e))?
+        .with_intra_threads(threads.unwrap_or(0))
+        .map_err(|e| setup(&e))?
+        .with_inter_threads(1)
+        .map_err(|e| setup(&e))?
+        .with_parallel_execution(false)
+        .map_err(|e| setup(&e))?
+        .with_deterministic_compute(true)
+        .map_err(|e| setup(&e))?;
+    if device == Device::Cuda {
+        // TF32 is ONNX Runtime's default on recent GPUs and keeps 10 bits of the mantissa: not for dynamics.
+        let cuda = ep::CUDA::default().with_device_id(0).with_tf32(false).build().error_on_failure();
+        builder = builder.with_execution_providers([cuda]).map_err(|e| {
+            Error::RuntimeLibrary(format!(
+                "device 'cuda' was asked for, but CUDA cannot be used here: {}; check the driver and that \
+                 'onnxruntime-gpu[cuda,cudnn]' is installed, or use device='cpu'",
+                one_line(&e)
+            ))
+        })?;
+    }
+    builder.commit_from_memory(bytes).map_err(|e| match device {
+        Device::Cpu => Error::Model(format!("ONNX Runtime cannot load it: {e}")),
+        Device::Cuda => {
+            Error::RuntimeLibrary(format!("the session could not be opened with CUDA: {e}; try device='cpu'"))
+        }
+    })
+}
+
+/// ONNX Runtime's messages without the place in its source and without line breaks.
+fn one_line(error: &dyn std::fmt::Display) -> String {
+    let text = error.to_string();
+    let said = text.rsplit("[ONNXRuntimeError]").next().unwrap_or(&text);
+    said.trim_start_matches([' ', ':']).split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn bind(
+    binding: &mut IoBinding,
+    input: Input,
+    batch: Batch<'_>,
+    zeros: &[i32],
+    ones: &[f32],
+) -> std::result::Result<(), ort::Error> {
+    let Nef { atoms: n, slots: k, edge_vectors, mask, neighbors, reverse } = batch.nef;
+    let (n, k) = (*n, *k);
+    let name = input.name();
+    match input {
+        Input::Species => feed(binding, name, &[n], batch.species),
+        Input::Momenta => feed(binding, name, &[n, 3], batch.momenta),
+        Input::Masses => feed(binding, name, &[n], batch.masses),
+        Input::EdgeVectors => feed(binding, name, &[n, k, 3], edge_vectors),
+        Input::Mask => feed(binding, name, &[n, k], mask),
+        Input::Neighbors => feed(binding, name, &[n, k], neighbors),
+        Input::Reverse => feed(binding, name, &[n, k], reverse),
+        Input::System => feed(binding, name, &[n], zeros),
+        Input::Weight => feed(binding, name, &[n], ones),
+    }
+}
+
+fn feed<T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
+    binding: &mut IoBinding,
+    name: &str,
+    shape: &[usize],
+    data: &[T],
+) -> std::result::Result<(), ort::Error> {
+    let tensor = TensorRef::from_array_view((shape, data))?;
+    binding.bind_input(name, &*tensor)
+}
+
+/// Copies one output into its buffer after checking its type and shape.
+fn take(values: &SessionOutputs<'_>, output: Output, nef: &Nef, buffer: &mut Vec<f32>) -> Result<()> {
+    let name = output.name();
+    let Some(value) = values.get(name) else {
+        return Err(Error::Model(format!("the network returned no output {name:?}")));
+    };
+    let (shape, data) = value
+        .try_extract_tensor::<f32>()
+        .map_err(|e| Error::Model(format!("the output {name:?} is not a float32 tensor: {e}")))?;
+    let wanted = output.shape(nef.atoms, nef.slots);
+    if shape[..] != wanted[..] {
+        return Err(Error::Model(format!(
+            "the output {name:?} has shape {:?}, the contract wants {wanted:?}",
+            &shape[..]
+        )));
+    }
+    buffer.clear();
+    buffer.extend_from_slice(data);
+    Ok(())
+}
+
+fn check_finite(output: Output, values: &[f32], atoms: usize) -> Result<()> {
+    if values.iter().all(|x| x.is_finite()) {
+        return Ok(());
+    }
+    let per_atom = values.len() / atoms;
+    let rows = values.chunks(per_atom.max(1)).enumerate();
+    let bad: Vec<usize> = rows.filter(|(_, row)| row.iter().any(|x| !x.is_finite())).map(|(i, _)| i).collect();
+    let name = output.name();
+    let message = format!(
+        "the network's {name} of {} is not finite; the structure is outside what the model was trained on",
+        list_atoms(&bad)
+    );
+    Err(Error::unstable(name, bad, message))
+}

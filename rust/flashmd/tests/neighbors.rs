@@ -1,0 +1,252 @@
+//! The neighbour search against an O(N²·images) oracle, as exact sets of (i, j, S).
+#![allow(clippy::unwrap_used)]
+
+mod common;
+
+use common::numbers;
+use flashmd::Cell;
+use flashmd::linalg::{Mat3, Vec3, add, norm, scale, sub};
+use flashmd::nef::Nef;
+use flashmd::neighbors::{FullList, NeighborSearch, full_list};
+use flashmd::random::{Purpose, Stream};
+use flashmd::rotation::Rotation;
+use proptest::prelude::*;
+
+struct Case {
+    positions: Vec<Vec3>,
+    cell: Cell,
+    cutoff: f64,
+}
+
+/// Triclinic, skewed, tiny, slab, wire, cluster, far outside the cell, by turns.
+fn random_case(seed: u64) -> Case {
+    let mut s = numbers(seed);
+    let edge = [2.0 + 8.0 * s.uniform(), 1.0 + 2.0 * s.uniform(), 12.0][seed as usize % 3];
+    let skew = [0.0, 0.3, 1.5][seed as usize / 3 % 3];
+    let mut matrix: Mat3 = [[0.0; 3]; 3];
+    for k in 0..3 {
+        matrix[k] = scale(skew * edge * 0.5, s.normal3());
+        matrix[k][k] += edge * (0.7 + 0.6 * s.uniform());
+    }
+    let pbc = std::array::from_fn(|k| ((seed as usize / 9) >> k) & 1 == 0);
+    if seed.is_multiple_of(4) {
+        (0..3).filter(|&k: &usize| !pbc[k]).for_each(|k| matrix[k] = [0.0; 3]);
+    }
+    let cutoff = if edge < 3.0 { 0.5 + 3.0 * s.uniform() } else { 1.0 + 4.0 * s.uniform() };
+    let count = (s.uniform() * 40.0) as usize;
+    let spread = [1.0, 1.0, 30.0, 1e3][seed as usize % 4];
+    let positions = (0..count)
+        .map(|_| {
+            let u: Vec3 = std::array::from_fn(|_| s.uniform() * edge);
+            add(u, scale(if spread > 1.0 { spread } else { 0.0 }, s.normal3()))
+        })
+        .collect();
+    match Cell::new(matrix, pbc) {
+        Ok(cell) if (0..3).all(|k| !pbc[k] || cell.height(k) > 0.4) => Case { positions, cell, cutoff },
+        _ => random_case(seed + 100_003),
+    }
+}
+
+/// Every (i, j, S) with |r_j − r_i + S·cell| < cutoff, by trying all S that could be.
+fn oracle(case: &Case) -> Vec<(i64, i64, [i64; 3])> {
+    let Case { positions, cell, cutoff } = case;
+    let mut found = Vec::new();
+    for (i, &ri) in positions.iter().enumerate() {
+        for (j, &rj) in positions.iter().enumerate() {
+            let apart = sub(rj, ri);
+            let range = |k: usize| {
+                if !cell.pbc()[k] {
+                    return 0..=0;
+                }
+                let reach = cutoff / cell.height(k);
+                let middle = -cell.coordinate(apart, k);
+                (middle - reach).floor() as i64 - 1..=(middle + reach).ceil() as i64 + 1
+            };
+            for a in range(0) {
+                for b in range(1) {
+                    for c in range(2) {
+                        let d = norm(add(apart, cell.translation([a, b, c])));
+                        if d < *cutoff && (i != j || [a, b, c] != [0; 3]) {
+                            found.push((i as i64, j as i64, [a, b, c]));
+                        }
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+fn triples(list: &FullList) -> Vec<(i64, i64, [i64; 3])> {
+    (0..list.i.len()).map(|e| (list.i[e], list.j[e], list.shifts[e])).collect()
+}
+
+#[test]
+fn equals_the_oracle_on_700_random_cases() {
+    let mut edges = 0;
+    for seed in 0..700 {
+        let case = random_case(seed);
+        let list = full_list(&case.positions, &case.cell, case.cutoff).unwrap();
+        let mut wanted = oracle(&case);
+        wanted.sort_unstable();
+        assert_eq!(triples(&list), wanted, "seed {seed}: sorted by (i, j, S) and complete");
+        for e in 0..list.i.len() {
+            let (i, j) = (list.i[e] as usize, list.j[e] as usize);
+            let d = add(sub(case.positions[j], case.positions[i]), case.cell.translation(list.shifts[e]));
+            assert!(norm(sub(d, list.vectors[e])) < 1e-9, "seed {seed}: D = r_j - r_i + S·cell");
+            assert!((norm(d) - list.distances[e]).abs() < 1e-9);
+        }
+        edges += list.i.len();
+    }
+    assert!(edges > 100_000, "the cases must not be empty: {edges} edges");
+}
+
+#[test]
+fn wrapping_and_translating_change_no_vector_and_no_order() {
+    for seed in 0..60 {
+        let case = random_case(seed);
+        let list = full_list(&case.positions, &case.cell, case.cutoff).unwrap();
+        let mut s = numbers(1000 + seed);
+        let moved: Vec<Vec3> = case
+            .positions
+            .iter()
+            .map(|&r| {
+                let image = std::array::from_fn(|_| (s.uniform() * 9.0) as i64 - 4);
+                add(add(r, [3.3, -7.7, 11.1]), case.cell.translation(image))
+            })
+            .collect();
+        let other = full_list(&moved, &case.cell, case.cutoff).unwrap();
+        assert_eq!((&list.i, &list.j), (&other.i, &other.j), "seed {seed}");
+        for (a, b) in list.vectors.iter().zip(&other.vectors) {
+            assert!(norm(sub(*a, *b)) < 1e-10, "seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn no_atoms_one_atom_and_atoms_apart_have_empty_lists() {
+    let open = Cell::open();
+    for positions in [vec![], vec![[1.0, 2.0, 3.0]], vec![[0.0; 3], [100.0, 0.0, 0.0]]] {
+        assert_eq!(full_list(&positions, &open, 5.0).unwrap(), FullList::default());
+    }
+}
+
+#[test]
+fn the_cutoff_is_strict() {
+    let positions = [[0.0; 3], [1.0, 0.0, 0.0]];
+    assert_eq!(full_list(&positions, &Cell::open(), 1.0).unwrap().i.len(), 0);
+    assert_eq!(full_list(&positions, &Cell::open(), 1.0 + 1e-12).unwrap().i.len(), 2);
+}
+
+#[test]
+fn coincident_atoms_are_neighbours() {
+    let list = full_list(&[[1.0; 3], [1.0; 3]], &Cell::open(), 2.0).unwrap();
+    assert_eq!((list.i, list.j, list.distances), (vec![0, 1], vec![1, 0], vec![0.0, 0.0]));
+}
+
+#[test]
+fn far_flung_atoms_cost_no_memory() {
+    let mut positions: Vec<Vec3> = (0..50).map(|i| [i as f64, 0.0, 0.0]).collect();
+    positions.push([1e8, -1e8, 1e8]);
+    let list = full_list(&positions, &Cell::open(), 1.5).unwrap();
+    assert_eq!(list.i.len(), 98);
+    let slab = Cell::new([[9.0, 0.0, 0.0], [0.0, 9.0, 0.0], [0.0, 0.0, 1e7]], [true; 3]).unwrap();
+    assert_eq!(full_list(&[[0.0; 3], [8.5, 0.0, 0.0]], &slab, 1.0).unwrap().i.len(), 2);
+}
+
+#[test]
+fn unusable_input_is_an_error() {
+    let message = |r: flashmd::Result<FullList>| r.unwrap_err().to_string();
+    assert!(message(full_list(&[], &Cell::open(), 0.0)).contains("cutoff"));
+    assert!(message(full_list(&[], &Cell::open(), f64::NAN)).contains("cutoff"));
+    let thin = Cell::new([[1e-4, 0.0, 0.0], [0.0, 1e-4, 0.0], [0.0, 0.0, 9.0]], [true; 3]).unwrap();
+    assert!(message(full_list(&[[0.0; 3]], &thin, 5.0)).contains("thinner than the cutoff"));
+    let cell = Cell::new([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.0, 5.0]], [true; 3]).unwrap();
+    assert!(message(full_list(&[[1e12, 0.0, 0.0]], &cell, 3.0)).contains("wrap the atoms"));
+    assert!(message(full_list(&[[f64::NAN, 0.0, 0.0]], &cell, 3.0)).contains("wrap the atoms"));
+    assert!(Cell::new([[0.0; 3]; 3], [true; 3]).unwrap_err().to_string().contains("length zero"));
+    assert!(Cell::new([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0; 3]], [true, true, false]).is_err());
+    assert!(Cell::new([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [1.0, 1.0, 0.0]], [true; 3]).is_err());
+    assert!(Cell::new([[f64::INFINITY; 3]; 3], [false; 3]).is_err());
+}
+
+#[test]
+fn a_collapsed_structure_is_unstable_not_out_of_memory() {
+    let mut search = NeighborSearch::new(3.0).unwrap().with_max_pairs(1000);
+    let error = search.update(&vec![[0.0; 3]; 100], &Cell::open()).unwrap_err();
+    assert!(matches!(error, flashmd::Error::Stability(_)), "{error}");
+}
+
+fn nef_of(case: &Case, rotation: Option<&Rotation>) -> Nef {
+    let mut search = NeighborSearch::new(case.cutoff).unwrap();
+    search.update(&case.positions, &case.cell).unwrap();
+    let mut nef = Nef::default();
+    nef.assemble(&mut search, case.positions.len(), rotation).unwrap();
+    nef
+}
+
+/// Reverse edges are mutual, point back, have the opposite vector; padding points at itself.
+fn check_nef(nef: &Nef) {
+    let k = nef.slots;
+    for at in 0..nef.atoms * k {
+        let back = nef.reverse[at] as usize;
+        let vector = |e: usize| [0, 1, 2].map(|c| nef.edge_vectors[3 * e + c]);
+        assert_eq!(nef.reverse[back] as usize, at);
+        if nef.mask[at] {
+            assert_eq!(back / k, nef.neighbors[at] as usize);
+            assert_eq!(nef.neighbors[back] as usize, at / k);
+            assert_eq!(vector(back), vector(at).map(|x| -x));
+            assert!(back != at);
+        } else {
+            assert_eq!((back, nef.neighbors[at] as usize, vector(at)), (at, at / k, [0.0; 3]));
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn nef_holds_the_list_and_its_reverse(seed in 0u64..1_000_000, extra in 0usize..4) {
+        let case = random_case(seed);
+        let nef = nef_of(&case, None);
+        check_nef(&nef);
+        check_nef(&nef.padded(nef.atoms + extra, nef.slots + extra));
+        let list = full_list(&case.positions, &case.cell, case.cutoff).unwrap();
+        let real: Vec<usize> = (0..nef.mask.len()).filter(|&e| nef.mask[e]).collect();
+        prop_assert_eq!(real.len(), list.i.len());
+        prop_assert!(nef.slots >= 1);
+        for (e, &at) in real.iter().enumerate() {
+            prop_assert_eq!((at / nef.slots, nef.neighbors[at] as usize), (list.i[e] as usize, list.j[e] as usize));
+            for c in 0..3 {
+                prop_assert_eq!(nef.edge_vectors[3 * at + c], list.vectors[e][c] as f32);
+            }
+        }
+    }
+}
+
+#[test]
+fn nef_buffers_shrink_and_grow() {
+    let (mut search, mut nef) = (NeighborSearch::new(3.0).unwrap(), Nef::default());
+    for seed in [3, 10, 4, 100, 7] {
+        let case = random_case(seed);
+        search.update(&case.positions, &case.cell).unwrap();
+        nef.assemble(&mut search, case.positions.len(), None).unwrap();
+        check_nef(&nef);
+    }
+}
+
+#[test]
+fn nef_turns_with_its_frame() {
+    let case = random_case(4);
+    let rotation = Rotation::random(&mut Stream::new(3, Purpose::Rotation, 0));
+    let (straight, turned) = (nef_of(&case, None), nef_of(&case, Some(&rotation)));
+    assert_eq!(
+        (&straight.mask, &straight.neighbors, &straight.reverse),
+        (&turned.mask, &turned.neighbors, &turned.reverse)
+    );
+    for (a, b) in straight.edge_vectors.chunks(3).zip(turned.edge_vectors.chunks(3)) {
+        let wanted = rotation.apply([a[0], a[1], a[2]].map(f64::from));
+        assert!((0..3).all(|c| (wanted[c] - f64::from(b[c])).abs() < 1e-6));
+    }
+}

@@ -1,0 +1,129 @@
+"""The energy model: bonds and angles, pair terms and a many-body correction, all local to one row.
+
+E_i depends on atom i's own edges alone, so its gradient with respect to the edges needs neither a
+scatter nor the reverse edges, and the exported graph is exact at any thread count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from flashmd_train.backbones.staged import BySpecies, PairField, radial_functions, species_edges
+from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
+from flashmd_train.direct import SPECIES
+from flashmd_train.graph import Graph, cosine_cutoff, gather_rows, norm, slots_last
+from flashmd_train.prior import Molecules
+
+
+@dataclass
+class EnergyConfig:
+    """Everything that fixes an energy model's shape."""
+
+    cutoff_A: float = 6.0
+    radial: int = 16
+    hidden: int = 24
+    width: float = 1.0
+
+    def dict(self) -> dict:
+        """As plain JSON types."""
+        return asdict(self)
+
+
+class Swish(nn.Module):
+    """x·σ(x) spelled out: the fused operator's derivative has no ONNX counterpart."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Elementwise."""
+        return x * torch.sigmoid(x)
+
+
+class Energy(nn.Module):
+    """Per-atom potential energies [N] (eV) of flexible water; the zero is arbitrary."""
+
+    def __init__(self, config: EnergyConfig) -> None:
+        super().__init__()
+        self.config = config
+        kinds = len(SPECIES)
+        self.field = PairField(kinds, config.cutoff_A, config.radial, config.width)
+        fan = kinds * config.radial
+        # Pair weights by unordered pair of species (OO, OH, HH), whitened by pre-training.
+        self.pair = nn.Parameter(torch.zeros(3 * config.radial))
+        self.register_buffer("whiten", torch.eye(3 * config.radial))
+        self.offset = nn.Parameter(torch.zeros(1))
+        self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
+        self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
+        inputs = 2 * config.hidden + 2 * config.hidden + kinds
+        self.net = nn.Sequential(nn.Linear(inputs, 64), Swish(), nn.Linear(64, 64), Swish())
+        self.out = nn.Linear(64, 1)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.log_constants = nn.Parameter(torch.zeros(4))
+        self.register_buffer("reference", torch.tensor([*TIP3P_BOND, *TIP3P_ANGLE], dtype=torch.float32))
+
+    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
+        """Inputs as in the contract; returns [N] eV."""
+        plain = edge_vectors.detach()
+        inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
+        zeros = torch.zeros_like(plain[:, 0])
+        molecules = Molecules(Graph(species, zeros, zeros[:, 0], plain, inside, neighbors))
+        one_hot = nn.functional.one_hot(species.long(), len(SPECIES)).to(edge_vectors.dtype)
+        weight = torch.where(inside & ~molecules.intra, 1.0, 0.0)
+        theirs = species_edges(species, neighbors, len(SPECIES)).to(weight.dtype) * weight[:, None]
+        look = self.field.look(slots_last(edge_vectors), weight)
+        vectors = torch.cat([torch.ones_like(look.envelope), look.unit], 1) * look.envelope
+        vectors = torch.cat([vectors * s for s in theirs.split(1, 1)], 1)
+        moments = torch.bmm(vectors, look.basis.transpose(1, 2)).unflatten(1, (-1, 4))
+        scalars = moments[:, :, 0].flatten(1)
+        vectors = moments[:, :, 1:].transpose(1, 2).flatten(2)
+        bonds, is_oxygen = self._bonds(edge_vectors, molecules)
+        down = self.down(vectors, one_hot)
+        dots = (down.transpose(1, 2) @ bonds).flatten(1)
+        features = torch.cat([(down * down).sum(1), self.scalars(scalars, one_hot), dots, one_hot], -1)
+        many = self.out(self.net(features)).squeeze(-1)
+        return self._bonded(bonds, is_oxygen) + self._pair(scalars, one_hot) + many + self.offset * one_hot[:, 0]
+
+    def _bonds(self, edge_vectors: Tensor, molecules: Molecules) -> tuple[Tensor, Tensor]:
+        """Bond vectors [N, 3, 2] of complete molecules (zero elsewhere) and where they are an oxygen's [N]."""
+        complete = molecules.bonded[:, 0]
+        first = (edge_vectors * molecules.is_first[..., None]).sum(1) * complete
+        second = (edge_vectors * molecules.is_second[..., None]).sum(1) * complete
+        return torch.stack([first, second], -1), (complete * molecules.oxygen).squeeze(-1)
+
+    def _bonded(self, bonds: Tensor, is_oxygen: Tensor) -> Tensor:
+        """Harmonic bonds and angle on oxygen rows, eV."""
+        k_b, r_0, k_a, theta_0 = (self.reference * torch.exp(0.1 * self.log_constants)).unbind()
+        length = norm(bonds.transpose(1, 2)).squeeze(-1)
+        cosine = (bonds[..., 0] * bonds[..., 1]).sum(-1) / (length[:, 0] * length[:, 1])
+        bend = torch.acos(cosine.clamp(-0.999, 0.999)) - theta_0
+        stretch = (length - r_0).square().sum(-1)
+        return 0.5 * (k_b * stretch + k_a * bend * bend) * is_oxygen
+
+    def _pair(self, scalars: Tensor, one_hot: Tensor) -> Tensor:
+        """Half of Σ_j w_{s_i s_j}·g(r_ij): each pair is seen from both ends."""
+        oo, oh, hh = (self.whiten @ self.pair).reshape(3, -1)
+        weight = one_hot @ torch.stack([torch.cat([oo, oh]), torch.cat([oh, hh])])
+        return 0.5 * (scalars * weight).sum(-1)
+
+
+def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
+    """d/dr of the enveloped radial functions at distances [N, 1, K]: [N, R, K]."""
+
+    def functions(d: Tensor) -> Tensor:
+        return radial_functions(d, model.field.centers) * cosine_cutoff(d, model.field.cutoff, model.field.width)
+
+    return torch.func.jvp(functions, (distances,), (torch.ones_like(distances),))[1]
+
+
+def energy_and_forces(model: Energy, graph: Graph, positions: Tensor, train: bool) -> tuple[Tensor, Tensor]:
+    """Per-atom energies [N] and forces [N, 3] = −∂ΣE/∂positions; ``positions`` [N, 3] fix the graph's geometry."""
+    positions = positions.detach().requires_grad_(True)
+    own, theirs = positions[:, None], gather_rows(positions, graph.neighbors)
+    shift = graph.edge_vectors - (theirs - own).detach()
+    energy = model(graph.species, theirs - own + shift, graph.mask, graph.neighbors)
+    (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=train)
+    return energy, -gradient
+
+

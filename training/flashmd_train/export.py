@@ -1,0 +1,197 @@
+"""Export to the model contract: one self-contained ONNX file, opset 20, metadata under the key ``flashmd``.
+
+Every export is proved before it is written: ONNX Runtime against PyTorch at other N and K, padded and
+not, and no scatter reduction in the graph.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+from pathlib import Path
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from flashmd_train.graph import Graph, build_graph
+
+OPSET = 20
+PARITY = 1e-5
+DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighbors")
+DIRECT_OUTPUTS = ("displacement", "momenta_out")
+ENERGY_INPUTS = ("species", "edge_vectors", "mask", "neighbors")
+ENERGY_OUTPUTS = ("energy", "edge_gradient")
+_HAS_SLOTS = ("edge_vectors", "mask", "neighbors")
+
+
+def water_graph(waters_per_edge: int, cutoff: float, seed: int, masses: tuple[float, float]) -> Graph:
+    """A small random water-like box for tracing and parity: jittered lattice, random orientations."""
+    rng = np.random.default_rng(seed)
+    n = waters_per_edge**3
+    spacing = max(3.1, 2.02 * cutoff / waters_per_edge)
+    sites = np.stack(np.meshgrid(*[np.arange(waters_per_edge)] * 3, indexing="ij"), -1).reshape(-1, 3) * spacing
+    half = np.deg2rad(52.26)
+    water = 0.9572 * np.array([[0, 0, 0], [np.sin(half), np.cos(half), 0], [-np.sin(half), np.cos(half), 0]])
+    turns, _ = np.linalg.qr(rng.normal(size=(n, 3, 3)))
+    q = (sites[:, None] + water @ turns).reshape(-1, 3) + 0.03 * rng.normal(size=(3 * n, 3))
+    species = torch.tensor([0, 1, 1] * n)
+    m = torch.tensor(masses)[species]
+    p = 0.16 * torch.tensor(rng.normal(size=(3 * n, 3)), dtype=torch.float32) * m.sqrt()[:, None]
+    lengths = torch.full((3,), waters_per_edge * spacing)
+    return build_graph(torch.tensor(q, dtype=torch.float32)[None], p[None], m, species, lengths, cutoff)
+
+
+def padded(graph: Graph, rows: int, slots: int) -> Graph:
+    """The same graph with extra masked rows and slots."""
+    n, k = graph.mask.shape
+    own = torch.arange(n + rows)[:, None].expand(-1, k + slots).clone()
+    own[:n, :k] = graph.neighbors
+    pad = nn.functional.pad
+    return Graph(
+        pad(graph.species, (0, rows)),
+        pad(graph.momenta, (0, 0, 0, rows)),
+        pad(graph.masses, (0, rows), value=1.0),
+        pad(graph.edge_vectors, (0, 0, 0, slots, 0, rows)),
+        pad(graph.mask, (0, slots, 0, rows)),
+        own,
+    )
+
+
+def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
+    """The named inputs with the contract's types."""
+    integers = ("species", "neighbors")
+    return tuple(getattr(graph, n).to(torch.int32) if n in integers else getattr(graph, n) for n in names)
+
+
+def _to_onnx(module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]) -> onnx.ModelProto:
+    n, k = torch.export.Dim("N", min=2), torch.export.Dim("K", min=2)
+    shapes = tuple({0: n, 1: k} if name in _HAS_SLOTS else {0: n} for name in inputs)
+    program = torch.onnx.export(
+        module,
+        example,
+        dynamo=True,
+        opset_version=OPSET,
+        input_names=list(inputs),
+        output_names=list(outputs),
+        dynamic_shapes=(shapes,) if isinstance(module, torch.fx.GraphModule) else shapes,
+        external_data=False,
+        verbose=False,
+    )
+    model = program.model_proto
+    _strip(model)
+    return model
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Drop tracing notes (source paths of the machine that exported) and name the dimensions."""
+    del model.metadata_props[:]
+    model.doc_string = ""
+    for node in model.graph.node:
+        node.doc_string = ""
+        del node.metadata_props[:]
+    for value in [*model.graph.value_info, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        value.doc_string = ""
+        del value.metadata_props[:]
+    del model.graph.metadata_props[:]
+    del model.graph.value_info[:]
+
+
+def check_no_scatter_reduction(model: onnx.ModelProto) -> None:
+    """Raise if a scatter adds: ONNX Runtime's CPU kernel races on it."""
+    for node in model.graph.node:
+        if node.op_type.startswith("Scatter"):
+            reduction = {a.name: a.s.decode() for a in node.attribute if a.name == "reduction"}
+            if reduction.get("reduction", "none") != "none":
+                raise ValueError(f"the exported graph holds {node.op_type} with reduction {reduction}; rewrite the module without it")
+
+
+def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], threads: int = 1) -> list[np.ndarray]:
+    """Outputs of the graph in ONNX Runtime's CPU provider."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    feeds = dict(zip(inputs, (t.numpy() for t in contract_inputs(graph, inputs))))
+    return session.run(None, feeds)
+
+
+def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> float:
+    """Largest difference of ONNX Runtime from PyTorch, relative to the largest value of each output.
+
+    Each graph is run as it is and padded by 3 rows and 5 slots; padded rows and edges are not compared.
+    """
+    worst = 0.0
+    for graph in graphs:
+        n, k = graph.mask.shape
+        wanted = module(*contract_inputs(graph, inputs))
+        for each in (graph, padded(graph, 3, 5)):
+            for got, reference in zip(run_onnx(model, each, inputs), wanted):
+                reference = reference.detach().numpy()
+                got = got[:n, :k] if reference.shape[:2] == (n, k) else got[:n]
+                if not (np.isfinite(got).all() and np.isfinite(reference).all()):
+                    return float("inf")
+                worst = max(worst, float(np.abs(got - reference).max() / np.abs(reference).max()))
+    return worst
+
+
+def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
+    """Put the metadata in and write the file in one go."""
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "flashmd", json.dumps(metadata, ensure_ascii=False)
+    model.producer_name, model.producer_version = "flashmd_train", ""
+    onnx.checker.check_model(model)
+    buffer = io.BytesIO(model.SerializeToString())
+    temporary = path.with_suffix(".tmp")
+    temporary.write_bytes(buffer.getvalue())
+    temporary.rename(path)
+
+
+class EnergyGradient(nn.Module):
+    """(energy [N], edge_gradient [N,K,3]) of an energy model, traced with its backward pass."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
+        def total(vectors: Tensor) -> tuple[Tensor, Tensor]:
+            energy = self.model(species, vectors, mask, neighbors)
+            return energy.sum(), energy
+
+        gradient, energy = torch.func.grad(total, has_aux=True)(edge_vectors)
+        return energy, gradient
+
+
+def export_direct(module: nn.Module, cutoff: float, masses: tuple[float, float]) -> tuple[onnx.ModelProto, float]:
+    """Trace a direct model; returns the graph and its parity error."""
+    module = module.eval().requires_grad_(False)
+    example = contract_inputs(water_graph(4, cutoff, 0, masses), DIRECT_INPUTS)
+    model = _to_onnx(module, example, DIRECT_INPUTS, DIRECT_OUTPUTS)
+    return model, _proved(model, module, DIRECT_INPUTS, cutoff, masses)
+
+
+def export_energy(module: nn.Module, cutoff: float, masses: tuple[float, float]) -> tuple[onnx.ModelProto, float]:
+    """Trace an energy model and its gradient; returns the graph and its parity error."""
+    module = EnergyGradient(module.eval().requires_grad_(False))
+    example = contract_inputs(water_graph(4, cutoff, 0, masses), ENERGY_INPUTS)
+    traced = torch.fx.experimental.proxy_tensor.make_fx(
+        module,
+        decomposition_table=torch._decomp.core_aten_decompositions(),
+        tracing_mode="symbolic",
+        _allow_non_fake_inputs=True,
+    )(*example)
+    model = _to_onnx(traced, example, ENERGY_INPUTS, ENERGY_OUTPUTS)
+    return model, _proved(model, module, ENERGY_INPUTS, cutoff, masses)
+
+
+def _proved(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], cutoff: float, masses: tuple[float, float]) -> float:
+    check_no_scatter_reduction(model)
+    error = parity(model, module, inputs, [water_graph(n, cutoff, n, masses) for n in (3, 4, 5)])
+    if error > PARITY:
+        raise ValueError(f"ONNX Runtime differs from PyTorch by {error:.1e} of the largest output; allowed {PARITY:.0e}")
+    return error

@@ -1,0 +1,158 @@
+"""Train a direct model: Adam, cosine schedule, averaged weights, resumable checkpoints."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import units
+from torch import Tensor
+
+from flashmd_train.backbones import Staged
+from flashmd_train.dataset import Pairs, Segments
+from flashmd_train.direct import SPECIES, Direct, DirectConfig
+from flashmd_train.pretrain import fit_linear
+from flashmd_train.prior import BondedFlow
+
+# Positions are weighed like momenta that act for this long: between a libration and a translation.
+POSITION_TIME_FS = 8.0
+REFERENCE_KT = 300 * units.kB
+
+
+def mass_scaled_loss(prediction: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:
+    """Mean squared error of momenta and displacements in units of the thermal energy at 300 K."""
+    dq, dp = (a - b for a, b in zip(prediction, target))
+    return (dp.square().mean() + dq.square().mean() / (POSITION_TIME_FS * units.fs) ** 2) / REFERENCE_KT
+
+
+def schedule(step: int, steps: int, warmup: int = 200) -> float:
+    """Linear warm-up, then half a cosine to a hundredth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    x = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x))
+
+
+@torch.no_grad()
+def validate(model: Direct, pairs: Pairs, boxes: int = 24) -> dict:
+    """Relative errors on held-out pairs, forward in time, in all and per species.
+
+    ``momentum_error``: rms of p' error over rms of p'. ``shrink``: 1 − Σ pred²/Σ true², what a stride
+    takes from the mean square momentum. ``displacement_error``: likewise for Δq.
+    """
+    sums: dict[str, np.ndarray] = {k: np.zeros(len(SPECIES)) for k in ("ep", "p", "pp", "eq", "q")}
+    for k in range(min(boxes, len(pairs.index))):
+        graph, q, p = pairs.batch(pairs.index[k : k + 1], np.array([k % pairs.starts]), np.array([False]), None)
+        q_hat, p_hat = model(*graph[:6])
+        for s in range(len(SPECIES)):
+            of = graph.species == s
+            values = dict(ep=p_hat - p, p=p, pp=p_hat, eq=q_hat - q, q=q)
+            for name, value in values.items():
+                sums[name][s] += float(value[of].double().square().sum())
+    report = {
+        "momentum_error": math.sqrt(sums["ep"].sum() / sums["p"].sum()),
+        "displacement_error": math.sqrt(sums["eq"].sum() / sums["q"].sum()),
+    }
+    for s, symbol in enumerate(SPECIES):
+        report[f"momentum_error_{symbol}"] = math.sqrt(sums["ep"][s] / sums["p"][s])
+        report[f"displacement_error_{symbol}"] = math.sqrt(sums["eq"][s] / sums["q"][s])
+        report[f"shrink_{symbol}"] = float(1 - sums["pp"][s] / sums["p"][s])
+    return report
+
+
+class Averaged:
+    """Exponential moving average of a model's weights."""
+
+    def __init__(self, model: torch.nn.Module, decay: float) -> None:
+        self.model, self.decay = copy.deepcopy(model), decay
+
+    @torch.no_grad()
+    def update(self, model: torch.nn.Module, step: int) -> None:
+        """Move towards ``model``; early steps are forgotten faster."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mean, value in zip(self.model.parameters(), model.parameters()):
+            mean.lerp_(value, 1 - decay)
+
+
+def train(
+    config: DirectConfig,
+    data: list[Path],
+    run: Path,
+    steps: int,
+    boxes: int = 1,
+    learning_rate: float = 3e-3,
+    seed: int = 0,
+    threads: int = 1,
+    start: Path | None = None,
+    every: int = 250,
+) -> Direct:
+    """Train into the folder ``run`` (checkpoint.pt, log.jsonl); rerun the same call to resume.
+
+    Args:
+        start: checkpoint whose averaged weights to begin from (a shorter stride, say).
+        every: steps between log lines with validation, and checkpoints.
+    """
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    run.mkdir(parents=True, exist_ok=True)
+    segments = Segments.load(data)
+    training, held_out = segments.split(0.05, seed=0)
+    model = Direct(config)
+    pairs = Pairs(segments, training, config.stride_fs, config.cutoff_A, augment=not model.backbone.equivariant)
+    held_pairs = Pairs(segments, held_out, config.stride_fs, config.cutoff_A, augment=False)
+    if start is not None:
+        model.load_state_dict(torch.load(start, weights_only=False)["averaged"])
+    elif isinstance(model.backbone, Staged) and isinstance(model.prior, BondedFlow):
+        fit_linear(model, pairs, 40, np.random.default_rng(seed))
+    averaged = Averaged(model, 0.999)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    first, seconds = 0, 0.0
+    checkpoint = run / "checkpoint.pt"
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(saved["model"])
+        averaged.model.load_state_dict(saved["averaged"])
+        optimizer.load_state_dict(saved["optimizer"])
+        rng.bit_generator.state = saved["rng"]
+        first, seconds = saved["step"], saved["seconds"]
+    running, begun = [], time.process_time()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * schedule(step, steps)
+        graph, q, p = pairs.draw(rng, boxes)
+        loss = mass_scaled_loss(model(*graph[:6]), (q, p))
+        optimizer.zero_grad()
+        loss.backward()
+        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if torch.isfinite(norm):
+            optimizer.step()
+            averaged.update(model, step)
+        running.append(loss.item())
+        if (step + 1) % every == 0 or step + 1 == steps:
+            seconds += time.process_time() - begun
+            begun = time.process_time()
+            line = dict(step=step + 1, seconds=round(seconds, 1), loss=float(np.nanmean(running)), **validate(averaged.model, held_pairs))
+            with open(run / "log.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+            print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)
+            state = dict(
+                config=config.dict(),
+                model=model.state_dict(),
+                averaged=averaged.model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                rng=rng.bit_generator.state,
+                step=step + 1,
+                seconds=seconds,
+                seed=seed,
+                data=dict(recipe=segments.recipe, sha256=segments.sha256, segments=len(segments.temperature_K)),
+            )
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").rename(checkpoint)
+            running = []
+    return averaged.model

@@ -1,0 +1,142 @@
+"""Train the energy model on reference forces and energies."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from flashmd_train.dataset import Segments
+from flashmd_train.energy import Energy, EnergyConfig, energy_and_forces, radial_derivative
+from flashmd_train.graph import Graph, build_graph, gather_rows, norm
+from flashmd_train.pretrain import RIDGE
+from flashmd_train.prior import Molecules, bonded_forces
+from flashmd_train.train import Averaged, schedule
+
+# Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom.
+FORCE_UNIT, ENERGY_UNIT = 0.5, 0.005
+
+
+def sample(data: Segments, segment: int, frame: int, cutoff: float) -> tuple[Graph, Tensor, Tensor, float]:
+    """One frame: graph, positions [N, 3], forces [N, 3] and energy."""
+    q = torch.tensor(data.positions[segment, frame])
+    p = torch.tensor(data.momenta[segment, frame])
+    graph = build_graph(q[None], p[None], data.masses, data.species, data.lengths, cutoff)
+    return graph, q, torch.tensor(data.forces[segment, frame]), float(data.energy[segment, frame])
+
+
+@torch.no_grad()
+def fit_pairs(model: Energy, data: Segments, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
+    """Pair weights by ridge regression of reference forces minus bonds and angles; then the offset."""
+    fan = model.pair.shape[0]
+    xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
+    rows, offsets = 0, []
+    draws = [(int(rng.choice(index)), 0) for _ in range(frames)]
+    for segment, frame in draws:
+        graph, _, forces, _ = sample(data, segment, frame, model.config.cutoff_A)
+        molecules = Molecules(graph)
+        slow = forces - bonded_forces(molecules, torch.zeros_like(forces), model.reference)
+        d = norm(graph.edge_vectors)
+        pair = (graph.species[:, None] + gather_rows(graph.species, graph.neighbors)).long()
+        kinds = torch.nn.functional.one_hot(pair, 3).float() * (graph.mask & ~molecules.intra)[..., None]
+        slope = radial_derivative(model, d.transpose(1, 2))
+        field = torch.einsum("nkx,nkt,nrk->nxtr", graph.edge_vectors / d, kinds, slope).flatten(2)
+        x, y = field.flatten(0, 1).double(), slow.flatten().double()
+        xx += x.T @ x
+        xy += x.T @ y
+        rows += len(y)
+    root = torch.linalg.cholesky(xx + RIDGE * xx.diagonal().mean() * torch.eye(fan))
+    whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
+    model.whiten.copy_(whiten)
+    model.pair.copy_(torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5)
+    for segment, frame in draws:
+        graph, _, _, energy = sample(data, segment, frame, model.config.cutoff_A)
+        mine = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).sum()
+        offsets.append((energy - mine) / (graph.species == 0).sum())
+    model.offset.fill_(torch.stack(offsets).mean())
+
+
+def validate_energy(model: Energy, data: Segments, index: np.ndarray, frames: int = 24) -> dict:
+    """``force_error`` (relative rms), ``energy_error_meV_per_atom`` (rms after the mean is taken out)."""
+    error, total, energies = 0.0, 0.0, []
+    for segment in index[:frames]:
+        graph, q, forces, energy = sample(data, int(segment), 0, model.config.cutoff_A)
+        e, f = energy_and_forces(model, graph, q, train=False)
+        error += float((f - forces).square().sum())
+        total += float(forces.square().sum())
+        energies.append((float(e.detach().double().sum()) - energy) / len(q))
+    return dict(
+        force_error=math.sqrt(error / total),
+        force_error_eV_A=math.sqrt(error / (frames * len(q) * 3)),
+        energy_error_meV_per_atom=1000 * float(np.std(energies)),
+        energy_bias_meV_per_atom=1000 * float(np.mean(energies)),
+    )
+
+
+def train_energy(
+    config: EnergyConfig, data: list[Path], run: Path, steps: int, learning_rate: float = 1e-3, seed: int = 0, threads: int = 1, every: int = 250
+) -> Energy:
+    """Train into the folder ``run``; rerun the same call to resume."""
+    torch.set_num_threads(threads)
+    torch.manual_seed(seed)
+    rng = np.random.default_rng(seed)
+    run.mkdir(parents=True, exist_ok=True)
+    segments = Segments.load(data)
+    training, held_out = segments.split(0.05, seed=0)
+    model = Energy(config)
+    checkpoint = run / "checkpoint.pt"
+    first, seconds = 0, 0.0
+    if not checkpoint.exists():
+        fit_pairs(model, segments, training, 40, rng)
+    averaged = Averaged(model, 0.999)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    if checkpoint.exists():
+        saved = torch.load(checkpoint, weights_only=False)
+        model.load_state_dict(saved["model"])
+        averaged.model.load_state_dict(saved["averaged"])
+        optimizer.load_state_dict(saved["optimizer"])
+        rng.bit_generator.state = saved["rng"]
+        first, seconds = saved["step"], saved["seconds"]
+    else:
+        print(json.dumps(dict(step=0, **validate_energy(model, segments, held_out))), flush=True)
+    begun = time.process_time()
+    for step in range(first, steps):
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate * schedule(step, steps)
+        segment, frame = int(rng.choice(training)), int(rng.integers(segments.positions.shape[1]))
+        graph, q, forces, energy = sample(segments, segment, frame, config.cutoff_A)
+        e, f = energy_and_forces(model, graph, q, train=True)
+        per_atom = (e.sum() - energy) / len(q)
+        loss = (f - forces).square().mean() / FORCE_UNIT**2 + (per_atom / ENERGY_UNIT).square() * 0.01
+        optimizer.zero_grad()
+        loss.backward()
+        norm_ = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        if torch.isfinite(norm_):
+            optimizer.step()
+            averaged.update(model, step)
+        if (step + 1) % every == 0 or step + 1 == steps:
+            seconds += time.process_time() - begun
+            begun = time.process_time()
+            line = dict(step=step + 1, seconds=round(seconds, 1), loss=loss.item(), **validate_energy(averaged.model, segments, held_out))
+            with open(run / "log.jsonl", "a") as log:
+                log.write(json.dumps(line) + "\n")
+            print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)
+            state = dict(
+                config=config.dict(),
+                model=model.state_dict(),
+                averaged=averaged.model.state_dict(),
+                optimizer=optimizer.state_dict(),
+                rng=rng.bit_generator.state,
+                step=step + 1,
+                seconds=seconds,
+                seed=seed,
+                data=dict(recipe=segments.recipe, sha256=segments.sha256, segments=len(segments.temperature_K)),
+            )
+            torch.save(state, checkpoint.with_suffix(".tmp"))
+            checkpoint.with_suffix(".tmp").rename(checkpoint)
+    return averaged.model
