@@ -108,11 +108,11 @@ class BondedFlow(nn.Module):
     def partner_vectors(self, graph: Graph, bound: Molecules, velocity: Tensor) -> Tensor:
         """Vectors [N, 3, 4]: from the oxygen to the row's two hydrogens (its own first), and their rates.
 
-        ``velocity`` [N, 3] in any unit; stray atoms get dummy bonds and no rates.
+        ``velocity`` [N, 3] in any unit; zero for stray atoms.
         """
         of_molecule = bound.collect(velocity)
         rates = (of_molecule[:, 1:] - of_molecule[:, :1]) * bound.bonded
-        return torch.cat([bound.bonds, rates], 1).transpose(1, 2)
+        return torch.cat([bound.bonds * bound.bonded, rates], 1).transpose(1, 2)
 
     def flow(
         self, graph: Graph, bound: Molecules, modes: Tensor, fractions: tuple[float, ...]

@@ -17,9 +17,14 @@ use crate::rotation::Rotation;
 const PADDING_TOLERANCE: f64 = 1e-4;
 /// Largest departure from O(3) equivariance, relative to the largest value of the output.
 const EQUIVARIANCE_TOLERANCE: f64 = 1e-5;
-/// Atoms along each edge of the jittered lattice, and their spacing in Å.
+/// Atoms along each edge of the jittered lattice, and their least spacing in Å.
 const LATTICE: usize = 3;
 const SPACING: f64 = 2.2;
+/// Spacing over the closest approach in the training data: nearer than that a network extrapolates, its
+/// outputs may be of any size, and round-off with them.
+const APPROACH: f64 = 1.2;
+/// Full width of the jitter over the spacing.
+const JITTER: f64 = 0.2;
 
 /// Checks that padding, edges beyond the cutoff and rotations do what the contract says.
 ///
@@ -71,11 +76,12 @@ impl Probe {
     fn new(contract: &Contract) -> Result<Self> {
         let metadata = &contract.metadata;
         let mut stream = Stream::new(1, Purpose::Check, 0);
-        let edge = LATTICE as f64 * SPACING;
+        let spacing = SPACING.max(APPROACH * metadata.closest_approach);
+        let edge = LATTICE as f64 * spacing;
         let mut positions = Vec::new();
         for at in 0..LATTICE.pow(3) {
-            let site = [at / (LATTICE * LATTICE), at / LATTICE % LATTICE, at % LATTICE].map(|i| i as f64 * SPACING);
-            let jitter: Vec3 = std::array::from_fn(|_| 0.6 * (stream.uniform() - 0.5));
+            let site = [at / (LATTICE * LATTICE), at / LATTICE % LATTICE, at % LATTICE].map(|i| i as f64 * spacing);
+            let jitter: Vec3 = std::array::from_fn(|_| JITTER * spacing * (stream.uniform() - 0.5));
             positions.push(add(site, jitter));
         }
         let draw = |stream: &mut Stream| (stream.uniform() * metadata.species.len() as f64) as i32;

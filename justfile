@@ -1,0 +1,38 @@
+# Everyday commands; `just --list` shows them.
+
+# Build the core into the source tree of the active environment.
+build:
+    maturin develop --release
+
+# Tests of the package and of the core.
+test:
+    python -m pytest -q
+    cargo test -q -p flashmd --locked
+
+# Formatters, linters, type checks.
+lint:
+    cargo fmt --all --check
+    cargo clippy -q --workspace --all-targets --locked -- -D warnings
+    ruff check .
+    ruff format --check .
+    mypy
+
+# Put everything into the formatters' shape.
+format:
+    cargo fmt --all
+    ruff format .
+    ruff check --fix .
+
+# Speed against OpenMM on this machine.
+speed:
+    python benches/speed.py
+
+# The physics page of the README: OpenMM, the bundled model, docs/water.md.
+water:
+    python benches/water.py reference
+    python benches/water.py study
+    python benches/water.py page
+
+# All that a change must pass, from a clean clone.
+ci:
+    bash .ci/run
