@@ -210,16 +210,14 @@ def _words(openmm: dict, ours: dict) -> str:
         if "stopped" in run:
             nve.append(f"| stopped at {run['time_ps']:.2f} ps | | | |")
             continue
-        final = run["final_temperature_K"]
-        nve.append(
-            f"| {run['drift_0_1_ps_eV_per_ps']:+.2f} | {run['drift_eV_per_ps']:+.2f} | {final['O']:.0f} | {final['H']:.0f} |"
-        )
+        early, whole, final = run["drift_0_1_ps_eV_per_ps"], run["drift_eV_per_ps"], run["final_temperature_K"]
+        nve.append(f"| {early:+.2f} | {whole:+.2f} | {final['O']:.0f} | {final['H']:.0f} |")
     lines = [
         "# The bundled water model against OpenMM",
         "",
-        "Made by `python benches/water.py reference`, `… study` and `… page`; 258 flexible TIP3P waters, 300 K,",
-        f"Langevin with a time constant of 100 fs; strides of {ours['stride_fs']:g} fs against OpenMM's 0.5 fs. The first",
-        "5 ps of each run are discarded. Temperatures in K with block standard errors; g_OO peak in Å.",
+        "Made by `python benches/water.py reference`, `… study` and `… page`: 258 flexible TIP3P waters, 300 K,",
+        f"Langevin with a time constant of 100 fs, strides of {ours['stride_fs']:g} fs against OpenMM's 0.5 fs. The",
+        "first 5 ps of a run are discarded. Temperatures in K with block standard errors, the g_OO peak in Å.",
         "",
         "![g_OO, temperatures and NVE energy](water.png)",
         "",
@@ -233,8 +231,9 @@ def _words(openmm: dict, ours: dict) -> str:
         "|---|---|---|---|",
         *nve,
         "",
-        "Verlet with 0.5 fs drifts by less than 0.001 eV/ps on this system. The direct model loses equipartition without a",
-        "bath and drifts thousands of times more: use it with a thermostat, and read dynamics from it with care.",
+        "Verlet with 0.5 fs drifts by less than 0.001 eV/ps on this system. Without a bath the direct model",
+        "loses equipartition and drifts thousands of times more: use it with a thermostat, and read dynamics",
+        "from it with care.",
         "",
     ]
     return "\n".join(lines)
