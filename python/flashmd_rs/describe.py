@@ -22,6 +22,7 @@ _UNITS = {
     "_g_per_cm3": "g/cm³",
     "_A2_per_ps": "Å²/ps",
     "_per_A3": "1/Å³",
+    "_sqrt_eV": "√eV",
     "_percent": "%",
     "_bytes": "bytes",
     "_meV": "meV",
