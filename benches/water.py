@@ -41,10 +41,19 @@ def with_error(values: np.ndarray, blocks: int = 10) -> dict:
     return dict(mean=float(np.mean(values)), standard_error=float(np.std(means, ddof=1) / blocks**0.5))
 
 
+def _rounded(value: object) -> object:
+    """Six significant digits: what the page shows, in a file one can commit."""
+    if isinstance(value, dict):
+        return {k: _rounded(v) for k, v in value.items()}
+    if isinstance(value, list):
+        return [_rounded(v) for v in value]
+    return float(f"{value:.6g}") if isinstance(value, float) else value
+
+
 def save(name: str, result: dict) -> None:
     """Write a result file in one go."""
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / name).write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / name).write_text(json.dumps(_rounded(result)) + "\n")
 
 
 @app.command()
