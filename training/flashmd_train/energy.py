@@ -112,7 +112,7 @@ def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
     """d/dr of the enveloped radial functions at distances [N, 1, K]: [N, R, K]."""
 
     def functions(d: Tensor) -> Tensor:
-        return radial_functions(d, model.field.centers) * cosine_cutoff(d, model.field.cutoff, model.field.width)
+        return radial_functions(d, model.field.centers, model.field.cutoff) * cosine_cutoff(d, model.field.cutoff, model.field.width)
 
     return torch.func.jvp(functions, (distances,), (torch.ones_like(distances),))[1]
 

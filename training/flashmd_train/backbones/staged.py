@@ -56,14 +56,14 @@ class Look(NamedTuple):
     basis: Tensor
 
 
-def radial_functions(distances: Tensor, centers: Tensor) -> Tensor:
+def radial_functions(distances: Tensor, centers: Tensor, cutoff: float) -> Tensor:
     """Gaussians as wide as their spacing: distances [N, 1, K] to [N, R, K].
 
-    Distances are held between 1 Å (no two molecules come nearer) and the last centre (the cutoff, where
-    the envelope ends), which keeps the far tails out of the denormal numbers that slow a CPU down.
+    Distances are held between 1 Å (no two molecules come nearer) and the cutoff (where the envelope
+    ends), which keeps the far tails out of the denormal numbers that slow a CPU down.
     """
     scale = (0.5**0.5) / (centers[1] - centers[0])
-    x = distances.clamp(1.0, float(centers[-1])) * scale - (centers * scale)[:, None]
+    x = distances.clamp(1.0, cutoff) * scale - (centers * scale)[:, None]
     return torch.exp(-(x * x))
 
 
@@ -89,7 +89,7 @@ class PairField(nn.Module):
         """vectors [N, 3, K] Å and weight [N, K] (zero where an edge does not count)."""
         d = norm(vectors, 1)
         envelope = cosine_cutoff(d, self.cutoff, self.width) * weight[:, None]
-        return Look(vectors / d, envelope, radial_functions(d, self.centers))
+        return Look(vectors / d, envelope, radial_functions(d, self.centers, self.cutoff))
 
     def forward(self, look: Look, relative_velocity: Tensor, neighbor_species: Tensor) -> Tensor:
         """relative_velocity [N, 3, K]; neighbor_species one-hot [N, S, K]."""
