@@ -34,7 +34,9 @@ class Segments:
     @classmethod
     def load(cls, paths: list[Path]) -> Segments:
         """Read and join files that hold the same atoms in the same box."""
-        parts: dict[str, list[np.ndarray]] = {k: [] for k in ("positions", "momenta", "forces", "energy", "temperature_K")}
+        parts: dict[str, list[np.ndarray]] = {
+            k: [] for k in ("positions", "momenta", "forces", "energy", "temperature_K")
+        }
         recipes = []
         digest = hashlib.sha256()
         for path in paths:

@@ -52,9 +52,7 @@ class Direct(nn.Module):
             raise ValueError(f"prior {config.prior!r} is not one of 'bonded', 'free'")
         if config.backbone not in BACKBONES:
             raise ValueError(f"backbone {config.backbone!r} is not one of {sorted(BACKBONES)}")
-        self.backbone = BACKBONES[config.backbone](
-            len(SPECIES), config.cutoff_A, modes=config.modes, **config.options
-        )
+        self.backbone = BACKBONES[config.backbone](len(SPECIES), config.cutoff_A, modes=config.modes, **config.options)
         # Set after training: per species, what the mean of squares lost by regression to the mean.
         self.register_buffer("gain", torch.ones(len(SPECIES)))
 

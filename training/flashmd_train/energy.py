@@ -112,7 +112,9 @@ def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
     """d/dr of the enveloped radial functions at distances [N, 1, K]: [N, R, K]."""
 
     def functions(d: Tensor) -> Tensor:
-        return radial_functions(d, model.field.centers, model.field.cutoff) * cosine_cutoff(d, model.field.cutoff, model.field.width)
+        return radial_functions(d, model.field.centers, model.field.cutoff) * cosine_cutoff(
+            d, model.field.cutoff, model.field.width
+        )
 
     return torch.func.jvp(functions, (distances,), (torch.ones_like(distances),))[1]
 
@@ -125,5 +127,3 @@ def energy_and_forces(model: Energy, graph: Graph, positions: Tensor, train: boo
     energy = model(graph.species, theirs - own + shift, graph.mask, graph.neighbors)
     (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=train)
     return energy, -gradient
-
-

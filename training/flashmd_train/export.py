@@ -149,7 +149,9 @@ def check_no_scatter_reduction(model: onnx.ModelProto) -> None:
         if node.op_type.startswith("Scatter"):
             reduction = {a.name: a.s.decode() for a in node.attribute if a.name == "reduction"}
             if reduction.get("reduction", "none") != "none":
-                raise ValueError(f"the exported graph holds {node.op_type} with reduction {reduction}; rewrite the module without it")
+                raise ValueError(
+                    f"the exported graph holds {node.op_type} with reduction {reduction}; rewrite the module without it"
+                )
 
 
 def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], threads: int = 1) -> list[np.ndarray]:

@@ -95,7 +95,5 @@ def build_graph(
         masses=masses.repeat(boxes),
         edge_vectors=torch.cat([torch.nn.functional.pad(v, (0, 0, 0, p)) for v, p in zip(vectors, pad)]),
         mask=torch.cat([torch.nn.functional.pad(m, (0, p)) for m, p in zip(mask, pad)]),
-        neighbors=torch.cat(
-            [torch.cat([n, own[b].expand(-1, p)], 1) for b, (n, p) in enumerate(zip(neighbors, pad))]
-        ),
+        neighbors=torch.cat([torch.cat([n, own[b].expand(-1, p)], 1) for b, (n, p) in enumerate(zip(neighbors, pad))]),
     )

@@ -95,6 +95,8 @@ def _start_hop(net: Staged) -> None:
     The field on an atom comes in whitened channels, the partner vectors as they are.
     """
     first, vectors = net.first.linear, net.hop.vectors
+    if vectors.fan_out < 4 + len(SPECIES):
+        raise ValueError(f"got hop_vectors={vectors.fan_out}, pre-training wants at least {4 + len(SPECIES)}")
     fan_in, radial = first.weight.shape[1], net.field.radial
     raw = torch.zeros(len(SPECIES), vectors.weight.shape[1], vectors.fan_out)
     raw[:, :fan_in, :2] = first.whiten @ first.weight[..., :2]

@@ -237,4 +237,3 @@ class Molecules:
     def own(self, molecule: Tensor) -> Tensor:
         """[N, 3, C] of each row's molecule to the row's own atom [N, C]."""
         return torch.where(self.oxygen, molecule[:, 0], molecule[:, 1])
-

@@ -90,12 +90,14 @@ def train(
     threads: int = 1,
     start: Path | None = None,
     every: int = 250,
+    stop_after: int | None = None,
 ) -> Direct:
     """Train into the folder ``run`` (checkpoint.pt, log.jsonl); rerun the same call to resume.
 
     Args:
         start: checkpoint whose averaged weights to begin from (a shorter stride, say).
         every: steps between log lines with validation, and checkpoints.
+        stop_after: end here, before ``steps``; a rerun goes on.
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
@@ -122,7 +124,7 @@ def train(
         rng.bit_generator.state = saved["rng"]
         first, seconds = saved["step"], saved["seconds"]
     running, begun = [], time.process_time()
-    for step in range(first, steps):
+    for step in range(first, min(steps, stop_after or steps)):
         for group in optimizer.param_groups:
             group["lr"] = learning_rate * schedule(step, steps)
         graph, q, p = pairs.draw(rng, boxes)
@@ -137,7 +139,12 @@ def train(
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds += time.process_time() - begun
             begun = time.process_time()
-            line = dict(step=step + 1, seconds=round(seconds, 1), loss=float(np.nanmean(running)), **validate(averaged.model, held_pairs))
+            line = dict(
+                step=step + 1,
+                seconds=round(seconds, 1),
+                loss=float(np.nanmean(running)),
+                **validate(averaged.model, held_pairs),
+            )
             with open(run / "log.jsonl", "a") as log:
                 log.write(json.dumps(line) + "\n")
             print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)

@@ -79,7 +79,14 @@ def validate_energy(model: Energy, data: Segments, index: np.ndarray, frames: in
 
 
 def train_energy(
-    config: EnergyConfig, data: list[Path], run: Path, steps: int, learning_rate: float = 1e-3, seed: int = 0, threads: int = 1, every: int = 250
+    config: EnergyConfig,
+    data: list[Path],
+    run: Path,
+    steps: int,
+    learning_rate: float = 1e-3,
+    seed: int = 0,
+    threads: int = 1,
+    every: int = 250,
 ) -> Energy:
     """Train into the folder ``run``; rerun the same call to resume."""
     torch.set_num_threads(threads)
@@ -122,7 +129,12 @@ def train_energy(
         if (step + 1) % every == 0 or step + 1 == steps:
             seconds += time.process_time() - begun
             begun = time.process_time()
-            line = dict(step=step + 1, seconds=round(seconds, 1), loss=loss.item(), **validate_energy(averaged.model, segments, held_out))
+            line = dict(
+                step=step + 1,
+                seconds=round(seconds, 1),
+                loss=loss.item(),
+                **validate_energy(averaged.model, segments, held_out),
+            )
             with open(run / "log.jsonl", "a") as log:
                 log.write(json.dumps(line) + "\n")
             print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)

@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from flashmd_train.graph import Graph, cosine_cutoff, gather_edges, gather_rows, norm, slots_last
 
-
 # Vectors of a prior's partners: two bonds and their velocities.
 PARTNER_VECTORS = 4
 

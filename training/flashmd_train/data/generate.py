@@ -24,7 +24,9 @@ def _open(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Refe
     file = h5py.File(path, "a")
     if "positions" in file:
         if json.loads(file.attrs["recipe"]) != recipe:
-            raise ValueError(f"{path} was made by another recipe: {file.attrs['recipe']}; delete it or name another file")
+            raise ValueError(
+                f"{path} was made by another recipe: {file.attrs['recipe']}; delete it or name another file"
+            )
         return file
     file.attrs["recipe"] = json.dumps(recipe)
     file.attrs["units"] = "positions Å, momenta sqrt(eV u), forces eV/Å, energy eV, spacing fs"
@@ -32,7 +34,13 @@ def _open(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Refe
     file["numbers"] = np.array([8, 1, 1] * (n_atoms // 3))
     file["cell"] = reference.cell
     for name in ("positions", "momenta", "forces"):
-        file.create_dataset(name, (0, n_frames, n_atoms, 3), "f4", maxshape=(None, n_frames, n_atoms, 3), chunks=(1, n_frames, n_atoms, 3))
+        file.create_dataset(
+            name,
+            (0, n_frames, n_atoms, 3),
+            "f4",
+            maxshape=(None, n_frames, n_atoms, 3),
+            chunks=(1, n_frames, n_atoms, 3),
+        )
     file.create_dataset("energy", (0, n_frames), "f8", maxshape=(None, n_frames))
     file.create_dataset("temperature_K", (0,), "f8", maxshape=(None,))
     return file

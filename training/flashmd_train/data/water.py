@@ -161,6 +161,4 @@ class Reference:
     def atoms(self) -> Atoms:
         """The current frame as ``ase.Atoms`` with momenta."""
         positions, momenta, _, _ = self.get()
-        return Atoms(
-            self.symbols, positions, cell=self.cell, pbc=True, masses=self.masses, momenta=momenta
-        )
+        return Atoms(self.symbols, positions, cell=self.cell, pbc=True, masses=self.masses, momenta=momenta)

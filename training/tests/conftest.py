@@ -1,0 +1,29 @@
+"""A tiny real data set: a few NVE segments of 64 waters from OpenMM."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from flashmd_train.data.generate import generate
+from flashmd_train.dataset import Segments
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="session")
+def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("data") / "water64.h5"
+    generate(path, 64, 6, [300.0, 350.0], seed=3, spacing_fs=2.0, length_fs=8.0, equilibration_ps=0.3)
+    return path
+
+
+@pytest.fixture(scope="session")
+def segments(data_file: Path) -> Segments:
+    return Segments.load([data_file])

@@ -1,0 +1,146 @@
+"""The reference data: synchronised velocities, reversible pairs, resumable files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import openmm
+import pytest
+import torch
+from ase.neighborlist import primitive_neighbor_list
+from ase.units import fs
+
+from flashmd_train.data.generate import generate
+from flashmd_train.data.water import Reference, system, velocity_verlet
+from flashmd_train.dataset import Pairs, Segments
+
+
+@pytest.fixture(scope="module")
+def water(segments: Segments) -> tuple[Reference, np.ndarray, np.ndarray]:
+    reference = Reference(64)
+    return reference, segments.positions[0, 0].astype(float), segments.momenta[0, 0].astype(float)
+
+
+def total_energy(reference: Reference) -> float:
+    _, momenta, _, potential = reference.get()
+    return potential + float((momenta**2 / reference.masses[:, None]).sum() / 2)
+
+
+def test_velocity_verlet_equals_leapfrog_with_half_shifted_velocities(water) -> None:
+    reference, q, p = water
+    reference.set(q, p)
+    _, _, forces, _ = reference.get()
+    steps, h = 40, 0.25 * fs
+    reference.nve(steps * 0.25)
+    q_verlet, p_verlet, _, _ = reference.get()
+
+    leapfrog = openmm.VerletIntegrator(0.00025)
+    context = openmm.Context(system(64), leapfrog, openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"})
+    context.setPeriodicBoxVectors(*(reference.cell * 0.1))
+    context.setPositions(q * 0.1)
+    half_back = (p - 0.5 * h * forces) / reference.masses[:, None]
+    context.setVelocities(half_back * 0.1 * fs * 1000)
+    leapfrog.step(steps)
+    state = context.getState(getPositions=True, getVelocities=True, getForces=True)
+    unit = openmm.unit
+    q_leap = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+    v_leap = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond) / (0.1 * fs * 1000)
+    f_leap = state.getForces(asNumpy=True).value_in_unit(unit.kilojoule_per_mole / unit.angstrom) * 0.01036427
+    p_leap = v_leap * reference.masses[:, None] + 0.5 * h * f_leap
+    # OpenMM's CPU platform sums forces in single precision.
+    assert np.abs(q_leap - q_verlet).max() < 1e-4
+    assert np.abs(p_leap - p_verlet).max() < 1e-3
+
+
+def test_energy_error_falls_with_the_square_of_the_time_step(water) -> None:
+    reference, q, p = water
+    spread = []
+    for timestep in (1.0, 0.5):
+        context = openmm.Context(
+            system(64), velocity_verlet(timestep), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
+        )
+        reference.context, kept = context, reference.context
+        context.setPeriodicBoxVectors(*(reference.cell * 0.1))
+        reference.set(q, p)
+        energies = []
+        for _ in range(round(40 / timestep)):
+            context.getIntegrator().step(1)
+            energies.append(total_energy(reference))
+        spread.append(np.std(energies))
+        reference.context = kept
+    assert 3.0 < spread[0] / spread[1] < 5.0
+
+
+def test_forward_flip_back_returns(water) -> None:
+    reference, q, p = water
+    reference.set(q, p)
+    reference.nve(8.0)
+    q2, p2, _, _ = reference.get()
+    reference.set(q2, -p2)
+    reference.nve(8.0)
+    q3, p3, _, _ = reference.get()
+    assert np.abs(q3 - q).max() < 1e-4
+    assert np.abs(p3 + p).max() < 1e-3
+
+
+def test_time_reversed_pairs_are_real(segments: Segments, water) -> None:
+    reference, _, _ = water
+    pairs = Pairs(segments, np.arange(6), 4.0, 6.0, augment=False)
+    graph, displacement, momenta = pairs.batch(np.array([1]), np.array([1]), np.array([True]), None)
+    root = segments.masses.sqrt()[:, None]
+    q = segments.positions[1, 1 + pairs.jump].astype(float)
+    reference.set(q, (graph.momenta * root).numpy().astype(float))
+    reference.nve(4.0)
+    q2, p2, _, _ = reference.get()
+    assert np.abs((displacement / root).numpy() - (q2 - q)).max() < 2e-4
+    assert np.abs((momenta * root).numpy() - p2).max() < 2e-3
+
+
+def test_graph_holds_the_pairs_that_ase_finds(segments: Segments) -> None:
+    pairs = Pairs(segments, np.arange(6), 2.0, 6.0, augment=False)
+    graph, _, _ = pairs.batch(np.array([0, 2]), np.array([0, 1]), np.array([False, False]), None)
+    atoms = len(segments.species)
+    for box, (segment, frame) in enumerate(((0, 0), (2, 1))):
+        cell = np.diag(segments.lengths.numpy().astype(float))
+        q = segments.positions[segment, frame].astype(float)
+        i, j, vector = primitive_neighbor_list("ijD", [True] * 3, cell, q, 6.0)
+        rows = graph.mask[box * atoms : (box + 1) * atoms]
+        found = torch.nonzero(rows)
+        mine_j = graph.neighbors[box * atoms :][found[:, 0], found[:, 1]] - box * atoms
+        assert sorted(zip(i, j)) == sorted(zip(found[:, 0].tolist(), mine_j.tolist()))
+        order = np.lexsort((j, i))
+        mine = graph.edge_vectors[box * atoms :][found[:, 0], found[:, 1]].numpy()
+        mine = mine[np.lexsort((mine_j, found[:, 0]))]
+        assert np.abs(mine - vector[order]).max() < 1e-4
+
+
+def test_a_stride_between_frames_is_refused(segments: Segments) -> None:
+    with pytest.raises(ValueError, match="not a multiple"):
+        Pairs(segments, np.arange(6), 3.0, 6.0, augment=False)
+    with pytest.raises(ValueError, match="shorter than a stride"):
+        Pairs(segments, np.arange(6), 16.0, 6.0, augment=False)
+
+
+def test_generation_goes_on_where_it_stopped_and_refuses_another_recipe(tmp_path: Path) -> None:
+    path = tmp_path / "water.h5"
+    options = dict(spacing_fs=2.0, length_fs=4.0, equilibration_ps=0.05)
+    generate(path, 64, 1, [300.0], seed=5, **options)
+    with h5py.File(path) as file:
+        first = file["positions"][0]
+    generate(path, 64, 2, [300.0], seed=5, **options)
+    with h5py.File(path) as file:
+        assert len(file["temperature_K"]) == 2
+        assert np.array_equal(file["positions"][0], first)
+        assert np.isfinite(file["forces"][:]).all()
+    with pytest.raises(ValueError, match="another recipe"):
+        generate(path, 64, 3, [300.0], seed=6, **options)
+
+
+def test_stored_forces_and_energies_belong_to_the_stored_positions(segments: Segments, water) -> None:
+    reference, _, _ = water
+    reference.set(segments.positions[3, 2].astype(float), segments.momenta[3, 2].astype(float))
+    _, _, forces, energy = reference.get()
+    assert np.abs(forces - segments.forces[3, 2]).max() < 5e-3
+    assert abs(energy - segments.energy[3, 2]) < 5e-3
