@@ -55,9 +55,7 @@ def slow_modes(model: Direct, graph: Graph, displacement: Tensor, forces: Tensor
     prior = model.prior
     bound = prior.bind(graph)
     frames = displacement.shape[1]
-    slow = []
-    for k in range(frames):
-        slow.append(forces[:, k] - bonded_forces(bound, displacement[:, k], prior.reference))
+    slow = [forces[:, k] - bonded_forces(bound, displacement[:, k], prior.reference) for k in range(frames)]
     table = legendre(np.linspace(0, 1, frames), frames)
     return torch.einsum("tnx,tp->npx", torch.stack(slow), torch.linalg.inv(table.T).T)
 

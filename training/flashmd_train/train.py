@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-import json
 import math
-import time
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +11,7 @@ from ase import units
 from torch import Tensor
 
 from flashmd_train.backbones import Staged
+from flashmd_train.checkpoint import Run
 from flashmd_train.dataset import Pairs, Segments
 from flashmd_train.direct import SPECIES, Direct, DirectConfig
 from flashmd_train.pretrain import fit_linear
@@ -65,24 +63,10 @@ def validate(model: Direct, pairs: Pairs, boxes: int = 24) -> dict:
     return report
 
 
-class Averaged:
-    """Exponential moving average of a model's weights."""
-
-    def __init__(self, model: torch.nn.Module, decay: float) -> None:
-        self.model, self.decay = copy.deepcopy(model), decay
-
-    @torch.no_grad()
-    def update(self, model: torch.nn.Module, step: int) -> None:
-        """Move towards ``model``; early steps are forgotten faster."""
-        decay = min(self.decay, (1 + step) / (10 + step))
-        for mean, value in zip(self.model.parameters(), model.parameters()):
-            mean.lerp_(value, 1 - decay)
-
-
 def train(
     config: DirectConfig,
     data: list[Path],
-    run: Path,
+    folder: Path,
     steps: int,
     boxes: int = 1,
     learning_rate: float = 3e-3,
@@ -92,7 +76,7 @@ def train(
     every: int = 250,
     stop_after: int | None = None,
 ) -> Direct:
-    """Train into the folder ``run`` (checkpoint.pt, log.jsonl); rerun the same call to resume.
+    """Train into ``folder`` (checkpoint.pt, log.jsonl); rerun the same call to resume.
 
     Args:
         start: checkpoint whose averaged weights to begin from (a shorter stride, say).
@@ -101,8 +85,6 @@ def train(
     """
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    run.mkdir(parents=True, exist_ok=True)
     segments = Segments.load(data)
     training, held_out = segments.split(0.05, seed=0)
     model = Direct(config)
@@ -110,56 +92,18 @@ def train(
     held_pairs = Pairs(segments, held_out, config.stride_fs, config.cutoff_A, augment=False)
     if start is not None:
         model.load_state_dict(torch.load(start, weights_only=False)["averaged"])
-    elif isinstance(model.backbone, Staged) and isinstance(model.prior, BondedFlow):
+    elif not Run.exists(folder) and isinstance(model.backbone, Staged) and isinstance(model.prior, BondedFlow):
         fit_linear(model, pairs, 40, np.random.default_rng(seed))
-    averaged = Averaged(model, 0.999)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    first, seconds = 0, 0.0
-    checkpoint = run / "checkpoint.pt"
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(saved["model"])
-        averaged.model.load_state_dict(saved["averaged"])
-        optimizer.load_state_dict(saved["optimizer"])
-        rng.bit_generator.state = saved["rng"]
-        first, seconds = saved["step"], saved["seconds"]
-    running, begun = [], time.process_time()
-    for step in range(first, min(steps, stop_after or steps)):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(step, steps)
-        graph, q, p = pairs.draw(rng, boxes)
+    run = Run(folder, config.dict(), model, learning_rate, seed)
+    if Run.exists(folder):
+        run.restore()
+    losses = []
+    while run.step < min(steps, stop_after or steps):
+        graph, q, p = pairs.draw(run.rng, boxes)
         loss = mass_scaled_loss(model(*graph[:6]), (q, p))
-        optimizer.zero_grad()
-        loss.backward()
-        norm = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if torch.isfinite(norm):
-            optimizer.step()
-            averaged.update(model, step)
-        running.append(loss.item())
-        if (step + 1) % every == 0 or step + 1 == steps:
-            seconds += time.process_time() - begun
-            begun = time.process_time()
-            line = dict(
-                step=step + 1,
-                seconds=round(seconds, 1),
-                loss=float(np.nanmean(running)),
-                **validate(averaged.model, held_pairs),
-            )
-            with open(run / "log.jsonl", "a") as log:
-                log.write(json.dumps(line) + "\n")
-            print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)
-            state = dict(
-                config=config.dict(),
-                model=model.state_dict(),
-                averaged=averaged.model.state_dict(),
-                optimizer=optimizer.state_dict(),
-                rng=rng.bit_generator.state,
-                step=step + 1,
-                seconds=seconds,
-                seed=seed,
-                data=dict(recipe=segments.recipe, sha256=segments.sha256, segments=len(segments.temperature_K)),
-            )
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-            running = []
-    return averaged.model
+        run.descend(loss, learning_rate * schedule(run.step, steps))
+        losses.append(loss.item())
+        if run.step % every == 0 or run.step == steps:
+            run.save(segments, dict(loss=float(np.nanmean(losses)), **validate(run.averaged.model, held_pairs)))
+            losses = []
+    return run.averaged.model

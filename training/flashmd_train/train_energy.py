@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import math
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from flashmd_train.checkpoint import Run
 from flashmd_train.dataset import Segments
 from flashmd_train.energy import Energy, EnergyConfig, energy_and_forces, radial_derivative
 from flashmd_train.graph import Graph, build_graph, gather_rows, norm
 from flashmd_train.pretrain import RIDGE
 from flashmd_train.prior import Molecules, bonded_forces
-from flashmd_train.train import Averaged, schedule
+from flashmd_train.train import schedule
 
 # Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom.
 FORCE_UNIT, ENERGY_UNIT = 0.5, 0.005
@@ -81,74 +80,32 @@ def validate_energy(model: Energy, data: Segments, index: np.ndarray, frames: in
 def train_energy(
     config: EnergyConfig,
     data: list[Path],
-    run: Path,
+    folder: Path,
     steps: int,
     learning_rate: float = 1e-3,
     seed: int = 0,
     threads: int = 1,
     every: int = 250,
 ) -> Energy:
-    """Train into the folder ``run``; rerun the same call to resume."""
+    """Train into ``folder``; rerun the same call to resume."""
     torch.set_num_threads(threads)
     torch.manual_seed(seed)
-    rng = np.random.default_rng(seed)
-    run.mkdir(parents=True, exist_ok=True)
     segments = Segments.load(data)
     training, held_out = segments.split(0.05, seed=0)
     model = Energy(config)
-    checkpoint = run / "checkpoint.pt"
-    first, seconds = 0, 0.0
-    if not checkpoint.exists():
-        fit_pairs(model, segments, training, 40, rng)
-    averaged = Averaged(model, 0.999)
-    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    if checkpoint.exists():
-        saved = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(saved["model"])
-        averaged.model.load_state_dict(saved["averaged"])
-        optimizer.load_state_dict(saved["optimizer"])
-        rng.bit_generator.state = saved["rng"]
-        first, seconds = saved["step"], saved["seconds"]
-    else:
-        print(json.dumps(dict(step=0, **validate_energy(model, segments, held_out))), flush=True)
-    begun = time.process_time()
-    for step in range(first, steps):
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate * schedule(step, steps)
-        segment, frame = int(rng.choice(training)), int(rng.integers(segments.positions.shape[1]))
+    if not Run.exists(folder):
+        fit_pairs(model, segments, training, 40, np.random.default_rng(seed))
+    run = Run(folder, config.dict(), model, learning_rate, seed)
+    if Run.exists(folder):
+        run.restore()
+    while run.step < steps:
+        segment, frame = int(run.rng.choice(training)), int(run.rng.integers(segments.positions.shape[1]))
         graph, q, forces, energy = sample(segments, segment, frame, config.cutoff_A)
         e, f = energy_and_forces(model, graph, q, train=True)
         per_atom = (e.sum() - energy) / len(q)
-        loss = (f - forces).square().mean() / FORCE_UNIT**2 + (per_atom / ENERGY_UNIT).square() * 0.01
-        optimizer.zero_grad()
-        loss.backward()
-        norm_ = torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-        if torch.isfinite(norm_):
-            optimizer.step()
-            averaged.update(model, step)
-        if (step + 1) % every == 0 or step + 1 == steps:
-            seconds += time.process_time() - begun
-            begun = time.process_time()
-            line = dict(
-                step=step + 1,
-                seconds=round(seconds, 1),
-                loss=loss.item(),
-                **validate_energy(averaged.model, segments, held_out),
-            )
-            with open(run / "log.jsonl", "a") as log:
-                log.write(json.dumps(line) + "\n")
-            print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)
-            state = dict(
-                config=config.dict(),
-                model=model.state_dict(),
-                averaged=averaged.model.state_dict(),
-                optimizer=optimizer.state_dict(),
-                rng=rng.bit_generator.state,
-                step=step + 1,
-                seconds=seconds,
-                seed=seed,
-                data=dict(recipe=segments.recipe, sha256=segments.sha256, segments=len(segments.temperature_K)),
-            )
-            torch.save(state, checkpoint.with_suffix(".tmp"))
-            checkpoint.with_suffix(".tmp").rename(checkpoint)
-    return averaged.model
+        loss = (f - forces).square().mean() / FORCE_UNIT**2 + 0.01 * (per_atom / ENERGY_UNIT).square()
+        run.descend(loss, learning_rate * schedule(run.step, steps))
+        if run.step % every == 0 or run.step == steps:
+            figures = validate_energy(run.averaged.model, segments, held_out)
+            run.save(segments, dict(loss=loss.item(), **figures))
+    return run.averaged.model
