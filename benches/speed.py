@@ -1,0 +1,82 @@
+"""Simulated time per wall time: the bundled water model against OpenMM's Verlet on the same box and threads.
+
+    python benches/speed.py [--threads 2]
+
+Needs ``pip install '.[bench]'`` and ``pip install --no-deps ./training`` (for the reference system, not for PyTorch).
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import openmm
+import typer
+from ase import Atoms
+from flashmd_train.data.water import NM_PS_PER_ASE_VELOCITY, system
+
+import flashmd_rs
+
+TIMESTEP_FS = 0.5
+RESULT = Path(__file__).parent / "results" / "speed.json"
+
+
+def verlet(atoms: Atoms, threads: int) -> openmm.Context:
+    """OpenMM on the CPU platform with the box of ``atoms``."""
+    integrator = openmm.VerletIntegrator(TIMESTEP_FS / 1000)
+    platform = openmm.Platform.getPlatformByName("CPU")
+    context = openmm.Context(system(len(atoms) // 3), integrator, platform, {"Threads": str(threads)})
+    context.setPeriodicBoxVectors(*(atoms.cell[:] * 0.1))
+    context.setPositions(atoms.positions * 0.1)
+    context.setVelocities(atoms.get_velocities() * NM_PS_PER_ASE_VELOCITY)
+    return context
+
+
+def main(
+    threads: Annotated[int, typer.Option(help="Threads of both.")] = 2,
+    repeats: Annotated[int, typer.Option(help="Alternating runs of each.")] = 7,
+    time_fs: Annotated[float, typer.Option(help="Simulated time of a run, fs.")] = 960.0,
+) -> None:
+    """Alternate runs of equal simulated time and print medians, their ratio, and where a stride's time goes."""
+    atoms = flashmd_rs.load_structure("water258")
+    model = flashmd_rs.Model("water", threads=threads)
+    context = verlet(atoms, threads)
+    steps, strides = round(time_fs / TIMESTEP_FS), round(time_fs / model.stride_fs)
+    options = dict(temperature_K=300.0, seed=1, interval=strides, progress=False)
+    context.getIntegrator().step(100)
+    flashmd_rs.rollout(atoms, model, steps=10, **options)
+    opponent, ours, parts = [], [], []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        context.getIntegrator().step(steps)
+        context.getState(getEnergy=True)
+        opponent.append((time.perf_counter() - start) / steps)
+        report = flashmd_rs.rollout(atoms, model, steps=strides, **options).report
+        ours.append(report["seconds"] / strides)
+        parts.append({k: report[f"seconds_{k}"] / report["seconds"] for k in ("network", "neighbors", "callbacks")})
+    step_ms, stride_ms = 1000 * median(opponent), 1000 * median(ours)
+    ratio = median(o * model.stride_fs / TIMESTEP_FS / f for o, f in zip(opponent, ours))
+    share = {k: round(median(p[k] for p in parts), 4) for k in parts[0]}
+    result = dict(
+        atoms=len(atoms),
+        threads=threads,
+        repeats=repeats,
+        openmm_ms_per_step=round(step_ms, 3),
+        openmm_ms_per_stride=round(step_ms * model.stride_fs / TIMESTEP_FS, 2),
+        stride_fs=model.stride_fs,
+        ms_per_stride=round(stride_ms, 2),
+        ns_per_day=round(model.stride_fs * 1e-6 / stride_ms * 1000 * 86400, 2),
+        ratio=round(ratio, 2),
+        share=share,
+    )
+    RESULT.parent.mkdir(exist_ok=True)
+    RESULT.write_text(json.dumps(result) + "\n")
+    for name, value in result.items():
+        typer.echo(f"{name:<22}{value}")
+
+
+if __name__ == "__main__":
+    typer.run(main)
