@@ -16,9 +16,9 @@ from typing import Annotated
 import openmm
 import typer
 from ase import Atoms
-from flashmd_train.data.water import NM_PS_PER_ASE_VELOCITY, system
 
 import flashmd_rs
+from flashmd_train.data.water import NM_PS_PER_ASE_VELOCITY, system
 
 TIMESTEP_FS = 0.5
 RESULT = Path(__file__).parent / "results" / "speed.json"
