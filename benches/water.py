@@ -171,7 +171,7 @@ def page(name: str = "flashmd.json") -> None:
 def _draw(openmm: dict, ours: dict, path: Path) -> None:
     figure = Figure(figsize=(12, 3.8), layout="constrained")
     left, middle, right = figure.subplots(1, 3)
-    left.plot(openmm["r_A"], openmm["g_OO"], color="black", lw=2.5, label="OpenMM, Verlet-type Langevin 0.5 fs")
+    left.plot(openmm["r_A"], openmm["g_OO"], color="black", lw=2.5, label="OpenMM, Langevin, 0.5 fs")
     for k, run in enumerate(ours["langevin"]):
         label = f"flashmd-rs, {ours['stride_fs']:g} fs" if k == 0 else None
         left.plot(run["r_A"], run["g_OO"], color="tab:red", lw=1, label=label)
