@@ -2,6 +2,7 @@
 
     python benches/water.py reference     # OpenMM, Langevin, 0.5 fs: benches/results/openmm.json
     python benches/water.py study         # the bundled model: benches/results/flashmd.json
+    python benches/water.py measured      # benches/results/measured.json, for the model's metadata
     python benches/water.py page          # docs/water.md and docs/water.png from both
 
 Needs ``pip install . openmm`` and, for the reference, ``pip install --no-deps h5py ./training``.
@@ -158,6 +159,18 @@ def _nve(start: Atoms, model: flashmd_rs.Model, **options: object) -> dict:
 
 def _slope(times: np.ndarray, energy: np.ndarray | None) -> float | None:
     return None if energy is None else float(np.polyfit(times, energy, 1)[0])
+
+
+@app.command()
+def measured(name: str = "flashmd.json") -> None:
+    """benches/results/measured.json: the figures that `flashmd-train export --measured` puts into the model."""
+    ours = json.loads((RESULTS / name).read_text())
+    runs, nve = ours["langevin"], [run for run in ours["nve"] if "stopped" not in run]
+    mean = {k: np.mean([run["temperature_K"][k]["mean"] for run in runs]) for k in ("total", "O", "H")}
+    figures = {f"langevin_100_fs_mean_{k}_temperature_K": round(float(v), 2) for k, v in mean.items()}
+    figures["nve_drift_over_first_ps_eV_per_ps"] = round(float(np.mean([r["drift_0_1_ps_eV_per_ps"] for r in nve])), 2)
+    figures["nve_drift_over_5_ps_eV_per_ps"] = round(float(np.mean([r["drift_eV_per_ps"] for r in nve])), 2)
+    save("measured.json", figures)
 
 
 @app.command()

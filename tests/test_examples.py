@@ -1,0 +1,31 @@
+"""Every script in examples/ runs, shortened, and says what it promises."""
+
+import pytest
+
+from conftest import TESTS
+
+EXAMPLES = TESTS.parent / "examples"
+pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="not run from a source tree")
+
+# Per example: words it prints and files it leaves.
+PROMISES = {
+    "water": (["T of total", "T of O", "T of H", "ns/day"], ["water.extxyz", "water.png"]),
+    "own_energy": (["calls of the calculator", "total energy held to", "momenta scaled by"], []),
+    "structure": (["first peak of g_OO", "frames"], ["g_OO.txt"]),
+}
+
+
+def test_every_example_has_its_test():
+    assert {path.stem for path in EXAMPLES.glob("*.py")} == set(PROMISES)
+
+
+@pytest.mark.parametrize("name", PROMISES)
+def test_example(name, shell, tmp_path):
+    words, files = PROMISES[name]
+    script = EXAMPLES / f"{name}.py"
+    result = shell(script, "--time-ps", 0.1, module=False, env={"MPLBACKEND": "Agg"}, timeout=240)
+    assert result.returncode == 0, result.stderr
+    for word in words:
+        assert word in result.stdout
+    for file in files:
+        assert (tmp_path / file).stat().st_size > 0
