@@ -83,7 +83,7 @@ def study(
     time_ps: float = 100.0,
     seeds: Annotated[int, typer.Option(help="Runs with Langevin, and as many without any filter.")] = 3,
     nve_ps: float = 5.0,
-    rescaled_ps: float = 20.0,
+    rescaled_nve_ps: float = 20.0,
     discard_ps: float = 5.0,
     model: str = "water",
     threads: int | None = None,
@@ -99,9 +99,12 @@ def study(
         _run(start, opened, discard_ps, time_ps=time_ps, interval=5, seed=s, **common) for s in range(seeds)
     ]
     save(output, result)
-    rescaled = dict(time_ps=rescaled_ps, interval=5, seed=0, energy_model=energy, rescale_energy=True)
-    result["langevin_rescaled"] = _attempt(start, opened, discard_ps, **rescaled, **common)
-    result["nve_rescaled"] = _attempt(start, opened, discard_ps, **rescaled)
+    rescaled = dict(interval=5, energy_model=energy, rescale_energy=True)
+    result["langevin_rescaled"] = [
+        _attempt(start, opened, discard_ps, time_ps=time_ps, seed=s, **rescaled, **common) for s in range(seeds)
+    ]
+    save(output, result)
+    result["nve_rescaled"] = _attempt(start, opened, discard_ps, time_ps=rescaled_nve_ps, seed=0, **rescaled)
     save(output, result)
     bare = dict(time_ps=nve_ps, interval=1, rescale_energy=False, energy_model=energy)
     result["nve"] = [_nve(start, opened, seed=s, **bare) for s in range(seeds)]
@@ -217,7 +220,7 @@ def _row(name: str, run: dict) -> str:
         f"{t['mean']:.1f} ± {t['standard_error']:.1f}" for t in (run["temperature_K"][k] for k in ("total", "O", "H"))
     ]
     drift = run.get("conserved_drift_eV_per_ps")
-    drift = "" if drift is None else f"{drift:+.2f}"
+    drift = "" if drift is None else f"{abs(drift):.1e}"
     time = run["options"]["time_ps"] if "options" in run else run["time_ps"]
     return f"| {name} | {time:g} | {' | '.join(cells)} | {run['peak_A']:.3f} | {run['peak_height']:.2f} | {drift} |"
 
@@ -225,7 +228,8 @@ def _row(name: str, run: dict) -> str:
 def _words(openmm: dict, ours: dict) -> str:
     rows = [_row("OpenMM, 0.5 fs", openmm)]
     rows += [_row(f"flashmd-rs, Langevin, seed {k}", run) for k, run in enumerate(ours["langevin"])]
-    rows.append(_row("the same, energy rescaled each stride", ours["langevin_rescaled"]))
+    rescaled = enumerate(ours["langevin_rescaled"])
+    rows += [_row(f"Langevin, energy rescaled each stride, seed {k}", run) for k, run in rescaled]
     rows.append(_row("NVE, energy rescaled each stride", ours["nve_rescaled"]))
     nve = []
     for run in ours["nve"]:

@@ -57,7 +57,7 @@ def test_velocity_verlet_equals_leapfrog_with_half_shifted_velocities(water) -> 
 def test_energy_error_falls_with_the_square_of_the_time_step(water) -> None:
     reference, q, p = water
     spread = []
-    for timestep in (1.0, 0.5):
+    for timestep in (0.5, 0.25):
         context = openmm.Context(
             system(64), velocity_verlet(timestep), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
         )

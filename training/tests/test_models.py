@@ -25,7 +25,7 @@ from flashmd_train.export import (
     run_onnx,
     water_graph,
 )
-from flashmd_train.graph import Graph, gather_rows
+from flashmd_train.graph import Graph, build_graph, gather_rows
 from flashmd_train.pretrain import fit_linear
 from flashmd_train.publish import publish
 from flashmd_train.train import train, validate
@@ -69,6 +69,15 @@ class TestDirect:
         for want, got in zip(wanted, model(*wide[:6])):
             assert torch.allclose(got[: len(want)], want, atol=2e-6)
 
+    def test_translation_changes_nothing(self, backbone: str, prior: str, segments: Segments) -> None:
+        model = tiny(backbone, prior)
+        q, p = (torch.tensor(x[0, 0])[None] for x in (segments.positions, segments.momenta))
+        box = (p, segments.masses, segments.species, segments.lengths, CUTOFF)
+        # A shift that is exact in f32 moves atoms across the faces and reorders nothing but round-off.
+        wanted, got = (model(*build_graph(x, *box)[:6]) for x in (q, q + torch.tensor([4.0, -8.0, 16.0])))
+        for a, b in zip(wanted, got):
+            assert torch.allclose(a, b, atol=2e-5)
+
     def test_order_of_atoms_and_slots_changes_nothing(self, backbone: str, prior: str) -> None:
         model, graph = tiny(backbone, prior), water_graph(3, CUTOFF, 2, MASSES)
         n, k = graph.mask.shape
@@ -91,8 +100,9 @@ class TestDirect:
         assert (off < 1e-5) == (backbone == "staged"), off
 
 
-def test_staged_is_equivariant_under_rotation_and_inversion() -> None:
-    model, graph = tiny("staged", "bonded"), water_graph(3, CUTOFF, 3, MASSES)
+@pytest.mark.parametrize("prior", ["bonded", "free"])
+def test_staged_is_equivariant_under_rotation_and_inversion(prior: str) -> None:
+    model, graph = tiny("staged", prior), water_graph(3, CUTOFF, 3, MASSES)
     for seed in range(4):
         turn = random_orthogonal(np.random.default_rng(seed)) * (-1) ** seed
         turned = graph._replace(edge_vectors=graph.edge_vectors @ turn.T, momenta=graph.momenta @ turn.T)
@@ -146,7 +156,7 @@ def test_energy_models_forces_are_its_gradient(segments: Segments) -> None:
         assert abs(-slope - float(forces[atom, axis])) < 1e-5 * max(1.0, abs(slope))
 
 
-def test_gradient_graph_is_the_same_every_time_and_without_scatter_reduction() -> None:
+def test_gradient_graph_is_the_same_every_time_and_gives_the_forces(segments: Segments) -> None:
     model = Energy(EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4))
     with torch.no_grad():
         model.pair.normal_(0, 0.05)
@@ -155,11 +165,19 @@ def test_gradient_graph_is_the_same_every_time_and_without_scatter_reduction() -
     assert error < 1e-5
     check_no_scatter_reduction(graph)
     box = water_graph(4, CUTOFF, 6, MASSES)
-    by_threads = [[run_onnx(graph, box, ENERGY_INPUTS, threads) for _ in range(10)] for threads in (1, 2)]
+    by_threads = [[run_onnx(graph, box, ENERGY_INPUTS, threads) for _ in range(20)] for threads in (1, 2)]
     for runs in by_threads:
         assert all(np.array_equal(a, b) for run in runs for a, b in zip(runs[0], run))
     for a, b in zip(by_threads[0][0], by_threads[1][0]):
         assert np.abs(a - b).max() <= 1e-6 * np.abs(a).max()
+
+    water, q, _, _ = sample(segments, 0, 0, CUTOFF)
+    energies, forces = energy_and_forces(model, water, q, train=False)
+    onnx_energies, gradient = (torch.from_numpy(x) for x in run_onnx(graph, water, ENERGY_INPUTS))
+    # What the runtime does: an edge's gradient pulls its two ends apart.
+    from_edges = gradient.sum(1).index_add(0, water.neighbors.flatten(), -gradient.flatten(0, 1))
+    assert float((from_edges - forces).abs().max()) < 1e-5 * float(forces.abs().max())
+    assert float((onnx_energies - energies.detach()).abs().max()) < 1e-5 * float(energies.detach().abs().max())
 
 
 def test_scatter_with_a_reduction_is_refused() -> None:

@@ -9,6 +9,7 @@ from ase.units import fs
 
 from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.export import water_graph
+from flashmd_train.graph import build_graph
 from flashmd_train.prior import BondedFlow, FreeFlight, legendre
 
 MASSES = (15.99943, 1.007947)
@@ -108,3 +109,37 @@ def test_atoms_without_a_molecule_fly_under_their_slow_force_alone(keep: list[in
     wanted = free.flow(graph, graph, modes, (1.0,))
     for got, want in zip(bonded.flow(graph, bonded.bind(graph), modes, (1.0,)), wanted):
         assert torch.allclose(got, want, atol=1e-5)
+
+
+def test_bonded_flow_conserves_energy_with_an_error_of_second_order() -> None:
+    graph = water_graph(2, 3.0, 5, MASSES)
+    m = graph.masses.double().numpy().reshape(-1, 3, 1)
+    fractions = tuple(np.arange(1, 17) / 16)
+    worst = []
+    for inner_fs in (0.5, 0.25):
+        flow = BondedFlow(8.0, inner_fs, TIP3P_BOND, TIP3P_ANGLE)
+        # The true constants: the prior softens them for the frequency error of a large inner step.
+        flow.reference.copy_(torch.tensor([*TIP3P_BOND, *TIP3P_ANGLE]))
+        bound = flow.bind(graph)
+        u, v = flow.flow(graph, bound, torch.zeros(len(graph.species), 1, 3), fractions)
+        bonds = bound.bonds.reshape(-1, 3, 2, 3)[:, 1:, 0].double().numpy()
+        q0 = np.concatenate([np.zeros((len(bonds), 1, 3)), bonds], 1)
+        totals = []
+        for k in range(len(fractions)):
+            velocity = v[:, k].detach().double().numpy().reshape(q0.shape)
+            q = q0 + u[:, k].detach().double().numpy().reshape(q0.shape)
+            totals.append(bonded_energy(q) + 0.5 * float((m * velocity**2).sum()))
+        worst.append(np.std(totals))
+    assert 3.0 < worst[0] / worst[1] < 5.0
+
+
+@pytest.mark.parametrize("symbols", [[1, 1], [0, 0], [0, 1, 1, 1], [1, 0, 0]])
+def test_odd_groups_of_atoms_stay_finite(symbols: list[int]) -> None:
+    n = len(symbols)
+    species = torch.tensor(symbols)
+    positions = torch.randn(1, n, 3) * 0.5
+    masses = torch.tensor(MASSES)[species]
+    graph = build_graph(positions, torch.randn(1, n, 3) * 0.1, masses, species, torch.full((3,), 12.0), 6.0)
+    flow = BondedFlow(4.0, 0.5, TIP3P_BOND, TIP3P_ANGLE)
+    for out in flow.flow(graph, flow.bind(graph), torch.randn(n, 2, 3), (0.5, 1.0)):
+        assert torch.isfinite(out).all()
