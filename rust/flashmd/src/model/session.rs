@@ -10,6 +10,7 @@ use ort::value::{PrimitiveTensorElementType, TensorRef};
 
 use super::contract::{Contract, Input, Output};
 use super::library;
+use super::metadata::Kind;
 use crate::error::{Error, Result, list_atoms};
 use crate::nef::Nef;
 
@@ -101,7 +102,7 @@ impl Session {
                 library.path.display()
             )));
         }
-        let session = build(bytes, device, threads)?;
+        let session = build(bytes, contract.metadata.kind, device, threads)?;
         let broken = |e: ort::Error| Error::Model(format!("ONNX Runtime cannot run it: {e}"));
         let options = Arc::new(RunOptions::new().map_err(broken)?);
         Ok(Self {
@@ -177,7 +178,7 @@ impl Session {
     }
 }
 
-fn build(bytes: &[u8], device: Device, threads: Option<usize>) -> Result<OrtSession> {
+fn build(bytes: &[u8], kind: Kind, device: Device, threads: Option<usize>) -> Result<OrtSession> {
     let setup =
         |e: &dyn std::fmt::Display| Error::RuntimeLibrary(format!("ONNX Runtime refused the session options: {e}"));
     let mut builder = OrtSession::builder()
@@ -187,6 +188,9 @@ fn build(bytes: &[u8], device: Device, threads: Option<usize>) -> Result<OrtSess
         .with_inter_threads(1)
         .map_err(|e| setup(&e))?
         .with_parallel_execution(false)
+        .map_err(|e| setup(&e))?
+        // An energy model works beside the model that moves the atoms: its idle threads must not spin on those cores.
+        .with_intra_op_spinning(kind != Kind::Energy)
         .map_err(|e| setup(&e))?
         .with_deterministic_compute(true)
         .map_err(|e| setup(&e))?;
