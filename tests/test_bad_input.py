@@ -6,7 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.constraints import FixAtoms, FixBondLength
+from ase.constraints import FixAtoms, FixBondLength, FixCom
 
 from flashmd_rs import FlashMDError, InputError, Model, ModelError, RuntimeLibraryError, rollout
 from flashmd_rs.library import cuda_obstacle, open_library
@@ -52,10 +52,12 @@ ATOMS = {
     "wrong_element": (lambda: changed(lambda a: a.set_chemical_symbols("H2S")), ModelError, "S"),
     "wrong_mass": (lambda: changed(lambda a: a.set_masses([2.014, 1.008, 15.999])), ModelError, "mass"),
     "zero_mass": (lambda: changed(lambda a: a.set_masses([0.0, 1.008, 15.999])), InputError, "mass of atom 0"),
-    "fixed_atoms": (lambda: changed(lambda a: a.set_constraint(FixAtoms([0]))), InputError, "FixAtoms"),
+    "all_fixed": (lambda: changed(lambda a: a.set_constraint(FixAtoms([0, 1, 2]))), InputError, "every atom"),
+    "fixed_and_com": (lambda: changed(lambda a: a.set_constraint([FixAtoms([0]), FixCom()])), InputError, "contradict"),
     "fixed_bond": (lambda: changed(lambda a: a.set_constraint(FixBondLength(0, 1))), InputError, "FixBondLength"),
     "not_atoms": (lambda: np.zeros((3, 3)), InputError, "wanted one ase.Atoms"),
-    "list_of_atoms": (lambda: [good_atoms()], InputError, "got list for atoms"),
+    "no_structures": (list, InputError, "empty list"),
+    "list_of_names": (lambda: ["water"], InputError, "got str for atoms"),
 }
 
 
@@ -78,7 +80,20 @@ OPTIONS = {
     "negative_temperature": ({"temperature_K": -300}, "temperature_K=-300.* K"),
     "nan_temperature": ({"temperature_K": float("nan")}, "temperature_K=nan"),
     "words_for_temperature": ({"temperature_K": "warm"}, "'warm'"),
-    "unknown_thermostat": ({"thermostat": "nose"}, "'nose', wanted 'langevin'"),
+    "unknown_thermostat": ({"thermostat": "nose"}, "'nose', wanted one of 'langevin'"),
+    "bussi_without_temperature": ({"thermostat": "bussi", "temperature_K": None}, "needs temperature_K"),
+    "two_temperatures": ({"temperature_K": [300, 310]}, "got 2 temperatures for 1 systems"),
+    "unknown_barostat": ({"barostat": "berendsen", "pressure_bar": 1}, "'berendsen', wanted one of 'cell_rescaling'"),
+    "barostat_without_pressure": ({"barostat": "monte_carlo"}, "needs pressure_bar"),
+    "barostat_without_bath": ({"pressure_bar": 1, "thermostat": "none"}, "needs a thermostat"),
+    "infinite_pressure": ({"pressure_bar": float("inf")}, "pressure_bar=inf"),
+    "zero_compressibility": ({"compressibility_per_bar": 0}, "compressibility_per_bar=0"),
+    "unknown_coupling": ({"barostat_coupling": "full"}, "'full', wanted one of 'isotropic'"),
+    "barostat_without_energy": ({"pressure_bar": 1}, "a barostat needs an energy"),
+    "unknown_scope": ({"rescale_energy": "atom"}, "'atom', wanted True"),
+    "unknown_fallback": ({"rescale_fallback": "ignore"}, "'ignore', wanted one of 'stop'"),
+    "large_limit": ({"rescale_limit": 1.5}, "rescale_limit=1.5"),
+    "negative_replica": ({"replica": -1}, "replica=-1"),
     "langevin_without_temperature": ({"thermostat": "langevin", "temperature_K": None}, "needs temperature_K"),
     "zero_time_constant": ({"time_constant_fs": 0}, "time_constant_fs=0"),
     "wrong_stride": ({"stride_fs": 16}, "stride of free_flight is 1 fs"),
@@ -215,7 +230,7 @@ COMMANDS = {
     "wrong_mass": (["run", "heavy.traj", "--model", FREE], "mass"),
     "nan_position": (["run", "nan.xyz", "--model", FREE], "position of atom 1"),
     "zero_cell": (["run", "zero.traj", "--model", FREE], "periodic"),
-    "constraints": (["run", "fixed.traj", "--model", FREE], "FixAtoms"),
+    "constraints": (["run", "fixed.traj", "--model", FREE], "FixBondLength"),
     "negative_temperature": (["run", "good.xyz", "--model", FREE, "--temperature-k", "-3"], "temperature_K=-3"),
     "wrong_stride": (["run", "good.xyz", "--model", FREE, "--stride-fs", "16"], "stride of free_flight is 1 fs"),
     "no_momenta": (["run", "bare.xyz", "--model", FREE], "no momenta and no temperature"),
@@ -238,7 +253,7 @@ def write_structures(folder):
         "heavy.traj": ATOMS["wrong_mass"][0](),
         "nan.xyz": ATOMS["nan_position"][0](),
         "zero.traj": ATOMS["zero_cell"][0](),
-        "fixed.traj": ATOMS["fixed_atoms"][0](),
+        "fixed.traj": ATOMS["fixed_bond"][0](),
     }
     for name, atoms in files.items():
         ase.io.write(folder / name, atoms)

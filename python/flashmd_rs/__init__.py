@@ -10,6 +10,7 @@ Units are ASE's: Å, eV, u, momenta √(eV·u); times carry their unit in the na
 from flashmd_rs._core import __version__
 from flashmd_rs.bundled import bundled, load_structure
 from flashmd_rs.errors import (
+    CheckpointError,
     FlashMDError,
     FlashMDWarning,
     InputError,
@@ -24,6 +25,7 @@ from flashmd_rs.rollout import rollout
 from flashmd_rs.trajectory import Trajectory
 
 __all__ = [
+    "CheckpointError",
     "FlashMDError",
     "FlashMDWarning",
     "InputError",

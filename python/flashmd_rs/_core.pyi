@@ -5,10 +5,13 @@ Errors are those of ``flashmd_rs.errors``.
 """
 
 from collections.abc import Callable
-from typing import Any, Self, final
+from typing import Any, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from flashmd_rs.settings import Settings
+from flashmd_rs.structure import Start
 
 _F64 = NDArray[np.float64]
 
@@ -33,6 +36,12 @@ def neighbor_list(
     positions: _F64, cell: _F64, pbc: NDArray[np.bool_], cutoff: float
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], _F64, _F64, NDArray[np.int64]]:
     """Full list ``i, j, d, D, S`` sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
+
+class _Energy(Protocol):
+    """What the core asks of an energy that is not a model; positions [N,3] and cell [3,3] in Å."""
+
+    def energy(self, replica: int, positions: _F64, cell: _F64) -> float: ...
+    def evaluate(self, replica: int, positions: _F64, cell: _F64) -> tuple[float, _F64, _F64]: ...
 
 @final
 class Model:
@@ -71,34 +80,23 @@ class Model:
 
 def rollout(
     model: Model,
-    positions: _F64,
-    momenta: _F64,
-    masses: _F64,
-    numbers: NDArray[np.int64],
-    cell: _F64,
-    pbc: NDArray[np.bool_],
+    starts: list[Start],
+    settings: Settings,
     *,
-    steps: int,
-    interval: int,
-    seed: int,
-    temperature_K: float | None,
-    time_constant_fs: float,
-    random_rotation: bool,
-    rescale_energy: bool,
-    energy: Model | Callable[[_F64], float] | None,
+    energy: Model | _Energy | None,
     on_frame: Callable[[dict[str, Any]], None],
     on_progress: Callable[[int, float], None] | None = None,
 ) -> dict[str, Any]:
-    """Run ``steps`` strides with the GIL released; Langevin if ``temperature_K`` is given, else NVE.
+    """Run ``settings.steps`` strides on every start, with the GIL released.
 
-    ``on_frame`` gets {"step", "time_fs", "positions", "momenta", "potential_energy" (eV or None),
-    "conserved_energy" (eV or None)} at step 0, at each multiple of ``interval`` and at the last step.
-    ``on_progress(step, temperature_K)`` is called at most ten times a second and at the end.
-    ``energy`` is an energy Model or a callable of positions [N,3] returning eV.
+    ``on_frame`` gets {"system" (place in ``starts``), "step", "time_fs", "positions", "momenta", "cell",
+    "potential_energy" (eV or None), "conserved_energy" (eV or None)} at step 0, at each multiple of the interval and at
+    the last step. ``on_progress(step, temperature_K)`` is called at most ten times a second and at the end.
     Exceptions of the callbacks and KeyboardInterrupt (seen within one stride) end the run and propagate.
 
     Returns {"steps", "seconds", "seconds_neighbors", "seconds_network", "seconds_energy", "seconds_callbacks",
-    "heat_eV", "rescale": None or {"count", "alpha_min", "alpha_max"}}.
+    "systems": [{"heat_eV", "work_eV", "molecules", "rescale": None or {"count", "skipped", "clamped", "alpha_min",
+    "alpha_max"}, "barostat": None or {"tried", "accepted"}, "failure": None or a StabilityError}]}.
 
-    StabilityError carries step, time_ps, atoms, quantity and last_good = {"positions", "momenta"}.
+    StabilityError carries step, time_ps, atoms, quantity and last_good = {"positions", "momenta", "cell"}.
     """

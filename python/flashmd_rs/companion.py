@@ -1,4 +1,4 @@
-"""The energy a run is measured by or rescaled to: an energy model, its bundled companion, or an ASE calculator."""
+"""The energy a run is measured by or rescaled to: an energy model, its bundled companion, or another program's."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flashmd_rs.bundled import MODELS, bundled_file
 from flashmd_rs.errors import InputError, ModelError
 from flashmd_rs.model import Model
+from flashmd_rs.openmm import ContextEnergy
 from flashmd_rs.structure import F64
 
 if TYPE_CHECKING:
@@ -17,30 +20,43 @@ if TYPE_CHECKING:
 
 
 class CalculatorEnergy:
-    """Potential energy of positions [N,3] (Å) in eV, from any ASE calculator.
+    """Potential energies from any ASE calculator; what the core asks of an energy.
 
     Args:
         calculator: anything with ``get_potential_energy(atoms)``.
-        atoms: structure that gives species, cell and the rest.
+        systems: structures by replica, which give species and the rest.
     """
 
-    def __init__(self, calculator: Any, atoms: ase.Atoms) -> None:
-        self._atoms = atoms.copy()
-        self._atoms.calc = calculator
+    def __init__(self, calculator: Any, systems: dict[int, ase.Atoms]) -> None:
+        self._systems: dict[int, ase.Atoms] = {replica: atoms.copy() for replica, atoms in systems.items()}
+        for atoms in self._systems.values():
+            del atoms.constraints
+            atoms.calc = calculator
         self.name = type(calculator).__name__
 
-    def __call__(self, positions: F64) -> float:
-        """Potential energy at ``positions`` [N,3], eV."""
-        self._atoms.set_positions(positions)
-        return float(self._atoms.get_potential_energy())
+    def energy(self, replica: int, positions: F64, cell: F64) -> float:
+        """Potential energy at ``positions`` [N,3] (Å) in ``cell`` [3,3] (Å), eV."""
+        return float(self._at(replica, positions, cell).get_potential_energy())
+
+    def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, F64]:
+        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV), −V times ASE's stress."""
+        atoms = self._at(replica, positions, cell)
+        virial: F64 = -atoms.get_volume() * atoms.get_stress(voigt=False)
+        return float(atoms.get_potential_energy()), np.array(atoms.get_forces(), dtype=float), virial
+
+    def _at(self, replica: int, positions: F64, cell: F64) -> ase.Atoms:
+        atoms: ase.Atoms = self._systems[replica]
+        atoms.set_cell(cell)
+        atoms.set_positions(positions)
+        return atoms
 
 
-def energy_source(given: Any, atoms: ase.Atoms, model: Model) -> Model | CalculatorEnergy:
+def energy_source(given: Any, systems: dict[int, ase.Atoms], model: Model) -> EnergySource:
     """The ``energy_model`` argument as something that gives energies.
 
     Args:
-        given: a path, a bundled name, a :class:`Model`, or an ASE calculator.
-        atoms: the structure of the run.
+        given: a path, a bundled name, a :class:`Model`, an ASE calculator, or an OpenMM ``Context``.
+        systems: the structures of the run, by replica.
         model: the model that moves the atoms; an energy model opens on its device, with its threads.
 
     Raises:
@@ -54,9 +70,12 @@ def energy_source(given: Any, atoms: ase.Atoms, model: Model) -> Model | Calcula
             raise ModelError(f"energy_model {given.name} is of kind {given.kind!r}: wanted an 'energy' model")
         return given
     if callable(getattr(given, "get_potential_energy", None)):
-        return CalculatorEnergy(given, atoms)
+        return CalculatorEnergy(given, systems)
+    if callable(getattr(given, "getState", None)):
+        return ContextEnergy(given, systems)
     raise InputError(
-        f"got {type(given).__name__} for energy_model, wanted a path, a bundled name, a Model or an ASE calculator"
+        f"got {type(given).__name__} for energy_model, wanted a path, a bundled name, a Model, an ASE calculator or an "
+        "OpenMM Context"
     )
 
 
@@ -88,4 +107,4 @@ def _companion_path(beside: Path, name: str, sha256: str | None) -> Path:
     raise ModelError(f"{beside.name} names the energy model {stem!r}, which is {problem}: give energy_model=…")
 
 
-EnergySource = Model | CalculatorEnergy
+EnergySource = Model | CalculatorEnergy | ContextEnergy

@@ -107,23 +107,33 @@ def _format(value: Any) -> str:
 
 def run_header(report: dict[str, Any]) -> list[str]:
     """Lines that say which run this is, from its report."""
-    bath = (
-        f"langevin, {report['temperature_K']:g} K, {report['time_constant_fs']:g} fs"
-        if report["thermostat"] == "langevin"
-        else "none (NVE)"
-    )
     lines = [
         ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
         f"on {report['device']}",
-        f"thermostat {bath}; random rotation {_switch(report['random_rotation'])}; "
-        f"energy rescaling {_switch(report['rescale_energy'])}",
-        f"seed {report['seed']}",
+        f"thermostat {_bath(report)}; barostat {_barostat(report)}",
+        f"random rotation {_switch(report['random_rotation'])}; energy rescaling {report['rescale_energy'] or 'off'}",
+        f"seed {report['seed']}, replica {report['replica']}",
     ]
     if report["energy_model"] is not None:
         sha256 = report["energy_model_sha256"]
         lines.insert(2, f"energy model {report['energy_model']}" + (f" (sha256 {sha256})" if sha256 else ""))
     return lines
+
+
+def _bath(report: dict[str, Any]) -> str:
+    if report["thermostat"] == "none":
+        return "none"
+    return f"{report['thermostat']}, {report['temperature_K']:g} K, {report['time_constant_fs']:g} fs"
+
+
+def _barostat(report: dict[str, Any]) -> str:
+    if report["barostat"] == "none":
+        return "none"
+    how = f"{report['barostat'].replace('_', ' ')}, {report['barostat_coupling']}, {report['pressure_bar']:g} bar"
+    if report["barostat"] == "cell_rescaling":
+        how += f", {report['barostat_time_constant_fs']:g} fs"
+    return f"{how}, every {report['barostat_interval']} strides"
 
 
 def _switch(on: bool) -> str:

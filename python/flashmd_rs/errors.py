@@ -27,6 +27,10 @@ class RuntimeLibraryError(FlashMDError, ImportError):
     """ONNX Runtime is missing, too old, or lacks what was asked of it."""
 
 
+class CheckpointError(FlashMDError):
+    """A checkpoint cannot be written, read, or continued from."""
+
+
 class StabilityError(FlashMDError, ArithmeticError):
     """The trajectory left the numbers a simulation can go on from.
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flashmd_rs.errors import FlashMDWarning
+from flashmd_rs.errors import FlashMDWarning, StabilityError
 from flashmd_rs.structure import F64, with_state
-from flashmd_rs.temperature import kinetic_energy, temperatures
+from flashmd_rs.temperature import temperatures_of
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import FrameWriter, LogWriter, open_frames
 
@@ -40,13 +40,12 @@ class Recorder:
         header: list[str],
         warning: str | None = None,
     ) -> None:
-        self._atoms = atoms
-        self._masses: F64 = atoms.get_masses()
-        self._symbols = np.array(atoms.get_chemical_symbols())
+        self.atoms = atoms
         self._frames: list[ase.Atoms] = []
         self._times_ps: list[float] = []
         self._potential: list[float | None] = []
         self._conserved: list[float | None] = []
+        self.path = trajectory
         self._targets = (trajectory, logfile, header)
         self._warning = warning
         self._writer: FrameWriter | None = None
@@ -63,9 +62,8 @@ class Recorder:
         if self._writer is not None:
             self._writer.write(atoms)
         if self._log is not None:
-            momenta = frame["momenta"]
-            kelvin = list(temperatures(momenta, self._masses, self._symbols).values())
-            self._log.write(time_ps, frame["potential_energy"], kinetic_energy(momenta, self._masses), kelvin)
+            kelvin = list(temperatures_of(atoms).values())
+            self._log.write(time_ps, frame["potential_energy"], atoms.get_kinetic_energy(), kelvin)
         self._frames.append(atoms)
         self._times_ps.append(time_ps)
         self._potential.append(frame["potential_energy"])
@@ -76,13 +74,13 @@ class Recorder:
         if trajectory is not None:
             self._writer = open_frames(trajectory)
         if logfile is not None:
-            species = sorted(set(self._symbols.tolist()))
-            self._log = LogWriter(logfile, header, species, len(self._atoms))
+            species = sorted(set(self.atoms.get_chemical_symbols()))
+            self._log = LogWriter(logfile, header, species, len(self.atoms))
 
     def _structure(self, frame: dict[str, Any], time_ps: float) -> ase.Atoms:
         from ase.calculators.singlepoint import SinglePointCalculator
 
-        atoms = with_state(self._atoms, frame["positions"], frame["momenta"])
+        atoms = with_state(self.atoms, frame["positions"], frame["momenta"], frame["cell"])
         atoms.info.update(step=int(frame["step"]), time_ps=time_ps)
         if frame["potential_energy"] is not None:
             atoms.calc = SinglePointCalculator(atoms, energy=frame["potential_energy"])
@@ -99,7 +97,7 @@ class Recorder:
             if output is not None:
                 output.close()
 
-    def trajectory(self, seed: int, report: dict[str, Any]) -> Trajectory:
+    def trajectory(self, seed: int, report: dict[str, Any], failure: StabilityError | None) -> Trajectory:
         """Everything that was kept."""
         return Trajectory(
             frames=self._frames,
@@ -108,6 +106,7 @@ class Recorder:
             conserved_energy=_complete(self._conserved),
             seed=seed,
             report=report,
+            failure=failure,
         )
 
 

@@ -1,88 +1,126 @@
-"""The main call: a structure and a model in, a trajectory out."""
+"""The main call: structures and a model in, trajectories out."""
 
 from __future__ import annotations
 
 import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
 
 from flashmd_rs import _core
 from flashmd_rs.companion import EnergySource, companion_model, energy_source
 from flashmd_rs.describe import drift_at_export, run_header, versions
-from flashmd_rs.errors import InputError, ModelError, StabilityError
+from flashmd_rs.errors import FlashMDWarning, InputError, ModelError, StabilityError
 from flashmd_rs.model import Model, check_device, check_threads
 from flashmd_rs.progress import Progress, ns_per_day
 from flashmd_rs.recorder import Recorder
-from flashmd_rs.settings import Settings, settle
-from flashmd_rs.structure import F64, check_unconstrained, geometry, momenta, with_state
-from flashmd_rs.temperature import draw_momenta
+from flashmd_rs.settings import BAROSTAT_OPTIONS, Settings, settle
+from flashmd_rs.structure import Start, constraints, geometry, momenta, with_state
+from flashmd_rs.temperature import draw_momenta, internal_momenta
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import check_trajectory_path, check_writable, open_frames
 
 if TYPE_CHECKING:
     import ase
 
+PathLike = str | os.PathLike[str]
 
-def rollout(
-    atoms: ase.Atoms,
-    model: str | os.PathLike[str] | Model,
+
+@overload
+def rollout(atoms: ase.Atoms, model: PathLike | Model, **options: Any) -> Trajectory: ...
+@overload
+def rollout(atoms: Sequence[ase.Atoms], model: PathLike | Model, **options: Any) -> list[Trajectory]: ...
+def rollout(  # type: ignore[misc]  # the overloads leave the options to this signature
+    atoms: ase.Atoms | Sequence[ase.Atoms],
+    model: PathLike | Model,
     *,
     steps: int | None = None,
     time_ps: float | None = None,
-    temperature_K: float | None = None,
+    temperature_K: float | Sequence[float] | None = None,
     thermostat: str | None = None,
     time_constant_fs: float = 100,
+    pressure_bar: float | None = None,
+    barostat: str | None = None,
+    barostat_time_constant_fs: float = 2000,
+    barostat_interval: int = 10,
+    barostat_coupling: str = "isotropic",
+    compressibility_per_bar: float = 4.5e-5,
     rescale_energy: bool | str = "auto",
+    rescale_fallback: str = "stop",
+    rescale_limit: float = 0.25,
     random_rotation: bool | str = "auto",
     seed: int | None = None,
+    replica: int = 0,
     energy_model: Any = None,
-    trajectory: str | os.PathLike[str] | None = None,
+    trajectory: PathLike | None = None,
     interval: int | None = None,
-    logfile: str | os.PathLike[str] | None = None,
+    logfile: PathLike | None = None,
     progress: bool = True,
     stride_fs: float | None = None,
     device: str = "auto",
     threads: int | None = None,
-) -> Trajectory:
+) -> Trajectory | list[Trajectory]:
     """Run molecular dynamics in the long strides of a learned model.
 
-    The loop runs in Rust, without Python and with the GIL released. ``atoms`` is not changed.
+    The loop runs in Rust, without Python and with the GIL released. ``atoms`` is not changed. ``FixAtoms`` and
+    ``FixCom`` on it are honoured; other constraints are refused.
 
     Args:
-        atoms: start structure, with any mix of periodic axes. Momenta are taken from it if it has them.
+        atoms: start structure, with any mix of periodic axes. Momenta are taken from it if it has them. A list of
+            structures runs as replicas in one call of the network per stride; one that fails leaves the others alone.
         model: a model file, a bundled name (``"water"``), or an open :class:`Model`.
         steps: number of strides. Give exactly one of ``steps`` and ``time_ps``.
         time_ps: simulated time in ps, rounded up to whole strides.
-        temperature_K: temperature of the thermostat in K. If ``atoms`` has no momenta, they are drawn at this
-            temperature, without net momentum.
-        thermostat: None is Langevin if ``temperature_K`` is given, else none (NVE); ``"langevin"``; ``"none"``
-            forces NVE.
+        temperature_K: temperature of the thermostat in K, or one per replica. If ``atoms`` has no momenta, they are
+            drawn at this temperature, without net momentum.
+        thermostat: None is Langevin if ``temperature_K`` is given, else none (NVE); ``"langevin"``; ``"bussi"``
+            (stochastic velocity rescaling); ``"none"`` forces NVE.
         time_constant_fs: relaxation time of the thermostat, fs.
-        rescale_energy: keep the conserved energy by rescaling momenta after each stride. ``"auto"``: in NVE with a
-            direct model whose energy model is known.
+        pressure_bar: pressure of the barostat, bar; None keeps the cell. It needs a thermostat and an energy model.
+        barostat: None is ``"cell_rescaling"`` (stochastic) if ``pressure_bar`` is given; ``"monte_carlo"`` needs
+            energies only; ``"none"``. Both move whole molecules, found once by covalent radii.
+        barostat_time_constant_fs: relaxation time of the volume under cell rescaling, fs.
+        barostat_interval: strides between moves of the barostat.
+        barostat_coupling: ``"isotropic"``, or ``"anisotropic"``: the lengths along x, y and z change independently.
+        compressibility_per_bar: isothermal compressibility, 1/bar, from which the barostat takes its step; the default
+            is that of water. A wrong one changes how fast the volume moves, not where it goes.
+        rescale_energy: keep the conserved energy by rescaling momenta after each stride: True or ``"global"``,
+            ``"species"``, ``"molecule"``, or False. ``"auto"``: global, in NVE with a direct model whose energy model
+            is known.
+        rescale_fallback: what happens where a stride cannot be rescaled: ``"stop"`` raises, ``"skip"`` leaves it,
+            ``"clamp"`` goes to the limit; what is left is corrected later. Each is counted in the report.
+        rescale_limit: largest |α − 1| of a stride's factor α on the momenta.
         random_rotation: turn the model's frame at random each stride. ``"auto"``: for direct models that are not
             equivariant.
         seed: of everything random; None draws one, kept in the result.
-        energy_model: energy model file, bundled name, :class:`Model` or ASE calculator. Its energies are recorded
-            with each frame; None uses the companion named by the model's metadata where rescaling needs it.
+        replica: number of the (first) replica: replica r of a list is reproduced alone with ``replica=r``.
+        energy_model: energy model file, bundled name, :class:`Model`, ASE calculator or OpenMM ``Context``. Its
+            energies are recorded with each frame; None uses the companion named by the model's metadata where one is
+            needed.
         trajectory: file for the frames as they come: ``.extxyz``, ``.xyz`` or ``.traj``. An existing file is
-            replaced, after every argument was found good.
+            replaced, after every argument was found good. ``{replica}`` in it becomes the replica's number.
         interval: strides between kept frames, default ``max(1, steps // 1000)``; the first and the last frame are
             always kept.
-        logfile: file for one line per kept frame (replaced if it exists), ``"-"`` for standard output.
+        logfile: file for one line per kept frame (replaced if it exists), ``"-"`` for standard output; ``{replica}`` as
+            in ``trajectory``.
         progress: show a progress bar where standard error is a terminal.
         stride_fs: only checked against the model, whose stride it is.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
         threads: threads of the network on the CPU; None uses every core.
 
     Returns:
-        The kept frames, unwrapped, with times, temperatures, energies and a report.
+        The kept frames, unwrapped, with times, temperatures, energies and a report; for a list of structures, a list.
+        A replica that failed has its error in ``failure`` and the frames up to then.
 
     Raises:
         InputError: an argument or the structure is not usable.
         ModelError: the model is not one, or does not know the structure's species or masses.
-        StabilityError: the run left the numbers it can go on from. ``last_good`` holds the last sound frame, which
-            is also written beside ``trajectory`` if that was given.
+        StabilityError: the run of a single structure left the numbers it can go on from. ``last_good`` holds the last
+            sound frame, which is also written beside ``trajectory`` if that was given.
         RuntimeLibraryError: ONNX Runtime is missing, or CUDA was asked for and is not usable.
         OSError: a file cannot be read or written.
 
@@ -94,57 +132,120 @@ def rollout(
     """
     check_device(device)
     check_threads(threads)
-    where = geometry(atoms)
-    check_unconstrained(atoms)
-    outputs = _check_outputs(trajectory, logfile)
+    structures = _structures(atoms, replica)
+    outputs = {r: _check_outputs(trajectory, logfile, r, len(structures) > 1) for r in structures}
     opened = _open(model, device, threads)
     settings = settle(
         opened,
+        len(structures),
         steps=steps,
         time_ps=time_ps,
         temperature_K=temperature_K,
         thermostat=thermostat,
         time_constant_fs=time_constant_fs,
+        pressure_bar=pressure_bar,
+        barostat=barostat,
+        barostat_time_constant_fs=barostat_time_constant_fs,
+        barostat_interval=barostat_interval,
+        barostat_coupling=barostat_coupling,
+        compressibility_per_bar=compressibility_per_bar,
         rescale_energy=rescale_energy,
+        rescale_fallback=rescale_fallback,
+        rescale_limit=rescale_limit,
         random_rotation=random_rotation,
         seed=seed,
         interval=interval,
         stride_fs=stride_fs,
     )
-    start = _start_momenta(atoms, where.masses, settings)
-    energy = energy_source(energy_model, atoms, opened) if energy_model is not None else None
-    energy, rescale, warning = _decide_rescaling(opened, settings, energy)
-    report = _settings_report(opened, settings, energy, rescale)
-    recorder = Recorder(atoms, outputs, logfile, run_header(report), warning)
+    starts = _starts(structures, settings)
+    energy = energy_source(energy_model, structures, opened) if energy_model is not None else None
+    energy, scope, warning = _decide_energy(opened, settings, energy)
+    settings = replace(settings, rescale_scope=scope)
+    reports = [_settings_report(opened, settings, energy, start) for start in starts]
+    recorders = [
+        Recorder(structures[start.replica], *outputs[start.replica], run_header(report), warning if k == 0 else None)
+        for k, (start, report) in enumerate(zip(starts, reports, strict=True))
+    ]
     bar = Progress(settings.steps, settings.stride_fs, progress)
     try:
-        report |= _core.rollout(
+        done = _core.rollout(
             opened._core,
-            where.positions,
-            start,
-            where.masses,
-            where.numbers,
-            where.cell,
-            where.pbc,
-            steps=settings.steps,
-            interval=settings.interval,
-            seed=settings.seed,
-            temperature_K=settings.bath_K,
-            time_constant_fs=settings.time_constant_fs,
-            random_rotation=settings.random_rotation,
-            rescale_energy=rescale,
+            starts,
+            settings,
             energy=energy._core if isinstance(energy, Model) else energy,
-            on_frame=recorder,
+            on_frame=lambda frame: recorders[frame["system"]](frame),
             on_progress=bar,
         )
-    except StabilityError as error:
-        raise _with_last_good(error, atoms, outputs) from None
     finally:
         bar.close()
-        recorder.close()
-    report["time_ps"] = recorder.time_ps
-    report["ns_per_day"] = ns_per_day(recorder.time_ps, report["seconds"])
-    return recorder.trajectory(settings.seed, report)
+        for recorder in recorders:
+            recorder.close()
+    accounts = done.pop("systems")
+    trajectories = []
+    for recorder, report, account in zip(recorders, reports, accounts, strict=True):
+        failure = account.pop("failure")
+        if failure is not None:
+            failure = _with_last_good(failure, recorder.atoms, recorder.path)
+        report |= done | account
+        report["time_ps"] = recorder.time_ps
+        report["ns_per_day"] = ns_per_day(recorder.time_ps, report["seconds"])
+        trajectories.append(recorder.trajectory(settings.seed, report, failure))
+    return _result(trajectories, single=not isinstance(atoms, Sequence))
+
+
+def _result(trajectories: list[Trajectory], single: bool) -> Trajectory | list[Trajectory]:
+    """One trajectory, or all of them with a warning of those that failed."""
+    failed = [run for run in trajectories if run.failure is not None]
+    if single:
+        if trajectories[0].failure is not None:
+            raise trajectories[0].failure from None
+        return trajectories[0]
+    for run in failed:
+        warnings.warn(f"replica {run.report['replica']} ended early: {run.failure}", FlashMDWarning, stacklevel=3)
+    return trajectories
+
+
+def _structures(atoms: ase.Atoms | Sequence[ase.Atoms], first: int) -> dict[int, ase.Atoms]:
+    """The structures of a run by replica."""
+    if isinstance(first, bool) or not hasattr(first, "__index__") or not 0 <= first < 2**63:
+        raise InputError(f"got replica={first!r}, wanted a whole number, at least 0")
+    if not isinstance(atoms, Sequence):
+        return {int(first): atoms}
+    if not atoms:
+        raise InputError("got an empty list of structures: wanted at least one ase.Atoms")
+    return {int(first) + k: structure for k, structure in enumerate(atoms)}
+
+
+def _starts(structures: dict[int, ase.Atoms], settings: Settings) -> list[Start]:
+    kelvin: Sequence[float | None] = settings.temperature_K or [None] * len(structures)
+    return [_start(atoms, r, t, settings.seed) for (r, atoms), t in zip(structures.items(), kelvin, strict=True)]
+
+
+def _start(atoms: ase.Atoms, replica: int, temperature_K: float | None, seed: int) -> Start:
+    from ase.data import covalent_radii
+
+    where = geometry(atoms)
+    held = constraints(atoms)
+    start = momenta(atoms)
+    if start is None:
+        if temperature_K is None:
+            raise InputError(
+                "the structure has no momenta and no temperature was given: set temperature_K, or momenta on the "
+                "structure"
+            )
+        start = draw_momenta(where.masses, temperature_K, seed, replica=replica, fixed=held.fixed)
+    if held.centre_of_mass:
+        start = internal_momenta(start, where.masses)
+    radii = covalent_radii[np.clip(where.numbers, 0, len(covalent_radii) - 1)]
+    parts = {name: getattr(where, name) for name in where.__dataclass_fields__}
+    return Start(
+        **parts,
+        momenta=start,
+        fixed=held.fixed,
+        bond_radii=radii,
+        replica=replica,
+        temperature_K=temperature_K,
+    )
 
 
 def _open(model: str | os.PathLike[str] | Model, device: str, threads: int | None) -> Model:
@@ -157,47 +258,48 @@ def _open(model: str | os.PathLike[str] | Model, device: str, threads: int | Non
     return model
 
 
-def _check_outputs(trajectory: str | os.PathLike[str] | None, logfile: str | os.PathLike[str] | None) -> Path | None:
-    """The trajectory's path; nothing is written, but everything is known to be writable."""
-    frames = check_trajectory_path(trajectory) if trajectory is not None else None
-    if logfile is not None and logfile != "-":
-        log = Path(logfile)
-        if frames is not None and log.absolute() == frames.absolute():
-            raise InputError(f"trajectory and logfile are the same file: {log}")
-        check_writable(log, "log file")
-    return frames
+def _check_outputs(
+    trajectory: PathLike | None, logfile: PathLike | None, replica: int, several: bool
+) -> tuple[Path | None, PathLike | None]:
+    """The paths of one replica; nothing is written, but everything is known to be writable."""
+    frames = check_trajectory_path(_expand(trajectory, replica, several)) if trajectory is not None else None
+    if logfile is None or logfile == "-":
+        return frames, logfile
+    log = Path(_expand(logfile, replica, several))
+    if frames is not None and log.absolute() == frames.absolute():
+        raise InputError(f"trajectory and logfile are the same file: {log}")
+    check_writable(log, "log file")
+    return frames, log
 
 
-def _start_momenta(atoms: ase.Atoms, masses: F64, settings: Settings) -> F64:
-    given = momenta(atoms)
-    if given is not None:
-        return given
-    if settings.temperature_K is None:
-        raise InputError(
-            "the structure has no momenta and no temperature was given: set temperature_K, or momenta on the structure"
-        )
-    return draw_momenta(masses, settings.temperature_K, settings.seed)
+def _expand(path: PathLike, replica: int, several: bool) -> str:
+    """``path`` with the replica's number in it, which it must have if there are several."""
+    text = os.fspath(path)
+    if several and "{replica}" not in text:
+        raise InputError(f"several replicas would write the same file {text!r}: put {{replica}} into its name")
+    return text.replace("{replica}", str(replica))
 
 
-def _decide_rescaling(
+def _decide_energy(
     model: Model, settings: Settings, energy: EnergySource | None
-) -> tuple[EnergySource | None, bool, str | None]:
-    """The energy to use, whether to rescale by it, and what the user should be warned of."""
-    choice = settings.rescale_energy
-    if choice is False:
-        return energy, False, None
-    if choice is True:
+) -> tuple[EnergySource | None, str | None, str | None]:
+    """The energy to use, the scope of rescaling by it, and what the user should be warned of."""
+    scope = settings.rescale_scope
+    coupled = settings.barostat != "none"
+    if coupled or scope not in (None, "auto"):
         energy = energy or companion_model(model)
         if energy is None:
-            raise InputError(f"rescale_energy=True needs an energy, and {model.name} names no energy model: give one")
-        return energy, True, None
+            what = "a barostat" if coupled else "rescale_energy"
+            raise InputError(f"{what} needs an energy, and {model.name} names no energy model: give energy_model")
+    if scope != "auto":
+        return energy, scope, None
     if settings.thermostat != "none" or model.kind != "direct":
-        return energy, False, None
+        return energy, None, None
     try:
         energy = energy or companion_model(model)
     except ModelError as error:
-        return None, False, _drift_warning(model, f" ({error})")
-    return energy, energy is not None, _drift_warning(model, "") if energy is None else None
+        return None, None, _drift_warning(model, f" ({error})")
+    return (energy, "global", None) if energy is not None else (None, None, _drift_warning(model, ""))
 
 
 def _drift_warning(model: Model, why: str) -> str:
@@ -208,22 +310,22 @@ def _drift_warning(model: Model, why: str) -> str:
     )
 
 
-def _settings_report(model: Model, settings: Settings, energy: EnergySource | None, rescale: bool) -> dict[str, Any]:
-    langevin = settings.thermostat == "langevin"
+def _settings_report(model: Model, settings: Settings, energy: EnergySource | None, start: Start) -> dict[str, Any]:
+    bath, coupled = settings.thermostat != "none", settings.barostat != "none"
+    chosen = asdict(settings)
+    del chosen["steps"]
     return {
         "model": model.name,
         "kind": model.kind,
         "sha256": model.sha256,
         "device": model.device,
         "threads": model.threads,
-        "stride_fs": settings.stride_fs,
-        "interval": settings.interval,
-        "seed": settings.seed,
-        "thermostat": settings.thermostat,
-        "temperature_K": settings.bath_K,
-        "time_constant_fs": settings.time_constant_fs if langevin else None,
-        "random_rotation": settings.random_rotation,
-        "rescale_energy": rescale,
+        **{name: value for name, value in chosen.items() if coupled or name not in BAROSTAT_OPTIONS},
+        "barostat": settings.barostat,
+        "replica": start.replica,
+        "temperature_K": start.temperature_K if bath else None,
+        "time_constant_fs": settings.time_constant_fs if bath else None,
+        "rescale_energy": settings.rescale_scope or False,
         "energy_model": None if energy is None else energy.name,
         "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
         "versions": versions(),
@@ -235,7 +337,7 @@ def _with_last_good(error: StabilityError, atoms: ase.Atoms, trajectory: Path | 
     good: Any = error.last_good
     if not isinstance(good, dict):
         return error
-    frame = with_state(atoms, good["positions"], good["momenta"])
+    frame = with_state(atoms, good["positions"], good["momenta"], good["cell"])
     details = {"step": error.step, "time_ps": error.time_ps, "atoms": error.atoms, "quantity": error.quantity}
     message = str(error)
     saved_to = None

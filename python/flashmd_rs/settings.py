@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from flashmd_rs.errors import InputError, ModelError
 from flashmd_rs.model import Model
 
 _LARGEST_SEED = 2**64 - 1
 _AUTO = (True, False, "auto")
+_SCOPES = ("global", "species", "molecule")
+_FALLBACKS = ("stop", "skip", "clamp")
+_THERMOSTATS = ("langevin", "bussi", "none")
+_BAROSTATS = ("cell_rescaling", "monte_carlo", "none")
+_COUPLINGS = ("isotropic", "anisotropic")
+BAROSTAT_OPTIONS = (
+    "pressure_bar",
+    "compressibility_per_bar",
+    "barostat_time_constant_fs",
+    "barostat_interval",
+    "barostat_coupling",
+)
 
 
 @dataclass(frozen=True)
@@ -22,11 +37,20 @@ class Settings:
         steps: number of strides.
         interval: strides between kept frames.
         stride_fs: simulated time of one stride, fs.
-        thermostat: ``"langevin"`` or ``"none"``.
-        temperature_K: target of the thermostat and of drawn momenta, K, or None.
+        thermostat: ``"langevin"``, ``"bussi"`` or ``"none"``.
+        temperature_K: target of the thermostat and of drawn momenta, K, one per system, or None.
         time_constant_fs: the thermostat's, fs.
+        barostat: ``"cell_rescaling"``, ``"monte_carlo"`` or ``"none"``.
+        pressure_bar: the barostat's target, bar (0 without one).
+        compressibility_per_bar: what the barostat takes for the system's compressibility, 1/bar.
+        barostat_time_constant_fs: relaxation time of the volume under cell rescaling, fs.
+        barostat_interval: strides between moves of the barostat.
+        barostat_coupling: ``"isotropic"`` or ``"anisotropic"``.
         random_rotation: rotate the model's frame at random each stride.
-        rescale_energy: True, False or ``"auto"`` (decided once the energy model is known).
+        rescale_scope: ``"global"``, ``"species"``, ``"molecule"``, ``"auto"`` (global where an energy model is known
+            and there is no bath; decided later) or None.
+        rescale_fallback: ``"stop"``, ``"skip"`` or ``"clamp"``.
+        rescale_limit: largest |α − 1| of a stride.
         seed: of everything random.
     """
 
@@ -34,27 +58,39 @@ class Settings:
     interval: int
     stride_fs: float
     thermostat: str
-    temperature_K: float | None
+    temperature_K: list[float] | None
     time_constant_fs: float
+    barostat: str
+    pressure_bar: float
+    compressibility_per_bar: float
+    barostat_time_constant_fs: float
+    barostat_interval: int
+    barostat_coupling: str
     random_rotation: bool
-    rescale_energy: bool | str
+    rescale_scope: str | None
+    rescale_fallback: str
+    rescale_limit: float
     seed: int
-
-    @property
-    def bath_K(self) -> float | None:
-        """Temperature of the thermostat, K; None for NVE."""
-        return self.temperature_K if self.thermostat == "langevin" else None
 
 
 def settle(
     model: Model,
+    systems: int,
     *,
     steps: int | None,
     time_ps: float | None,
-    temperature_K: float | None,
+    temperature_K: float | Sequence[float] | None,
     thermostat: str | None,
     time_constant_fs: float,
+    pressure_bar: float | None,
+    barostat: str | None,
+    barostat_time_constant_fs: float,
+    barostat_interval: int,
+    barostat_coupling: str,
+    compressibility_per_bar: float,
     rescale_energy: Any,
+    rescale_fallback: str,
+    rescale_limit: float,
     random_rotation: Any,
     seed: int | None,
     interval: int | None,
@@ -68,16 +104,25 @@ def settle(
     """
     stride = _stride(model, stride_fs)
     count = _steps(steps, time_ps, stride)
-    temperature = _number("temperature_K", temperature_K, "K", zero=True) if temperature_K is not None else None
+    temperatures = _temperatures(temperature_K, systems)
+    bath = _thermostat(thermostat, temperatures)
     return Settings(
         steps=count,
         interval=max(1, count // 1000) if interval is None else _whole("interval", interval, "strides"),
         stride_fs=stride,
-        thermostat=_thermostat(thermostat, temperature),
-        temperature_K=temperature,
+        thermostat=bath,
+        temperature_K=temperatures,
         time_constant_fs=_number("time_constant_fs", time_constant_fs, "fs"),
+        barostat=_barostat(barostat, pressure_bar, bath),
+        pressure_bar=0.0 if pressure_bar is None else _finite("pressure_bar", pressure_bar, "bar"),
+        compressibility_per_bar=_number("compressibility_per_bar", compressibility_per_bar, "1/bar"),
+        barostat_time_constant_fs=_number("barostat_time_constant_fs", barostat_time_constant_fs, "fs"),
+        barostat_interval=_whole("barostat_interval", barostat_interval, "strides"),
+        barostat_coupling=_one_of("barostat_coupling", barostat_coupling, _COUPLINGS),
         random_rotation=_rotation(random_rotation, model),
-        rescale_energy=_choice("rescale_energy", rescale_energy),
+        rescale_scope=_scope(rescale_energy),
+        rescale_fallback=_one_of("rescale_fallback", rescale_fallback, _FALLBACKS),
+        rescale_limit=_fraction("rescale_limit", rescale_limit),
         seed=_seed(seed),
     )
 
@@ -104,14 +149,46 @@ def _steps(steps: int | None, time_ps: float | None, stride_fs: float) -> int:
     return max(1, math.ceil(strides - 1e-9 * max(strides, 1.0)))
 
 
-def _thermostat(thermostat: str | None, temperature_K: float | None) -> str:
-    if thermostat not in (None, "langevin", "none"):
-        raise InputError(f"got thermostat {thermostat!r}, wanted 'langevin', 'none' or None")
-    if thermostat == "langevin" and temperature_K is None:
-        raise InputError("thermostat='langevin' needs temperature_K")
+def _temperatures(wanted: float | Sequence[float] | None, systems: int) -> list[float] | None:
+    """One temperature per system; a single number is for all of them."""
+    if wanted is None:
+        return None
+    if isinstance(wanted, list | tuple | np.ndarray):
+        if len(wanted) != systems:
+            raise InputError(f"got {len(wanted)} temperatures for {systems} systems, wanted one, or one per system")
+        return [_number("temperature_K", value, "K", zero=True) for value in wanted]
+    return [_number("temperature_K", wanted, "K", zero=True)] * systems
+
+
+def _thermostat(thermostat: str | None, temperatures: list[float] | None) -> str:
     if thermostat is None:
-        return "none" if temperature_K is None else "langevin"
+        return "none" if temperatures is None else "langevin"
+    _one_of("thermostat", thermostat, _THERMOSTATS)
+    if thermostat != "none" and temperatures is None:
+        raise InputError(f"thermostat={thermostat!r} needs temperature_K")
     return thermostat
+
+
+def _barostat(barostat: str | None, pressure_bar: float | None, thermostat: str) -> str:
+    if barostat is None:
+        barostat = "none" if pressure_bar is None else "cell_rescaling"
+    _one_of("barostat", barostat, _BAROSTATS)
+    if barostat == "none":
+        return barostat
+    if pressure_bar is None:
+        raise InputError(f"barostat={barostat!r} needs pressure_bar")
+    if thermostat == "none":
+        raise InputError("a barostat needs a thermostat, whose temperature it shares: give temperature_K")
+    return barostat
+
+
+def _scope(choice: Any) -> str | None:
+    if isinstance(choice, str) and choice in _SCOPES:
+        return choice
+    if not isinstance(choice, bool | str) or choice not in _AUTO:
+        wanted = ", ".join(repr(name) for name in _SCOPES)
+        raise InputError(f"got rescale_energy={choice!r}, wanted True, False, 'auto', or one of {wanted}")
+    return "auto" if choice == "auto" else "global" if choice else None
 
 
 def _rotation(choice: Any, model: Model) -> bool:
@@ -124,6 +201,29 @@ def _choice(name: str, value: Any) -> bool | str:
     if not isinstance(value, bool | str) or value not in _AUTO:
         raise InputError(f"got {name}={value!r}, wanted True, False or 'auto'")
     return value
+
+
+def _one_of(name: str, value: Any, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise InputError(f"got {name}={value!r}, wanted one of {', '.join(repr(choice) for choice in choices)}")
+    return value
+
+
+def _fraction(name: str, value: Any) -> float:
+    number = _number(name, value, "one")
+    if number > 1.0:
+        raise InputError(f"got {name}={number:g}, wanted a number above 0 and at most 1")
+    return number
+
+
+def _finite(name: str, value: Any, unit: str) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if not math.isfinite(number):
+        raise InputError(f"got {name}={value!r}, wanted a finite number of {unit}")
+    return number
 
 
 def _seed(seed: int | None) -> int:

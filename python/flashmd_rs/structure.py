@@ -35,6 +35,25 @@ class Geometry:
     pbc: NDArray[np.bool_]
 
 
+@dataclass(frozen=True)
+class Start(Geometry):
+    """Where one system of a run begins.
+
+    Attributes:
+        momenta: [N,3], √(eV·u).
+        fixed: [N], True for atoms that never move.
+        bond_radii: [N], covalent radii, Å: what molecules are found by.
+        replica: whose random numbers it draws.
+        temperature_K: of its thermostat, K, or None.
+    """
+
+    momenta: F64
+    fixed: NDArray[np.bool_]
+    bond_radii: F64
+    replica: int
+    temperature_K: float | None
+
+
 def geometry(atoms: ase.Atoms) -> Geometry:
     """Check a structure and take its arrays.
 
@@ -70,8 +89,48 @@ def momenta(atoms: ase.Atoms) -> F64 | None:
     return values
 
 
+@dataclass(frozen=True)
+class Constraints:
+    """The ASE constraints of a structure that a run can honour.
+
+    Attributes:
+        fixed: [N], True for atoms that never move (``FixAtoms``).
+        centre_of_mass: the centre of mass stays where it is (``FixCom``).
+    """
+
+    fixed: NDArray[np.bool_]
+    centre_of_mass: bool
+
+
+def constraints(atoms: ase.Atoms) -> Constraints:
+    """Read the constraints of a structure.
+
+    Raises:
+        InputError: names those that a learned stride cannot honour; or every atom is fixed.
+    """
+    from ase.constraints import FixAtoms, FixCom
+
+    fixed = np.zeros(len(atoms), dtype=bool)
+    others = [c for c in atoms.constraints if not isinstance(c, FixAtoms | FixCom)]
+    if others:
+        names = ", ".join(sorted({type(constraint).__name__ for constraint in others}))
+        raise InputError(
+            f"the structure carries ASE constraints ({names}), which a learned stride cannot honour: "
+            "remove them with `del atoms.constraints`, or use FixAtoms or FixCom"
+        )
+    for constraint in atoms.constraints:
+        if isinstance(constraint, FixAtoms):
+            fixed[constraint.index] = True
+    centre_of_mass = any(isinstance(constraint, FixCom) for constraint in atoms.constraints)
+    if fixed.all():
+        raise InputError("every atom of the structure is fixed: leave at least one free to move")
+    if fixed.any() and centre_of_mass:
+        raise InputError("the structure carries both FixAtoms and FixCom, which contradict each other: keep one")
+    return Constraints(fixed, centre_of_mass)
+
+
 def check_unconstrained(atoms: ase.Atoms) -> None:
-    """Refuse ASE constraints: a learned stride does not know how to honour them.
+    """Refuse ASE constraints where nothing keeps them.
 
     Raises:
         InputError: names the constraints.
@@ -79,16 +138,26 @@ def check_unconstrained(atoms: ase.Atoms) -> None:
     if atoms.constraints:
         names = ", ".join(sorted({type(constraint).__name__ for constraint in atoms.constraints}))
         raise InputError(
-            f"the structure carries ASE constraints ({names}), which a learned stride cannot honour: "
-            "remove them with `del atoms.constraints`"
+            f"the structure carries ASE constraints ({names}), which a bare stride does not honour: "
+            "remove them with `del atoms.constraints`, or use rollout"
         )
 
 
-def with_state(atoms: ase.Atoms, positions: F64, momenta: F64) -> ase.Atoms:
-    """A copy of ``atoms`` at other positions [N,3] (Å) and momenta [N,3] (√(eV·u)), without its calculator."""
+def with_state(atoms: ase.Atoms, positions: F64, momenta: F64, cell: F64 | None = None) -> ase.Atoms:
+    """A copy of ``atoms`` without its calculator.
+
+    Args:
+        atoms: what is copied.
+        positions: [N,3], Å.
+        momenta: [N,3], √(eV·u).
+        cell: [3,3], Å, or None for that of ``atoms``.
+    """
     frame: ase.Atoms = atoms.copy()
     frame.positions[:] = positions
-    frame.set_momenta(momenta)
+    # The core has honoured the constraints; ASE would project a second time.
+    frame.set_momenta(momenta, apply_constraint=False)
+    if cell is not None:
+        frame.cell[:] = cell
     return frame
 
 

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from flashmd_rs.errors import StabilityError
 from flashmd_rs.structure import F64
-from flashmd_rs.temperature import kinetic_energy, temperatures
+from flashmd_rs.temperature import kinetic_energy, temperatures_of
 from flashmd_rs.writers import check_trajectory_path, open_frames
 
 if TYPE_CHECKING:
@@ -27,9 +28,10 @@ class Trajectory:
         frames: structures with momenta, unwrapped; the first is the start, the last the end.
         times_ps: [F], simulated time of each frame, ps.
         potential_energy: [F], eV, or None where no energy model was used.
-        conserved_energy: [F], eV: total energy less the heat the thermostat gave; or None.
+        conserved_energy: [F], eV: total energy less the heat of the thermostat and the work of the barostat; or None.
         seed: the seed that reproduces the run.
         report: settings, versions, timings and counters of the run.
+        failure: why a replica ended before the others, or None.
     """
 
     frames: list[ase.Atoms]
@@ -38,6 +40,7 @@ class Trajectory:
     conserved_energy: F64 | None
     seed: int
     report: dict[str, Any] = field(default_factory=dict)
+    failure: StabilityError | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
@@ -59,8 +62,7 @@ class Trajectory:
     @cached_property
     def temperature_K(self) -> dict[str, F64]:
         """Temperatures [F] in K: ``"total"`` over 3N − 3, and each symbol over 3(N_s − M_s/M) degrees of freedom."""
-        symbols = np.array(self.frames[0].get_chemical_symbols()) if self.frames else np.array([], dtype=str)
-        rows = [temperatures(frame.get_momenta(), frame.get_masses(), symbols) for frame in self.frames]
+        rows = [temperatures_of(frame) for frame in self.frames]
         return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ["total"])}
 
     @cached_property

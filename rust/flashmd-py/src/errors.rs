@@ -14,6 +14,7 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         Error::Model(message) => raise(py, "ModelError", &message, None),
         Error::Input(message) => raise(py, "InputError", &message, None),
         Error::RuntimeLibrary(message) => raise(py, "RuntimeLibraryError", &message, None),
+        Error::Checkpoint(message) => raise(py, "CheckpointError", &message, None),
         Error::Stability(details) => stability(py, &details),
         Error::Interrupted { .. } => PyKeyboardInterrupt::new_err(()),
         Error::Callback(inner) => match inner.downcast::<PyErr>() {
@@ -61,5 +62,6 @@ fn last_good<'py>(py: Python<'py>, frame: &GoodFrame) -> PyResult<Bound<'py, PyD
     let dict = PyDict::new(py);
     dict.set_item("positions", to_array(py, &frame.positions))?;
     dict.set_item("momenta", to_array(py, &frame.momenta))?;
+    dict.set_item("cell", to_array(py, &frame.cell))?;
     Ok(dict)
 }

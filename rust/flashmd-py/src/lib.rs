@@ -8,6 +8,7 @@ mod neighbors;
 mod observer;
 mod rollout;
 mod runtime;
+mod systems;
 
 use pyo3::prelude::*;
 

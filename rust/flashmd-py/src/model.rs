@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard};
 
-use flashmd::energy::EnergyForces;
+use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::model::energy::EnergyModel;
 use flashmd::model::{Contract, Device, Kind, Model as CoreModel};
@@ -180,13 +180,13 @@ impl Model {
 impl Model {
     fn one_stride(&self, state: &mut State) -> Result<()> {
         let mut held = self.hold()?;
-        let mut stride = Direct::new(held.model(), state, Randomness::default())?;
+        let mut stride = Direct::new(held.model(), &[&*state], Randomness::default())?;
         let time_ps = stride.stride_fs() / flashmd::units::FS_PER_PS;
         stride.advance(state).and_then(|()| guard::check_finite(state)).map_err(|e| e.at(1, time_ps, None))
     }
 
     fn evaluate(&self, state: &State) -> Result<EnergyForces> {
         let mut held = self.hold()?;
-        EnergyModel::new(held.model(), state)?.evaluate(state)
+        EnergyModel::new(held.model(), &[state])?.evaluate(state)
     }
 }

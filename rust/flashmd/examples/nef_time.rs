@@ -5,7 +5,7 @@
 use std::time::Instant;
 
 use flashmd::Cell;
-use flashmd::nef::Nef;
+use flashmd::nef::{Nef, Part};
 use flashmd::neighbors::NeighborSearch;
 use flashmd::random::{Purpose, Stream};
 use flashmd::rotation::Rotation;
@@ -27,7 +27,7 @@ fn main() -> flashmd::Result<()> {
             search.update(&positions, &cell)?;
             searching = searching.min(start.elapsed().as_secs_f64());
             let start = Instant::now();
-            nef.assemble(&mut search, ATOMS, Some(&rotation))?;
+            nef.assemble(&mut [Part { search: &mut search, rotation: Some(&rotation) }])?;
             assembling = assembling.min(start.elapsed().as_secs_f64());
         }
         println!(

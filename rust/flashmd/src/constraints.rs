@@ -1,11 +1,7 @@
-//! What a stride must keep: total momentum, the uniform motion of the centre of mass, and the conserved energy.
+//! What a stride must keep: total momentum and the uniform motion of the centre of mass.
 
-use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, scale, sub};
 use crate::state::State;
-
-/// Furthest the momenta may be scaled in one stride, |α − 1|.
-pub const MAX_RESCALE: f64 = 0.25;
 
 /// Total momentum and centre of mass before a stride.
 #[derive(Debug, Clone, Copy)]
@@ -36,34 +32,4 @@ impl CentreOfMass {
             *d = sub(*d, excess);
         }
     }
-}
-
-/// Scales the internal momenta by α so that K + V equals `target`; returns α.
-///
-/// α = √((H* − V − K_cm)/K_internal); the motion of the centre of mass is left alone.
-///
-/// # Errors
-/// `Stability` if the radicand is not positive or |α − 1| > [`MAX_RESCALE`]; the state is then unchanged.
-pub fn rescale_to(state: &mut State, target: f64, potential: f64) -> Result<f64> {
-    let velocity = state.centre_of_mass_velocity();
-    let internal = state.internal_kinetic_energy();
-    let wanted = target - potential - (state.kinetic_energy() - internal);
-    let alpha = (wanted / internal).sqrt();
-    let possible = wanted > 0.0 && internal > 0.0 && (alpha - 1.0).abs() <= MAX_RESCALE;
-    if !possible {
-        return Err(Error::unstable(
-            "energy rescaling",
-            Vec::new(),
-            format!(
-                "conserving {target:.6} eV needs an internal kinetic energy of {wanted:.6} eV, but it is {internal:.6} eV \
-                 (potential {potential:.6} eV): a factor of {alpha:.4} on the momenta, allowed within 1 ± {MAX_RESCALE}; \
-                 relax the structure, use a thermostat, or turn rescale_energy off"
-            ),
-        ));
-    }
-    for (p, &m) in state.momenta.iter_mut().zip(&state.masses) {
-        let drift = scale(m, velocity);
-        *p = add(drift, scale(alpha, sub(*p, drift)));
-    }
-    Ok(alpha)
 }

@@ -1,6 +1,6 @@
 //! Potential energies the loop can ask for.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::linalg::{Mat3, Vec3};
 use crate::state::State;
 
@@ -22,4 +22,14 @@ pub trait PotentialEnergy {
     /// # Errors
     /// Whatever the surface reports; `Stability` if the energy is not finite.
     fn energy(&mut self, state: &State) -> Result<f64>;
+
+    /// Energy, forces and virial of `state`.
+    ///
+    /// # Errors
+    /// `Input` if the surface has no forces or virial, otherwise as [`energy`](Self::energy).
+    fn evaluate(&mut self, _state: &State) -> Result<EnergyForces> {
+        Err(Error::Input(
+            "this potential energy has no forces and virial; give one that has, or do without them".into(),
+        ))
+    }
 }

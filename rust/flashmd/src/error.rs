@@ -26,6 +26,9 @@ pub enum Error {
         /// Strides completed.
         step: u64,
     },
+    /// A checkpoint cannot be written, read, or continued from.
+    #[error("{0}")]
+    Checkpoint(String),
     /// An observer or an energy callback failed; the error passes through unchanged.
     #[error(transparent)]
     Callback(Box<dyn StdError + Send + Sync>),
@@ -55,6 +58,8 @@ pub struct GoodFrame {
     pub positions: Vec<[f64; 3]>,
     /// Momenta, `[N]` √(eV·u).
     pub momenta: Vec<[f64; 3]>,
+    /// Lattice vectors as rows, Å.
+    pub cell: [[f64; 3]; 3],
 }
 
 impl Error {

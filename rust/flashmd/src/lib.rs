@@ -4,6 +4,7 @@
 //! tested without a network: [`rollout::Propagator`], [`energy::PotentialEnergy`], [`rollout::Observer`].
 //! Units are ASE's, stated once in [`units`].
 
+pub mod barostat;
 pub mod cell;
 pub mod constraints;
 pub mod elements;
@@ -13,14 +14,17 @@ mod grid;
 pub mod guard;
 pub mod linalg;
 pub mod model;
+pub mod molecules;
 pub mod nef;
 pub mod neighbors;
 pub mod network;
 pub mod random;
+pub mod rescale;
 pub mod rollout;
 pub mod rotation;
 pub mod state;
 pub mod stride;
+pub mod system;
 pub mod thermostat;
 pub mod units;
 

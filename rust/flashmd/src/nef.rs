@@ -24,13 +24,23 @@ pub struct Nef {
     pub reverse: Vec<i32>,
 }
 
+/// One of the systems that share the arrays.
+#[derive(Debug)]
+pub struct Part<'a> {
+    /// Its updated search.
+    pub search: &'a mut NeighborSearch,
+    /// Frame its edges are seen from.
+    pub rotation: Option<&'a Rotation>,
+}
+
 impl Nef {
-    /// Fills the arrays from the edges of an updated `search`, turned by `rotation`.
+    /// Fills the arrays from the edges of `parts`, whose rows follow each other.
     ///
     /// # Errors
     /// `Stability` if the arrays would be absurdly large.
-    pub fn assemble(&mut self, search: &mut NeighborSearch, atoms: usize, rotation: Option<&Rotation>) -> Result<()> {
-        let slots = search.max_degree().max(1);
+    pub fn assemble(&mut self, parts: &mut [Part<'_>]) -> Result<()> {
+        let atoms = parts.iter().map(|p| p.search.atoms()).sum::<usize>();
+        let slots = parts.iter().map(|p| p.search.max_degree()).max().unwrap_or(0).max(1);
         if atoms.saturating_mul(slots) > MAX_SLOTS {
             return Err(Error::unstable(
                 "number of neighbours",
@@ -39,25 +49,35 @@ impl Nef {
             ));
         }
         self.resize(atoms, slots);
-        for i in 0..atoms {
-            self.pad(i, search.degree(i));
+        let mut first = 0;
+        for part in parts {
+            self.write(part, first);
+            first += part.search.atoms();
         }
-        let Self { edge_vectors, mask, neighbors, reverse, .. } = self;
+        Ok(())
+    }
+
+    /// Fills the rows from `first` on with the edges of one system.
+    fn write(&mut self, part: &mut Part<'_>, first: usize) {
+        for i in 0..part.search.atoms() {
+            self.pad(first + i, part.search.degree(i));
+        }
+        let Self { slots, edge_vectors, mask, neighbors, reverse, .. } = self;
+        let slots = *slots;
         let mut write = |edge: &Edge, vector: [f32; 3]| {
-            let at = edge.center * slots + edge.slot;
+            let at = (first + edge.center) * slots + edge.slot;
             edge_vectors[3 * at..3 * at + 3].copy_from_slice(&vector);
             mask[at] = true;
-            neighbors[at] = edge.neighbor as i32;
-            reverse[at] = (edge.neighbor * slots + edge.reverse_slot) as i32;
+            neighbors[at] = (first + edge.neighbor) as i32;
+            reverse[at] = ((first + edge.neighbor) * slots + edge.reverse_slot) as i32;
         };
-        search.visit(|edge, back| {
-            let vector = rotation.map_or(edge.vector, |r| r.apply(edge.vector)).map(|x| x as f32);
+        part.search.visit(|edge, back| {
+            let vector = part.rotation.map_or(edge.vector, |r| r.apply(edge.vector)).map(|x| x as f32);
             write(&edge, vector);
             if let Some(back) = &back {
                 write(back, vector.map(|x| -x));
             }
         });
-        Ok(())
     }
 
     /// The same edges in arrays of `atoms` × `slots`, both at least as large.

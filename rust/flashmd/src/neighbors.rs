@@ -101,6 +101,11 @@ impl NeighborSearch {
         self
     }
 
+    /// Atoms of the last [`update`](Self::update).
+    pub fn atoms(&self) -> usize {
+        self.wrapped.len()
+    }
+
     /// The cutoff, Å.
     pub fn cutoff(&self) -> f64 {
         self.cutoff

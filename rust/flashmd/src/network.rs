@@ -1,12 +1,13 @@
 //! What every model-driven step does first: neighbours, frame, f32 arrays, one run of the network.
 
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::linalg::scale;
-use crate::model::session::Batch;
+use crate::model::session::{Batch, check_finite};
 use crate::model::{Model, Output};
-use crate::nef::Nef;
+use crate::nef::{Nef, Part};
 use crate::neighbors::NeighborSearch;
 use crate::rotation::Rotation;
 use crate::state::State;
@@ -24,33 +25,51 @@ pub struct Timing {
     pub network: Duration,
 }
 
-/// A model with the buffers that feed it, for one set of atoms.
+/// A system as the network is to see it.
+#[derive(Debug, Clone, Copy)]
+pub struct View<'a> {
+    /// Positions, momenta and the rest.
+    pub state: &'a State,
+    /// Frame to look from; `None` is that of the state.
+    pub rotation: Option<&'a Rotation>,
+}
+
+/// A model with the buffers that feed it.
 #[derive(Debug)]
 pub struct Network<'m> {
     model: &'m mut Model,
-    search: NeighborSearch,
+    max_pairs: usize,
+    searches: Vec<NeighborSearch>,
     nef: Nef,
+    /// Rows of each system in the arrays of the last run; empty for those that were left out.
+    rows: Vec<Range<usize>>,
     species: Vec<i32>,
     masses: Vec<f32>,
     momenta: Vec<f32>,
+    systems: Vec<i32>,
     timing: Timing,
 }
 
 impl<'m> Network<'m> {
-    /// Prepares `model` for the atoms of `state`.
+    /// Prepares `model` for systems of the atoms of `states`.
     ///
     /// # Errors
     /// `Model` for an unknown element or a wrong mass.
-    pub fn new(model: &'m mut Model, state: &State) -> Result<Self> {
-        let species = model.assign(&state.numbers, &state.masses)?;
-        let max_pairs = (PAIRS_PER_ATOM * state.len()).max(MIN_PAIR_LIMIT);
+    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
+        for state in states {
+            model.assign(&state.numbers, &state.masses)?;
+        }
+        let largest = states.iter().map(|state| state.len()).max().unwrap_or(0);
         Ok(Self {
-            search: NeighborSearch::new(model.metadata().cutoff)?.with_max_pairs(max_pairs),
             model,
+            max_pairs: (PAIRS_PER_ATOM * largest).max(MIN_PAIR_LIMIT),
+            searches: Vec::new(),
             nef: Nef::default(),
-            masses: state.masses.iter().map(|&m| m as f32).collect(),
-            species,
+            rows: Vec::new(),
+            species: Vec::new(),
+            masses: Vec::new(),
             momenta: Vec::new(),
+            systems: Vec::new(),
             timing: Timing::default(),
         })
     }
@@ -70,36 +89,88 @@ impl<'m> Network<'m> {
         self.timing
     }
 
-    /// The values of `output` in the last run.
-    pub fn output(&self, output: Output) -> &[f32] {
-        self.model.session.output(output)
+    /// The values of `output` in the last run for system `at`.
+    pub fn output(&self, output: Output, at: usize) -> &[f32] {
+        let values = self.model.session.output(output);
+        let per_row = values.len() / self.nef.atoms.max(1);
+        &values[self.rows[at].start * per_row..self.rows[at].end * per_row]
     }
 
-    /// Runs the network on `state` seen in the frame of `rotation`.
+    /// Runs the network once on all systems; each has its own result, `Stability` if it has collapsed or an output of
+    /// its atoms is not finite.
     ///
     /// # Errors
-    /// As [`crate::model::Session::run`], and `Stability` if the structure has collapsed.
-    pub fn run(&mut self, state: &State, rotation: Option<&Rotation>, wanted: &[Output]) -> Result<()> {
+    /// As [`crate::model::Session::run`].
+    pub fn run(&mut self, systems: &[View<'_>], wanted: &[Output]) -> Result<Vec<Result<()>>> {
         let start = Instant::now();
-        self.search.update(&state.positions, &state.cell).map_err(lost)?;
-        self.nef.assemble(&mut self.search, state.len(), rotation)?;
-        self.scale_momenta(state, rotation);
+        let mut results = self.search(systems)?;
+        self.assemble(systems, &mut results);
+        self.describe_atoms(systems, &results)?;
         let ready = Instant::now();
         self.timing.neighbors += ready - start;
-        let batch = Batch { nef: &self.nef, species: &self.species, momenta: &self.momenta, masses: &self.masses };
+        if self.nef.atoms == 0 {
+            return Ok(results);
+        }
+        let Self { nef, species, momenta, masses, systems: system, .. } = self;
+        let batch = Batch { nef, species, momenta, masses, system };
         let done = self.model.session.run(batch, wanted);
         self.timing.network += ready.elapsed();
-        done.map_err(|e| e.in_model(self.model.name()))
+        done.map_err(|e| e.in_model(self.model.name()))?;
+        for (at, result) in results.iter_mut().enumerate().filter(|(_, r)| r.is_ok()) {
+            *result = wanted
+                .iter()
+                .try_for_each(|&output| check_finite(output, self.output(output, at), self.rows[at].len()));
+        }
+        Ok(results)
     }
 
-    /// p/√m in the rotated frame.
-    fn scale_momenta(&mut self, state: &State, rotation: Option<&Rotation>) {
-        self.momenta.clear();
-        for (&p, &m) in state.momenta.iter().zip(&state.masses) {
-            let scaled = scale(1.0 / m.sqrt(), p);
-            let turned = rotation.map_or(scaled, |r| r.apply(scaled));
-            self.momenta.extend(turned.map(|x| x as f32));
+    /// Neighbours of every system.
+    fn search(&mut self, systems: &[View<'_>]) -> Result<Vec<Result<()>>> {
+        while self.searches.len() < systems.len() {
+            self.searches.push(NeighborSearch::new(self.model.metadata().cutoff)?.with_max_pairs(self.max_pairs));
         }
+        let update = |(search, view): (&mut NeighborSearch, &View<'_>)| {
+            search.update(&view.state.positions, &view.state.cell).map_err(lost)
+        };
+        Ok(self.searches.iter_mut().zip(systems).map(update).collect())
+    }
+
+    /// The arrays of all systems with neighbours; one that makes them too large is left out.
+    fn assemble(&mut self, systems: &[View<'_>], results: &mut [Result<()>]) {
+        loop {
+            let mut parts: Vec<Part<'_>> = Vec::new();
+            let alive = self.searches.iter_mut().zip(systems).zip(results.iter()).filter(|(_, r)| r.is_ok());
+            parts.extend(alive.map(|((search, view), _)| Part { search, rotation: view.rotation }));
+            let Err(error) = self.nef.assemble(&mut parts) else { return };
+            let alive = (0..systems.len()).filter(|&at| results[at].is_ok());
+            if let Some(worst) = alive.max_by_key(|&at| self.searches[at].max_degree()) {
+                results[worst] = Err(error);
+            }
+        }
+    }
+
+    /// Per atom what does not depend on edges: species, masses, p/√m in the frame, system.
+    fn describe_atoms(&mut self, systems: &[View<'_>], results: &[Result<()>]) -> Result<()> {
+        self.rows.clear();
+        self.species.clear();
+        self.masses.clear();
+        self.momenta.clear();
+        self.systems.clear();
+        for (at, (view, result)) in systems.iter().zip(results).enumerate() {
+            let start = self.species.len();
+            if result.is_ok() {
+                self.species.extend(self.model.assign(&view.state.numbers, &view.state.masses)?);
+                self.masses.extend(view.state.masses.iter().map(|&m| m as f32));
+                self.systems.resize(self.species.len(), at as i32);
+                for (&p, &m) in view.state.momenta.iter().zip(&view.state.masses) {
+                    let scaled = scale(1.0 / m.sqrt(), p);
+                    let turned = view.rotation.map_or(scaled, |r| r.apply(scaled));
+                    self.momenta.extend(turned.map(|x| x as f32));
+                }
+            }
+            self.rows.push(start..self.species.len());
+        }
+        Ok(())
     }
 }
 

@@ -3,16 +3,14 @@
 use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
-use crate::constraints::rescale_to;
 use crate::energy::PotentialEnergy;
-use crate::error::{Error, GoodFrame, Result};
-use crate::guard;
+use crate::error::{Error, Result};
 use crate::network::Timing;
 use crate::state::State;
-use crate::thermostat::{Half, Langevin};
+use crate::system::System;
 use crate::units::{FS, FS_PER_PS};
 
-/// Advances a state by one stride.
+/// Advances states by one stride.
 pub trait Propagator {
     /// Length of a stride, fs.
     fn stride_fs(&self) -> f64;
@@ -23,6 +21,14 @@ pub trait Propagator {
     /// `Stability` if the result cannot be used.
     fn advance(&mut self, state: &mut State) -> Result<()>;
 
+    /// Moves every state by one stride; each has its own result.
+    ///
+    /// # Errors
+    /// What ends the whole batch.
+    fn advance_all(&mut self, states: &mut [&mut State]) -> Result<Vec<Result<()>>> {
+        Ok(states.iter_mut().map(|state| self.advance(state)).collect())
+    }
+
     /// Time spent so far, if it is counted.
     fn timing(&self) -> Timing {
         Timing::default()
@@ -32,17 +38,19 @@ pub trait Propagator {
 /// What an observer sees of a kept frame.
 #[derive(Debug)]
 pub struct Frame<'a> {
+    /// Which system of the run it belongs to.
+    pub system: usize,
     /// The state; its positions are unwrapped.
     pub state: &'a State,
     /// Simulated time, fs.
     pub time_fs: f64,
     /// Potential energy, eV, if there is an energy model.
     pub potential_energy: Option<f64>,
-    /// Kinetic plus potential energy minus the heat given by the thermostat, eV.
+    /// Kinetic plus potential energy minus the heat of the thermostat and the work of the barostat, eV.
     pub conserved_energy: Option<f64>,
 }
 
-/// Sees frames and may stop the run.
+/// Sees frames, saves checkpoints, and may stop the run.
 pub trait Observer {
     /// A frame to keep: step 0, every multiple of the interval, the last one.
     ///
@@ -57,6 +65,14 @@ pub trait Observer {
     fn stride(&mut self, _state: &State) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
     }
+
+    /// A point to restart from, after the frames of its step.
+    ///
+    /// # Errors
+    /// `Callback` or `Checkpoint`; it ends the run and passes through.
+    fn checkpoint(&mut self, _systems: &[System]) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// How to run.
@@ -66,15 +82,16 @@ pub struct Rollout<'a> {
     pub steps: u64,
     /// Strides between kept frames; 0 keeps the first and the last only.
     pub interval: u64,
-    /// Bath around every stride.
-    pub thermostat: Option<Langevin>,
-    /// Potential energy, evaluated at kept frames, and after every stride if `rescale`.
+    /// Strides between checkpoints; `None` saves none. One is also saved at the start, at the end, and when the observer
+    /// ends the run.
+    pub checkpoint_interval: Option<u64>,
+    /// The run goes on from a checkpoint: what was due at its step is already kept.
+    pub resumed: bool,
+    /// Potential energy, evaluated at kept frames and where filters need it.
     pub energy: Option<&'a mut dyn PotentialEnergy>,
-    /// Scale the momenta after every stride so that the conserved energy is.
-    pub rescale: bool,
 }
 
-/// What a run did.
+/// What a run did; the accounts of each system are its [`Ledger`](crate::system::Ledger).
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Strides done.
@@ -87,173 +104,220 @@ pub struct Report {
     pub energy: Duration,
     /// Time in the observer.
     pub observer: Duration,
-    /// Heat given by the thermostat, eV.
-    pub heat: f64,
-    /// What the rescaling did.
-    pub rescale: Option<Rescale>,
 }
 
-/// Energy rescaling over a run.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Rescale {
-    /// Strides rescaled.
-    pub count: u64,
-    /// Smallest factor α on the momenta.
-    pub alpha_min: f64,
-    /// Largest factor.
-    pub alpha_max: f64,
+/// The potential energy of a run, and the time it took.
+pub(crate) struct Surface<'a> {
+    energy: Option<&'a mut dyn PotentialEnergy>,
+    spent: Duration,
 }
 
-impl Rescale {
-    const NONE: Self = Self { count: 0, alpha_min: f64::INFINITY, alpha_max: f64::NEG_INFINITY };
+impl Surface<'_> {
+    pub(crate) fn is_some(&self) -> bool {
+        self.energy.is_some()
+    }
 
-    fn add(&mut self, alpha: f64) {
-        self.count += 1;
-        self.alpha_min = self.alpha_min.min(alpha);
-        self.alpha_max = self.alpha_max.max(alpha);
+    /// Potential energy of the system's positions, computed at most once.
+    pub(crate) fn of(&mut self, system: &mut System) -> Result<Option<f64>> {
+        if system.potential.is_none() && self.is_some() {
+            let state = &system.state;
+            system.potential = Some(self.timed(|energy| energy.energy(state))?);
+        }
+        Ok(system.potential)
+    }
+
+    /// Runs `f` on the energy; what it returns must be a finite number.
+    pub(crate) fn timed(&mut self, f: impl FnOnce(&mut dyn PotentialEnergy) -> Result<f64>) -> Result<f64> {
+        let Some(energy) = &mut self.energy else {
+            return Err(Error::Input("there is no energy model; give one".into()));
+        };
+        let start = Instant::now();
+        let potential = f(&mut **energy)?;
+        self.spent += start.elapsed();
+        if !potential.is_finite() {
+            let message = format!("the potential energy is {potential}; start from a relaxed structure");
+            return Err(Error::unstable("potential energy", Vec::new(), message));
+        }
+        Ok(potential)
     }
 }
 
 impl Rollout<'_> {
-    /// Runs to the end, or until the observer stops it.
+    /// Runs `systems`, all at the same step, to the end, or until the observer stops them or all have failed.
+    ///
+    /// A system that fails keeps its error in [`System::failure`] and leaves the others alone.
     ///
     /// # Errors
-    /// `Input` if the options contradict each other; `Stability` with step, time and the last good frame; whatever
-    /// the observer returned.
+    /// `Input` if options and systems contradict each other; what ends the whole batch; whatever the observer returned.
     pub fn run(
         self,
-        state: &mut State,
+        systems: &mut [System],
         propagator: &mut dyn Propagator,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
-        if self.rescale && self.energy.is_none() {
-            return Err(Error::Input(
-                "rescale_energy needs an energy model; give one, or turn rescale_energy off".into(),
-            ));
+        let step = systems.first().map_or(0, |s| s.state.step);
+        if systems.iter().any(|s| s.state.step != step) {
+            return Err(Error::Input("the replicas of a run must be at the same step".into()));
         }
-        let stride_fs = propagator.stride_fs();
-        let report = Report { rescale: self.rescale.then_some(Rescale::NONE), ..Report::default() };
-        let run = Run { options: self, propagator, observer, stride_fs, report, potential: None, target: 0.0 };
-        run.go(state)
+        let run = Run {
+            last: step + self.steps,
+            step,
+            stride_fs: propagator.stride_fs(),
+            surface: Surface { energy: self.energy, spent: Duration::ZERO },
+            interval: self.interval,
+            checkpoint_interval: self.checkpoint_interval,
+            resumed: self.resumed,
+            systems,
+            propagator,
+            observer,
+            report: Report::default(),
+        };
+        run.go()
     }
 }
 
 /// A run in progress.
 struct Run<'r, 'a> {
-    options: Rollout<'a>,
+    systems: &'r mut [System],
     propagator: &'r mut dyn Propagator,
     observer: &'r mut dyn Observer,
+    surface: Surface<'a>,
+    interval: u64,
+    checkpoint_interval: Option<u64>,
+    resumed: bool,
     stride_fs: f64,
+    step: u64,
+    last: u64,
     report: Report,
-    /// Potential energy of the current positions, if known.
-    potential: Option<f64>,
-    /// H at the start, eV.
-    target: f64,
 }
 
 impl Run<'_, '_> {
-    fn go(mut self, state: &mut State) -> Result<Report> {
+    fn go(mut self) -> Result<Report> {
         let start = Instant::now();
         let before = self.propagator.timing();
-        let last = state.step + self.options.steps;
-        let mut good = GoodFrame { positions: state.positions.clone(), momenta: state.momenta.clone() };
-        let mut flow = self.begin(state).map_err(|e| e.at(state.step, self.time_ps(state.step), Some(good.clone())))?;
-        while flow.is_continue() && state.step < last {
-            let found = state.step + 1;
-            self.stride(state).map_err(|e| e.at(found, self.time_ps(found), Some(good.clone())))?;
-            good.positions.clone_from(&state.positions);
-            good.momenta.clone_from(&state.momenta);
-            flow = self
-                .observe(state, state.step == last)
-                .map_err(|e| e.at(found, self.time_ps(found), Some(good.clone())))?;
+        let mut flow = self.begin()?;
+        while flow.is_continue() && self.step < self.last && self.systems.iter().any(System::is_alive) {
+            self.stride()?;
+            flow = self.observe()?;
         }
         let after = self.propagator.timing();
         self.report.propagator.neighbors = after.neighbors - before.neighbors;
         self.report.propagator.network = after.network - before.network;
+        self.report.energy = self.surface.spent;
         self.report.total = start.elapsed();
         Ok(self.report)
     }
 
-    fn time_ps(&self, step: u64) -> f64 {
-        step as f64 * self.stride_fs / FS_PER_PS
-    }
-
-    /// Frame 0, and the energy to conserve.
-    fn begin(&mut self, state: &State) -> Result<ControlFlow<()>> {
-        guard::check_finite(state)?;
-        if self.options.rescale {
-            self.target = state.kinetic_energy() + self.potential_of(state)?.unwrap_or_default();
+    /// Accounts, and what is kept before the first stride.
+    fn begin(&mut self) -> Result<ControlFlow<()>> {
+        for system in self.systems.iter() {
+            system.check(&self.surface)?;
         }
-        self.keep(state)
+        self.each_alive(|system, surface| system.open_account(surface))?;
+        if !self.resumed {
+            let flow = self.keep()?;
+            self.save()?;
+            return Ok(flow);
+        }
+        // The last frame of a run is not part of its last checkpoint, unless it was due anyway.
+        if self.step == self.last && !self.is_due() { self.keep() } else { Ok(ControlFlow::Continue(())) }
     }
 
-    /// O(½) · stride · rescale · guard · O(½).
-    fn stride(&mut self, state: &mut State) -> Result<()> {
-        self.bath(state, Half::Before);
-        self.propagator.advance(state)?;
-        self.potential = None;
-        guard::check_finite(state)?;
-        self.rescale(state)?;
-        self.bath(state, Half::After);
-        guard::check_finite(state)?;
-        state.step += 1;
-        state.time = state.step as f64 * self.stride_fs * FS;
+    /// Runs `f` on every system that has not failed; an instability ends that system, any other error the run.
+    fn each_alive(&mut self, mut f: impl FnMut(&mut System, &mut Surface<'_>) -> Result<()>) -> Result<()> {
+        for system in self.systems.iter_mut().filter(|s| s.is_alive()) {
+            match f(system, &mut self.surface) {
+                Err(error @ Error::Stability(_)) => {
+                    system.fail(error, self.step, self.step as f64 * self.stride_fs / FS_PER_PS);
+                }
+                done => done?,
+            }
+        }
+        Ok(())
+    }
+
+    /// O(½) · stride · guard · rescale · barostat · O(½), on all systems.
+    fn stride(&mut self) -> Result<()> {
+        self.step += 1;
+        self.each_alive(|system, _| {
+            system.before_stride();
+            Ok(())
+        })?;
+        let mut moving: Vec<&mut State> =
+            self.systems.iter_mut().filter(|s| s.is_alive()).map(|s| &mut s.state).collect();
+        let mut moved = self.propagator.advance_all(&mut moving)?.into_iter();
+        let (step, time) = (self.step, self.step as f64 * self.stride_fs * FS);
+        self.each_alive(|system, surface| {
+            moved.next().unwrap_or(Ok(()))?;
+            system.after_stride(surface)?;
+            (system.state.step, system.state.time) = (step, time);
+            system.remember();
+            Ok(())
+        })?;
         self.report.steps += 1;
         Ok(())
     }
 
-    fn bath(&mut self, state: &mut State, half: Half) {
-        if let Some(thermostat) = &mut self.options.thermostat {
-            self.report.heat += thermostat.apply(state, half);
-        }
+    fn is_due(&self) -> bool {
+        self.interval > 0 && self.step.is_multiple_of(self.interval)
     }
 
-    fn rescale(&mut self, state: &mut State) -> Result<()> {
-        if self.options.rescale
-            && let Some(potential) = self.potential_of(state)?
-        {
-            let alpha = rescale_to(state, self.target + self.report.heat, potential)?;
-            if let Some(rescale) = &mut self.report.rescale {
-                rescale.add(alpha);
-            }
+    /// Frames, then the checkpoint that includes them, then a look at what the user wants.
+    fn observe(&mut self) -> Result<ControlFlow<()>> {
+        let (due, last) = (self.is_due(), self.step == self.last);
+        let mut flow = if due { self.keep()? } else { ControlFlow::Continue(()) };
+        let save = last || self.checkpoint_interval.is_some_and(|n| self.step.is_multiple_of(n));
+        if save {
+            self.save()?;
         }
-        Ok(())
-    }
-
-    /// Potential energy of the current positions, computed at most once.
-    fn potential_of(&mut self, state: &State) -> Result<Option<f64>> {
-        if let (None, Some(energy)) = (self.potential, &mut self.options.energy) {
-            let start = Instant::now();
-            let potential = energy.energy(state)?;
-            self.report.energy += start.elapsed();
-            if !potential.is_finite() {
-                let message = format!("the potential energy is {potential}; start from a relaxed structure");
-                return Err(Error::unstable("potential energy", Vec::new(), message));
-            }
-            self.potential = Some(potential);
+        if last && !due {
+            flow = self.keep()?;
         }
-        Ok(self.potential)
-    }
-
-    fn observe(&mut self, state: &State, last: bool) -> Result<ControlFlow<()>> {
+        let Some(state) = self.systems.iter().find(|s| s.is_alive()).map(|s| &s.state) else { return Ok(flow) };
         let start = Instant::now();
-        let flow = self.observer.stride(state)?;
+        let seen = self.observer.stride(state);
         self.report.observer += start.elapsed();
-        let due = self.options.interval > 0 && state.step.is_multiple_of(self.options.interval);
-        if last || due || flow.is_break() {
-            let kept = self.keep(state)?;
-            return Ok(if flow.is_break() { flow } else { kept });
+        if !save && !matches!(seen, Ok(ControlFlow::Continue(()))) {
+            self.save()?;
+        }
+        let stop = seen?;
+        if stop.is_break() && !due && !last {
+            flow = self.keep()?;
+        }
+        Ok(if stop.is_break() { stop } else { flow })
+    }
+
+    fn save(&mut self) -> Result<()> {
+        if self.checkpoint_interval.is_none() {
+            return Ok(());
+        }
+        let start = Instant::now();
+        let saved = self.observer.checkpoint(self.systems);
+        self.report.observer += start.elapsed();
+        saved
+    }
+
+    /// Gives the frame of every system that has not failed to the observer.
+    fn keep(&mut self) -> Result<ControlFlow<()>> {
+        // An energy that cannot be computed ends its system before its frame is kept.
+        self.each_alive(|system, surface| surface.of(system).map(drop))?;
+        let mut flow = ControlFlow::Continue(());
+        for (at, system) in self.systems.iter().enumerate().filter(|(_, s)| s.is_alive()) {
+            let outside = system.ledger.heat + system.ledger.work;
+            let frame = Frame {
+                system: at,
+                state: &system.state,
+                time_fs: self.step as f64 * self.stride_fs,
+                potential_energy: system.potential,
+                conserved_energy: system.potential.map(|v| system.state.kinetic_energy() + v - outside),
+            };
+            let start = Instant::now();
+            let seen = self.observer.frame(&frame);
+            self.report.observer += start.elapsed();
+            if seen?.is_break() {
+                flow = ControlFlow::Break(());
+            }
         }
         Ok(flow)
-    }
-
-    fn keep(&mut self, state: &State) -> Result<ControlFlow<()>> {
-        let potential_energy = self.potential_of(state)?;
-        let conserved_energy = potential_energy.map(|v| state.kinetic_energy() + v - self.report.heat);
-        let time_fs = state.step as f64 * self.stride_fs;
-        let start = Instant::now();
-        let flow = self.observer.frame(&Frame { state, time_fs, potential_energy, conserved_energy });
-        self.report.observer += start.elapsed();
-        flow
     }
 }

@@ -2,7 +2,8 @@
 
 use crate::cell::Cell;
 use crate::error::{Error, Result, list_atoms};
-use crate::linalg::{Vec3, add, dot, scale};
+use crate::linalg::{Vec3, add, dot, scale, sub};
+use crate::random::{Key, Purpose, Stream};
 use crate::units::KB;
 
 /// Positions and momenta of N atoms at the same instant.
@@ -18,6 +19,10 @@ pub struct State {
     pub numbers: Vec<u8>,
     /// The cell.
     pub cell: Cell,
+    /// Which atoms never move, `[N]`; empty if all do. They are walls: momentum is then not conserved.
+    pub fixed: Vec<bool>,
+    /// Whose random numbers this simulation draws.
+    pub key: Key,
     /// Strides done.
     pub step: u64,
     /// Simulated time, Å·√(u/eV).
@@ -52,7 +57,53 @@ impl State {
         if let Some((i, &m)) = masses.iter().enumerate().find(|(_, m)| !(m.is_finite() && **m > 0.0)) {
             return Err(Error::Input(format!("the mass of atom {i} is {m} u; it must be a positive number")));
         }
-        Ok(Self { positions, momenta, masses, numbers, cell, step: 0, time: 0.0 })
+        let (fixed, key) = (Vec::new(), Key::default());
+        Ok(Self { positions, momenta, masses, numbers, cell, fixed, key, step: 0, time: 0.0 })
+    }
+
+    /// The same state with some atoms fixed, at rest from now on.
+    ///
+    /// # Errors
+    /// `Input` if there is not one flag per atom, or no atom left to move.
+    pub fn with_fixed(mut self, fixed: Vec<bool>) -> Result<Self> {
+        if fixed.len() != self.len() {
+            return Err(Error::Input(format!(
+                "fixed flags are given for {} atoms, positions for {}; give one per atom",
+                fixed.len(),
+                self.len()
+            )));
+        }
+        if fixed.iter().all(|&f| f) {
+            return Err(Error::Input("every atom is fixed; leave at least one free to move".into()));
+        }
+        if fixed.contains(&true) {
+            self.fixed = fixed;
+            self.rest_fixed();
+        }
+        Ok(self)
+    }
+
+    /// True if atom `i` never moves.
+    #[inline]
+    pub fn is_fixed(&self, i: usize) -> bool {
+        self.fixed.get(i).copied().unwrap_or(false)
+    }
+
+    /// True if some atoms never move.
+    pub fn has_fixed(&self) -> bool {
+        !self.fixed.is_empty()
+    }
+
+    /// Sets the momenta of fixed atoms to zero.
+    pub fn rest_fixed(&mut self) {
+        for (p, _) in self.momenta.iter_mut().zip(&self.fixed).filter(|(_, fixed)| **fixed) {
+            *p = [0.0; 3];
+        }
+    }
+
+    /// This stride's stream of random numbers for `purpose`.
+    pub fn stream(&self, purpose: Purpose) -> Stream {
+        Stream::new(self.key, purpose, self.step)
     }
 
     /// Number of atoms, N.
@@ -80,24 +131,43 @@ impl State {
         self.momenta.iter().zip(&self.masses).map(|(&p, m)| dot(p, p) / (2.0 * m)).sum()
     }
 
-    /// Kinetic energy of the motion relative to the centre of mass, Σ (p − m·P/M)²/2m, eV.
-    pub fn internal_kinetic_energy(&self) -> f64 {
-        let v = self.centre_of_mass_velocity();
-        let internal = |(&p, &m): (&Vec3, &f64)| {
-            let u = add(p, scale(-m, v));
-            dot(u, u) / (2.0 * m)
-        };
-        self.momenta.iter().zip(&self.masses).map(internal).sum()
-    }
-
     /// Velocity of the centre of mass P/M, √(eV/u).
     pub fn centre_of_mass_velocity(&self) -> Vec3 {
         scale(1.0 / self.total_mass(), self.total_momentum())
     }
 
-    /// Degrees of freedom of the internal motion, 3N − 3.
+    /// Velocity of the frame that internal motion is measured in, √(eV/u): that of the centre of mass, or that of the
+    /// fixed atoms, which is zero.
+    pub fn frame_velocity(&self) -> Vec3 {
+        if self.has_fixed() { [0.0; 3] } else { self.centre_of_mass_velocity() }
+    }
+
+    /// Internal momenta p − m·v of the [`frame`](Self::frame_velocity), √(eV·u).
+    pub fn internal_momenta(&self) -> impl Iterator<Item = Vec3> {
+        let v = self.frame_velocity();
+        self.momenta.iter().zip(&self.masses).map(move |(&p, &m)| sub(p, scale(m, v)))
+    }
+
+    /// Kinetic energy of the internal motion, Σ (p − m·v)²/2m, eV.
+    pub fn internal_kinetic_energy(&self) -> f64 {
+        self.internal_momenta().zip(&self.masses).map(|(p, m)| dot(p, p) / (2.0 * m)).sum()
+    }
+
+    /// Scales internal momenta by α, one factor for all.
+    pub fn scale_internal_momenta(&mut self, alpha: f64) {
+        let v = self.frame_velocity();
+        for (p, &m) in self.momenta.iter_mut().zip(&self.masses) {
+            let drift = scale(m, v);
+            *p = add(drift, scale(alpha, sub(*p, drift)));
+        }
+    }
+
+    /// Degrees of freedom of the internal motion: 3N − 3, or 3 for each atom that is not fixed.
     pub fn degrees_of_freedom(&self) -> usize {
-        3 * self.len().saturating_sub(1)
+        match self.fixed.iter().filter(|f| **f).count() {
+            0 => 3 * self.len().saturating_sub(1),
+            fixed => 3 * (self.len() - fixed),
+        }
     }
 
     /// Temperature of the internal motion 2K/(N_dof·k_B), K; 0 for a single atom, which has none.

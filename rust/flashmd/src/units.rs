@@ -10,3 +10,5 @@ pub const KB: f64 = 8.617_330_337_217_213e-5;
 
 /// Femtoseconds in a picosecond.
 pub const FS_PER_PS: f64 = 1000.0;
+/// One bar, eV/Å³.
+pub const BAR: f64 = 6.241509125883258e-7;

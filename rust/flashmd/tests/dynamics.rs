@@ -5,19 +5,41 @@ mod common;
 
 use common::{FreeFlight, Harmonic, LennardJones, Recorder, Surface, Verlet, lattice, numbers, thermal};
 use flashmd::Error;
-use flashmd::constraints::{CentreOfMass, rescale_to};
+use flashmd::constraints::CentreOfMass;
 use flashmd::linalg::{Vec3, det, dot, norm, scale, sub};
 use flashmd::random::{Purpose, Stream};
+use flashmd::rescale::{Rescale, Tally};
 use flashmd::rollout::{Propagator, Report, Rollout};
 use flashmd::rotation::Rotation;
 use flashmd::state::State;
-use flashmd::thermostat::Langevin;
+use flashmd::system::{Ledger, System};
+use flashmd::thermostat::{Langevin, Thermostat};
 use flashmd::units::{FS, KB};
 
 fn run(options: Rollout<'_>, state: &mut State, propagator: &mut dyn Propagator) -> (Report, Recorder) {
-    let mut recorder = Recorder::default();
-    let report = options.run(state, propagator, &mut recorder).unwrap();
+    let mut system = System::new(state.clone());
+    let (report, _, recorder) = run_system(options, &mut system, propagator);
+    *state = system.state;
     (report, recorder)
+}
+
+fn run_system(
+    options: Rollout<'_>,
+    system: &mut System,
+    propagator: &mut dyn Propagator,
+) -> (Report, Ledger, Recorder) {
+    let mut recorder = Recorder::default();
+    let report = options.run(std::slice::from_mut(system), propagator, &mut recorder).unwrap();
+    assert!(system.is_alive(), "{:?}", system.failure);
+    (report, system.ledger, recorder)
+}
+
+/// `state` in a Langevin bath.
+fn bathed(state: &State, kelvin: f64, time_constant_fs: f64, stride_fs: f64, seed: u64) -> System {
+    let mut system = System::new(state.clone());
+    system.state.key = seed.into();
+    system.thermostat = Some(Thermostat::Langevin(Langevin::new(kelvin, time_constant_fs, stride_fs).unwrap()));
+    system
 }
 
 fn crystal(kelvin: f64) -> (State, Harmonic) {
@@ -64,10 +86,10 @@ fn zero_steps_keep_one_frame_and_no_interval_keeps_two() {
 
 #[test]
 fn an_observer_can_stop_the_run() {
-    let mut state = lattice(2, 3.0, 0.0, [1.0, 1.0], 5);
+    let mut system = [System::new(lattice(2, 3.0, 0.0, [1.0, 1.0], 5))];
     let mut recorder = Recorder { stop_at: Some(4), ..Recorder::default() };
     let options = Rollout { steps: 100, interval: 50, ..Rollout::default() };
-    let report = options.run(&mut state, &mut FreeFlight { stride_fs: 1.0 }, &mut recorder).unwrap();
+    let report = options.run(&mut system, &mut FreeFlight { stride_fs: 1.0 }, &mut recorder).unwrap();
     assert_eq!((report.steps, recorder.frames.last().unwrap().step), (4, 4));
 }
 
@@ -100,45 +122,50 @@ fn lennard_jones_conserves_energy_and_momentum_in_nve() {
     let mut surface = Surface(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
     let options = Rollout { steps: 300, interval: 10, energy: Some(&mut surface), ..Rollout::default() };
-    let (report, kept) = run(options, &mut state, &mut verlet);
+    let (_, kept) = run(options, &mut state, &mut verlet);
     let h0 = kept.frames[0].conserved.unwrap();
     let worst = kept.frames.iter().map(|f| (f.conserved.unwrap() - h0).abs()).fold(0.0, f64::max);
     assert!(worst < 1e-3 * kept.frames[0].kinetic, "energy moves by {worst} eV of K = {}", kept.frames[0].kinetic);
     assert!(norm(sub(state.total_momentum(), momentum)) < 1e-10);
-    assert_eq!((report.rescale, report.heat), (None, 0.0));
 }
 
 #[test]
 fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
-    let mut state = argon(80.0);
+    let mut system = System::new(argon(80.0));
+    system.rescale = Some(Rescale::default());
     let mut surface = Surface(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 0.999 };
-    let options = Rollout { steps: 200, interval: 1, energy: Some(&mut surface), rescale: true, ..Rollout::default() };
-    let (report, kept) = run(options, &mut state, &mut verlet);
+    let options = Rollout { steps: 200, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
+    let (_, ledger, kept) = run_system(options, &mut system, &mut verlet);
     let h0 = kept.frames[0].conserved.unwrap();
     for frame in &kept.frames {
         assert!((frame.conserved.unwrap() / h0 - 1.0).abs() < 1e-9);
     }
-    let rescale = report.rescale.unwrap();
-    assert_eq!(rescale.count, 200);
+    let rescale = ledger.rescale;
+    assert_eq!((rescale.count, rescale.skipped, rescale.clamped), (200, 0, 0));
     assert!(rescale.alpha_min > 1.0 && rescale.alpha_max < 1.01, "{rescale:?}");
 }
 
 #[test]
 fn rescaling_does_not_fight_the_bath() {
-    let mut state = argon(40.0);
+    let mut system = bathed(&argon(40.0), 90.0, 100.0, 8.0, 7);
+    system.rescale = Some(Rescale::default());
     let mut surface = Surface(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
-    let thermostat = Some(Langevin::new(90.0, 100.0, 8.0, 7).unwrap());
-    let options = Rollout { steps: 300, interval: 1, energy: Some(&mut surface), rescale: true, thermostat };
-    let (report, kept) = run(options, &mut state, &mut verlet);
+    let options = Rollout { steps: 300, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
+    let (_, ledger, kept) = run_system(options, &mut system, &mut verlet);
     let h0 = kept.frames[0].conserved.unwrap();
     for frame in &kept.frames {
         assert!((frame.conserved.unwrap() / h0 - 1.0).abs() < 1e-9, "H minus heat is kept");
     }
     let last = kept.frames.last().unwrap();
     let gained = last.kinetic + last.potential.unwrap() - kept.frames[0].kinetic - kept.frames[0].potential.unwrap();
-    assert!((gained - report.heat).abs() < 1e-9 && report.heat > 0.3, "the bath heats: {} eV", report.heat);
+    assert!((gained - ledger.heat).abs() < 1e-9 && ledger.heat > 0.3, "the bath heats: {} eV", ledger.heat);
+}
+
+/// Scales the momenta of `state` so that K + V is `target`, or says why not.
+fn rescale_to(state: &mut State, target: f64, potential: f64) -> flashmd::Result<()> {
+    Rescale::default().apply(state, target, potential, &mut Tally::default())
 }
 
 #[test]
@@ -168,9 +195,10 @@ fn rescaling_leaves_the_centre_of_mass_alone() {
 
 #[test]
 fn rescaling_without_an_energy_is_an_input_error() {
-    let options = Rollout { steps: 1, rescale: true, ..Rollout::default() };
-    let error =
-        options.run(&mut argon(80.0), &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
+    let mut system = System::new(argon(80.0));
+    system.rescale = Some(Rescale::default());
+    let options = Rollout { steps: 1, ..Rollout::default() };
+    let error = options.run(&mut [system], &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
     assert!(matches!(error, Error::Input(_)), "{error}");
 }
 
@@ -198,12 +226,12 @@ impl Propagator for Breaks {
 #[test]
 fn a_number_that_is_not_finite_stops_the_run_with_the_last_good_frame() {
     for (momentum, quantity) in [(true, "momentum"), (false, "position")] {
-        let mut state = argon(80.0);
-        let start = state.clone();
+        let start = argon(80.0);
+        let mut system = System::new(start.clone());
         let mut recorder = Recorder::default();
         let options = Rollout { steps: 50, interval: 1, ..Rollout::default() };
-        let error = options.run(&mut state, &mut Breaks { at: 10, momentum }, &mut recorder).unwrap_err();
-        let Error::Stability(e) = error else { panic!("{error}") };
+        options.run(std::slice::from_mut(&mut system), &mut Breaks { at: 10, momentum }, &mut recorder).unwrap();
+        let Some(Error::Stability(e)) = system.failure else { panic!("{:?}", system.failure) };
         assert_eq!((e.step, e.atoms.as_slice(), e.quantity.as_str()), (10, &[3, 5][..], quantity));
         assert!((e.time_ps - 0.02).abs() < 1e-12 && e.message.contains("atoms 3, 5"), "{}", e.message);
         assert_eq!(e.last_good.unwrap().positions, start.positions);
@@ -214,11 +242,10 @@ fn a_number_that_is_not_finite_stops_the_run_with_the_last_good_frame() {
 #[test]
 fn langevin_on_a_free_flight_gives_maxwell_boltzmann_per_species() {
     const KELVIN: f64 = 300.0;
-    let mut state = lattice(4, 3.0, 0.0, [1.008, 15.999], 9);
-    let thermostat = Some(Langevin::new(KELVIN, 20.0, 16.0, 11).unwrap());
-    let (_, kept) = run(
-        Rollout { steps: 6000, interval: 4, thermostat, ..Rollout::default() },
-        &mut state,
+    let state = lattice(4, 3.0, 0.0, [1.008, 15.999], 9);
+    let (_, _, kept) = run_system(
+        Rollout { steps: 6000, interval: 4, ..Rollout::default() },
+        &mut bathed(&state, KELVIN, 20.0, 16.0, 11),
         &mut FreeFlight { stride_fs: 16.0 },
     );
     let frames = &kept.frames[50..];
@@ -279,26 +306,25 @@ fn langevin_keeps_the_total_momentum_and_counts_its_heat() {
     let mut state = argon(80.0);
     state.momenta.iter_mut().for_each(|p| p[2] += 0.7);
     let (momentum, before) = (state.total_momentum(), state.kinetic_energy());
-    let thermostat = Some(Langevin::new(300.0, 50.0, 4.0, 1).unwrap());
-    let (report, _) =
-        run(Rollout { steps: 100, thermostat, ..Rollout::default() }, &mut state, &mut FreeFlight { stride_fs: 4.0 });
-    assert!(norm(sub(state.total_momentum(), momentum)) < 1e-9);
-    assert!((state.kinetic_energy() - before - report.heat).abs() < 1e-9);
+    let mut system = bathed(&state, 300.0, 50.0, 4.0, 1);
+    let options = Rollout { steps: 100, ..Rollout::default() };
+    let (_, ledger, _) = run_system(options, &mut system, &mut FreeFlight { stride_fs: 4.0 });
+    assert!(norm(sub(system.state.total_momentum(), momentum)) < 1e-9);
+    assert!((system.state.kinetic_energy() - before - ledger.heat).abs() < 1e-9);
 }
 
 #[test]
 fn langevin_at_zero_kelvin_cools_at_its_time_constant() {
-    let mut state = argon(80.0);
-    let before = state.temperature();
-    let thermostat = Some(Langevin::new(0.0, 100.0, 5.0, 1).unwrap());
-    run(Rollout { steps: 20, thermostat, ..Rollout::default() }, &mut state, &mut FreeFlight { stride_fs: 5.0 });
-    assert!((state.temperature() / before / (-2.0f64).exp() - 1.0).abs() < 1e-12, "T falls as exp(-2t/τ)");
+    let mut system = bathed(&argon(80.0), 0.0, 100.0, 5.0, 1);
+    let before = system.state.temperature();
+    run_system(Rollout { steps: 20, ..Rollout::default() }, &mut system, &mut FreeFlight { stride_fs: 5.0 });
+    assert!((system.state.temperature() / before / (-2.0f64).exp() - 1.0).abs() < 1e-12, "T falls as exp(-2t/τ)");
 }
 
 #[test]
 fn unusable_thermostats_are_input_errors() {
     for (kelvin, tau) in [(-1.0, 100.0), (f64::NAN, 100.0), (300.0, 0.0), (300.0, -5.0), (300.0, f64::INFINITY)] {
-        assert!(matches!(Langevin::new(kelvin, tau, 1.0, 0), Err(Error::Input(_))), "{kelvin} K, {tau} fs");
+        assert!(matches!(Langevin::new(kelvin, tau, 1.0), Err(Error::Input(_))), "{kelvin} K, {tau} fs");
     }
 }
 
@@ -322,10 +348,9 @@ fn the_centre_of_mass_moves_uniformly_whatever_the_propagator_did() {
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_seed_others() {
     let trajectory = |seed| {
-        let mut state = argon(80.0);
+        let mut system = bathed(&argon(80.0), 90.0, 100.0, 8.0, seed);
         let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
-        let thermostat = Some(Langevin::new(90.0, 100.0, 8.0, seed).unwrap());
-        run(Rollout { steps: 40, interval: 5, thermostat, ..Rollout::default() }, &mut state, &mut verlet).1.frames
+        run_system(Rollout { steps: 40, interval: 5, ..Rollout::default() }, &mut system, &mut verlet).2.frames
     };
     assert_eq!(trajectory(5), trajectory(5));
     assert_ne!(trajectory(5), trajectory(6));
@@ -336,8 +361,9 @@ fn noise_is_addressed_by_step_so_a_run_can_be_continued() {
     let go = |parts: &[u64]| {
         let mut state = argon(80.0);
         for &steps in parts {
-            let thermostat = Some(Langevin::new(90.0, 100.0, 8.0, 3).unwrap());
-            run(Rollout { steps, thermostat, ..Rollout::default() }, &mut state, &mut FreeFlight { stride_fs: 8.0 });
+            let mut system = bathed(&state, 90.0, 100.0, 8.0, 3);
+            run_system(Rollout { steps, ..Rollout::default() }, &mut system, &mut FreeFlight { stride_fs: 8.0 });
+            state = system.state;
         }
         (state.positions, state.momenta, state.step)
     };

@@ -6,7 +6,7 @@ mod common;
 use common::numbers;
 use flashmd::Cell;
 use flashmd::linalg::{Mat3, Vec3, add, norm, scale, sub};
-use flashmd::nef::Nef;
+use flashmd::nef::{Nef, Part};
 use flashmd::neighbors::{FullList, NeighborSearch, full_list};
 use flashmd::random::{Purpose, Stream};
 use flashmd::rotation::Rotation;
@@ -181,7 +181,7 @@ fn nef_of(case: &Case, rotation: Option<&Rotation>) -> Nef {
     let mut search = NeighborSearch::new(case.cutoff).unwrap();
     search.update(&case.positions, &case.cell).unwrap();
     let mut nef = Nef::default();
-    nef.assemble(&mut search, case.positions.len(), rotation).unwrap();
+    nef.assemble(&mut [Part { search: &mut search, rotation }]).unwrap();
     nef
 }
 
@@ -231,7 +231,7 @@ fn nef_buffers_shrink_and_grow() {
     for seed in [3, 10, 4, 100, 7] {
         let case = random_case(seed);
         search.update(&case.positions, &case.cell).unwrap();
-        nef.assemble(&mut search, case.positions.len(), None).unwrap();
+        nef.assemble(&mut [Part { search: &mut search, rotation: None }]).unwrap();
         check_nef(&nef);
     }
 }

@@ -3,12 +3,12 @@
 //! It needs to be right about a few tens of atoms only; it costs a few runs of the network on 27 of them.
 
 use super::contract::Output;
-use super::session::{Batch, Session};
+use super::session::{Batch, Session, check_finite};
 use super::{Contract, Kind};
 use crate::cell::Cell;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, scale};
-use crate::nef::Nef;
+use crate::nef::{Nef, Part};
 use crate::neighbors::NeighborSearch;
 use crate::random::{Purpose, Stream};
 use crate::rotation::Rotation;
@@ -101,7 +101,7 @@ impl Probe {
         let mut search = NeighborSearch::new(self.cutoff * stretch)?;
         search.update(&self.positions, &self.cell)?;
         let mut nef = Nef::default();
-        nef.assemble(&mut search, self.positions.len(), rotation)?;
+        nef.assemble(&mut [Part { search: &mut search, rotation }])?;
         Ok(nef)
     }
 
@@ -126,11 +126,15 @@ impl Probe {
         let frame = |&p: &Vec3| rotation.map_or(p, |r| r.apply(p)).map(|x| x as f32);
         let mut momenta: Vec<f32> = self.momenta.iter().flat_map(frame).collect();
         momenta.resize(3 * nef.atoms, 0.0);
-        let batch = Batch { nef, species: &species, momenta: &momenta, masses: &masses };
-        session.run(batch, outputs).map_err(|e| match e {
-            Error::Stability(e) => Error::Model(format!("on a random structure, {}", e.message)),
-            other => other,
-        })?;
+        let system = vec![0; nef.atoms];
+        let batch = Batch { nef, species: &species, momenta: &momenta, masses: &masses, system: &system };
+        session.run(batch, outputs)?;
+        for &output in outputs {
+            check_finite(output, session.output(output), nef.atoms).map_err(|e| match e {
+                Error::Stability(e) => Error::Model(format!("on a random structure, {}", e.message)),
+                other => other,
+            })?;
+        }
         let values = |&output: &Output| {
             let data = session.output(output);
             let kept: Vec<f64> = match output {

@@ -4,40 +4,54 @@ use super::{Kind, Model, Output};
 use crate::energy::{EnergyForces, PotentialEnergy};
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, sub};
-use crate::network::Network;
+use crate::network::{Network, View};
 use crate::state::State;
 
-/// An `energy` model prepared for one set of atoms.
+/// An `energy` model prepared for a run.
 #[derive(Debug)]
 pub struct EnergyModel<'m> {
     network: Network<'m>,
 }
 
 impl<'m> EnergyModel<'m> {
-    /// Prepares `model` for the atoms of `state`.
+    /// Prepares `model` for the atoms of `states`.
     ///
     /// # Errors
     /// `Model` if it is of another kind or does not know an element.
-    pub fn new(model: &'m mut Model, state: &State) -> Result<Self> {
+    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
         model.expect_kind(Kind::Energy)?;
-        Ok(Self { network: Network::new(model, state)? })
+        Ok(Self { network: Network::new(model, states)? })
     }
 
-    /// Energy, forces and virial of `state`.
+    fn run(&mut self, state: &State, wanted: &[Output]) -> Result<()> {
+        self.network.run(&[View { state, rotation: None }], wanted)?.into_iter().collect()
+    }
+
+    fn total(&self) -> f64 {
+        self.network.output(Output::Energy, 0).iter().map(|&e| f64::from(e)).sum()
+    }
+}
+
+impl PotentialEnergy for EnergyModel<'_> {
+    fn energy(&mut self, state: &State) -> Result<f64> {
+        self.run(state, &[Output::Energy])?;
+        Ok(self.total())
+    }
+
     ///
     /// With g = ∂E/∂v and v_ik = r_j − r_i + S·cell: F_i = Σ_k g_ik − Σ over the edges (j,k) that point at i of g_jk,
     /// and the virial is −Σ v⊗g.
     ///
     /// # Errors
     /// `Model` if the model has no `edge_gradient`, otherwise as [`Network::run`].
-    pub fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
+    fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
         let model = self.network.model();
         if !model.contract().has(Output::EdgeGradient) {
             return Err(Error::Model(format!("{}: it has no output \"edge_gradient\", so no forces", model.name())));
         }
-        self.network.run(state, None, &[Output::Energy, Output::EdgeGradient])?;
+        self.run(state, &[Output::Energy, Output::EdgeGradient])?;
         let nef = self.network.nef();
-        let gradient = self.network.output(Output::EdgeGradient);
+        let gradient = self.network.output(Output::EdgeGradient, 0);
         let mut result =
             EnergyForces { energy: self.total(), forces: vec![[0.0; 3]; state.len()], virial: [[0.0; 3]; 3] };
         for at in (0..nef.mask.len()).filter(|&at| nef.mask[at]) {
@@ -53,16 +67,5 @@ impl<'m> EnergyModel<'m> {
             }
         }
         Ok(result)
-    }
-
-    fn total(&self) -> f64 {
-        self.network.output(Output::Energy).iter().map(|&e| f64::from(e)).sum()
-    }
-}
-
-impl PotentialEnergy for EnergyModel<'_> {
-    fn energy(&mut self, state: &State) -> Result<f64> {
-        self.network.run(state, None, &[Output::Energy])?;
-        Ok(self.total())
     }
 }

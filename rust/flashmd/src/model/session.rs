@@ -44,6 +44,8 @@ pub struct Batch<'a> {
     pub momenta: &'a [f32],
     /// Masses, `[N]` u.
     pub masses: &'a [f32],
+    /// Which system of the batch an atom belongs to, `[N]`.
+    pub system: &'a [i32],
 }
 
 /// Ends the run in progress from another thread, and every later one.
@@ -77,7 +79,6 @@ pub struct Session {
     inputs: Vec<Input>,
     device: Device,
     outputs: [Vec<f32>; Output::ALL.len()],
-    zeros: Vec<i32>,
     ones: Vec<f32>,
 }
 
@@ -112,7 +113,6 @@ impl Session {
             inputs: contract.inputs.clone(),
             device,
             outputs: Default::default(),
-            zeros: Vec::new(),
             ones: Vec::new(),
         })
     }
@@ -132,32 +132,28 @@ impl Session {
         &self.outputs[output.index()]
     }
 
-    /// Runs the network on `batch` for the outputs `wanted`; no other output is computed.
+    /// Runs the network on `batch` for the outputs `wanted`; no other output is computed. Numbers may not be finite: see
+    /// [`check_finite`].
     ///
     /// # Errors
-    /// `Model` if an output has another shape or type than the contract says or the run fails, `Stability` naming
-    /// the atoms if a number is not finite, `Interrupted` after [`Terminator::terminate`].
+    /// `Model` if an output has another shape or type than the contract says or the run fails, `Interrupted` after
+    /// [`Terminator::terminate`].
     pub fn run(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
         let result = self.run_bound(batch, wanted);
         // The binding holds pointers into the caller's buffers: it must not keep them past this call.
         self.binding.clear();
-        result?;
-        for &output in wanted {
-            check_finite(output, &self.outputs[output.index()], batch.nef.atoms)?;
-        }
-        Ok(())
+        result
     }
 
     fn run_bound(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
-        let Self { session, binding, terminator, inputs, device, outputs, zeros, ones } = self;
-        zeros.resize(batch.nef.atoms, 0);
+        let Self { session, binding, terminator, inputs, device, outputs, ones } = self;
         ones.resize(batch.nef.atoms, 1.0);
         let failed = |e: ort::Error| match terminator.asked.load(Ordering::SeqCst) {
             true => Error::Interrupted { step: 0 },
             false => Error::Model(format!("running the network failed: {}", one_line(&e))),
         };
         for &input in inputs.iter() {
-            bind(binding, input, batch, zeros, ones).map_err(failed)?;
+            bind(binding, input, batch, ones).map_err(failed)?;
         }
         // Bound anew each run: ONNX Runtime would otherwise want outputs of the shape of the last one.
         let host = MemoryInfo::default();
@@ -220,13 +216,7 @@ fn one_line(error: &dyn std::fmt::Display) -> String {
     said.trim_start_matches([' ', ':']).split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-fn bind(
-    binding: &mut IoBinding,
-    input: Input,
-    batch: Batch<'_>,
-    zeros: &[i32],
-    ones: &[f32],
-) -> std::result::Result<(), ort::Error> {
+fn bind(binding: &mut IoBinding, input: Input, batch: Batch<'_>, ones: &[f32]) -> std::result::Result<(), ort::Error> {
     let Nef { atoms: n, slots: k, edge_vectors, mask, neighbors, reverse } = batch.nef;
     let (n, k) = (*n, *k);
     let name = input.name();
@@ -238,7 +228,7 @@ fn bind(
         Input::Mask => feed(binding, name, &[n, k], mask),
         Input::Neighbors => feed(binding, name, &[n, k], neighbors),
         Input::Reverse => feed(binding, name, &[n, k], reverse),
-        Input::System => feed(binding, name, &[n], zeros),
+        Input::System => feed(binding, name, &[n], batch.system),
         Input::Weight => feed(binding, name, &[n], ones),
     }
 }
@@ -274,7 +264,11 @@ fn take(values: &SessionOutputs<'_>, output: Output, nef: &Nef, buffer: &mut Vec
     Ok(())
 }
 
-fn check_finite(output: Output, values: &[f32], atoms: usize) -> Result<()> {
+/// Checks the `values` of `output` for `atoms` atoms.
+///
+/// # Errors
+/// `Stability` naming the atoms with numbers that are not finite.
+pub fn check_finite(output: Output, values: &[f32], atoms: usize) -> Result<()> {
     if values.iter().all(|x| x.is_finite()) {
         return Ok(());
     }

@@ -3,9 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use flashmd::energy::PotentialEnergy;
+use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
-use flashmd::linalg::{Vec3, add, dot, scale, sub};
+use flashmd::linalg::{Mat3, Vec3, add, dot, scale, sub};
 use flashmd::neighbors::NeighborSearch;
 use flashmd::random::{Purpose, Stream};
 use flashmd::rollout::{Frame, Observer, Propagator};
@@ -47,6 +47,11 @@ pub fn lattice(n: usize, spacing: f64, jitter: f64, masses: [f64; 2], seed: u64)
 /// Forces and energy of an analytic potential.
 pub trait Forces {
     fn evaluate(&mut self, state: &State) -> (f64, Vec<Vec3>);
+
+    /// Σ over pairs of r⊗F, where it is defined.
+    fn virial(&mut self, _state: &State) -> Mat3 {
+        unimplemented!("this potential has no virial")
+    }
 }
 
 /// Every atom tied to its site: an Einstein crystal, k in eV/Å².
@@ -88,6 +93,21 @@ impl LennardJones {
 }
 
 impl Forces for LennardJones {
+    fn virial(&mut self, state: &State) -> Mat3 {
+        self.search.update(&state.positions, &state.cell).unwrap();
+        let mut virial = [[0.0; 3]; 3];
+        for pair in self.search.pairs() {
+            let r = dot(pair.vector, pair.vector).sqrt();
+            let slope = self.pair(r).1 / r;
+            for a in 0..3 {
+                for b in 0..3 {
+                    virial[a][b] -= slope * pair.vector[a] * pair.vector[b];
+                }
+            }
+        }
+        virial
+    }
+
     fn evaluate(&mut self, state: &State) -> (f64, Vec<Vec3>) {
         self.search.update(&state.positions, &state.cell).unwrap();
         let mut energy = 0.0;
@@ -110,6 +130,11 @@ pub struct Surface<F: Forces>(pub F);
 impl<F: Forces> PotentialEnergy for Surface<F> {
     fn energy(&mut self, state: &State) -> Result<f64> {
         Ok(self.0.evaluate(state).0)
+    }
+
+    fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
+        let (energy, forces) = self.0.evaluate(state);
+        Ok(EnergyForces { energy, forces, virial: self.0.virial(state) })
     }
 }
 
@@ -171,6 +196,7 @@ pub struct Kept {
     pub time_fs: f64,
     pub positions: Vec<Vec3>,
     pub momenta: Vec<Vec3>,
+    pub cell: Mat3,
     pub potential: Option<f64>,
     pub conserved: Option<f64>,
     pub kinetic: f64,
@@ -191,6 +217,7 @@ impl Observer for Recorder {
             time_fs: frame.time_fs,
             positions: frame.state.positions.clone(),
             momenta: frame.state.momenta.clone(),
+            cell: *frame.state.cell.matrix(),
             potential: frame.potential_energy,
             conserved: frame.conserved_energy,
             kinetic: frame.state.kinetic_energy(),

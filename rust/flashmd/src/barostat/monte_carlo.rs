@@ -1,0 +1,79 @@
+//! Monte Carlo barostat: Chow & Ferguson, Comput. Phys. Commun. 91, 283 (1995); Åqvist et al., Chem. Phys. Lett. 384,
+//! 288 (2004).
+
+use super::scaling::volume;
+use super::{Coupling, Dilation, Reservoir};
+use crate::energy::PotentialEnergy;
+use crate::error::Result;
+use crate::molecules::Molecules;
+use crate::random::Purpose;
+use crate::state::State;
+use crate::units::KB;
+
+/// Width of the volume's proposal over its thermal spread √(k_B·T·β_T·V).
+const STEP: f64 = 2.0;
+
+/// Random changes of the volume, accepted with min(1, exp(−(ΔU + P·ΔV)/k_B·T + N_mol·ln(V′/V))).
+///
+/// It needs energies only. The proposal is uniform in ±2 spreads of the volume at the start of the run, from the
+/// compressibility, and never tuned on the way: detailed balance is exact, and a restart needs no memory.
+#[derive(Debug, Clone)]
+pub struct MonteCarlo {
+    reservoir: Reservoir,
+    /// Largest |ΔV|, Å³.
+    largest: f64,
+}
+
+impl MonteCarlo {
+    /// A barostat for a system whose cell has `volume` (Å³) at the start.
+    ///
+    /// # Errors
+    /// `Input` if a number is out of its range.
+    pub fn new(reservoir: Reservoir, volume: f64) -> Result<Self> {
+        reservoir.check()?;
+        let spread = (KB * reservoir.temperature * reservoir.compressibility * volume).sqrt();
+        Ok(Self { reservoir, largest: STEP * spread })
+    }
+
+    pub(super) fn reservoir(&self) -> &Reservoir {
+        &self.reservoir
+    }
+
+    /// One move; the potential energy after it (eV) if it was accepted.
+    ///
+    /// # Errors
+    /// Those of the potential energy.
+    pub fn apply(
+        &self,
+        state: &mut State,
+        molecules: &Molecules,
+        potential: f64,
+        energy: &mut dyn PotentialEnergy,
+    ) -> Result<Option<f64>> {
+        let mut stream = state.stream(Purpose::Barostat);
+        let before = volume(state);
+        let after = before + self.largest * (2.0 * stream.uniform() - 1.0);
+        let axis = (3.0 * stream.uniform()) as usize;
+        let lot = stream.uniform();
+        if after <= 0.0 {
+            return Ok(None);
+        }
+        let (cell, positions) = (state.cell.clone(), state.positions.clone());
+        self.dilation(after / before, axis).scale_positions(state, molecules)?;
+        let changed = energy.energy(state)?;
+        let work = changed - potential + self.reservoir.pressure * (after - before);
+        let thermal = KB * self.reservoir.temperature;
+        if lot < (molecules.count as f64 * (after / before).ln() - work / thermal).exp() {
+            return Ok(Some(changed));
+        }
+        (state.cell, state.positions) = (cell, positions);
+        Ok(None)
+    }
+
+    fn dilation(&self, ratio: f64, axis: usize) -> Dilation {
+        match self.reservoir.coupling {
+            Coupling::Isotropic => Dilation([ratio.cbrt(); 3]),
+            Coupling::Anisotropic => Dilation(std::array::from_fn(|k| if k == axis { ratio } else { 1.0 })),
+        }
+    }
+}

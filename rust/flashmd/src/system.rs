@@ -1,0 +1,161 @@
+//! One simulation of a run: its state, what acts on it around each stride, and its accounts.
+
+use crate::barostat::{Barostat, Moves};
+use crate::error::{Error, GoodFrame, Result};
+use crate::guard;
+use crate::molecules::Molecules;
+use crate::rescale::{Rescale, Tally};
+use crate::rollout::Surface;
+use crate::state::State;
+use crate::thermostat::{Half, Thermostat};
+
+/// What a run must carry from stride to stride beside the state.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Ledger {
+    /// Heat given by the thermostat, eV.
+    pub heat: f64,
+    /// Work done by the barostat: what K + V changed by in its moves, eV.
+    pub work: f64,
+    /// K + V at the start of the run, eV; known where it is to be conserved.
+    pub start_energy: Option<f64>,
+    /// What rescaling did.
+    pub rescale: Tally,
+    /// What the barostat did.
+    pub moves: Moves,
+}
+
+/// A state and its filters. Each is optional; they act in the order of the fields.
+#[derive(Debug)]
+pub struct System {
+    /// Positions, momenta and the rest.
+    pub state: State,
+    /// Bath around every stride.
+    pub thermostat: Option<Thermostat>,
+    /// Keeps the conserved energy after every stride.
+    pub rescale: Option<Rescale>,
+    /// Changes the cell every few strides.
+    pub barostat: Option<Barostat>,
+    /// What the barostat scales.
+    pub molecules: Molecules,
+    /// Accounts.
+    pub ledger: Ledger,
+    /// Why this system ended before the others, if it did.
+    pub failure: Option<Error>,
+    /// Potential energy of the current positions, eV, if known.
+    pub(crate) potential: Option<f64>,
+    /// The last frame that passed every check.
+    good: GoodFrame,
+}
+
+impl System {
+    /// `state` without any filter: NVE.
+    pub fn new(state: State) -> Self {
+        Self {
+            thermostat: None,
+            rescale: None,
+            barostat: None,
+            molecules: Molecules::single_atoms(state.len()),
+            ledger: Ledger::default(),
+            failure: None,
+            potential: None,
+            good: GoodFrame::default(),
+            state,
+        }
+    }
+
+    /// True while the system has not failed.
+    pub fn is_alive(&self) -> bool {
+        self.failure.is_none()
+    }
+
+    /// Checks that the filters suit the state.
+    ///
+    /// # Errors
+    /// `Input` if they do not; `Stability` for numbers that are not finite.
+    pub(crate) fn check(&self, surface: &Surface<'_>) -> Result<()> {
+        guard::check_finite(&self.state)?;
+        if let Some(thermostat) = &self.thermostat {
+            thermostat.check(&self.state)?;
+        }
+        if let Some(barostat) = &self.barostat {
+            barostat.check(&self.state)?;
+        }
+        for (wanted, what) in [(self.rescale.is_some(), "rescale_energy"), (self.barostat.is_some(), "a barostat")] {
+            if wanted && !surface.is_some() {
+                return Err(Error::Input(format!("{what} needs an energy model; give one, or leave {what} out")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The energy to conserve, once, before the first stride.
+    pub(crate) fn open_account(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+        self.remember();
+        if self.rescale.is_some() && self.ledger.start_energy.is_none() {
+            self.ledger.start_energy = surface.of(self)?.map(|v| self.state.kinetic_energy() + v);
+        }
+        Ok(())
+    }
+
+    /// What comes before the propagator: O(½).
+    pub(crate) fn before_stride(&mut self) {
+        self.bath(Half::Before);
+        self.potential = None;
+    }
+
+    /// What comes after it: guard, rescale, barostat, O(½).
+    pub(crate) fn after_stride(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+        guard::check_finite(&self.state)?;
+        self.conserve(surface)?;
+        self.couple(surface)?;
+        self.bath(Half::After);
+        guard::check_finite(&self.state)
+    }
+
+    /// Makes the state the last good frame.
+    pub(crate) fn remember(&mut self) {
+        self.good.positions.clone_from(&self.state.positions);
+        self.good.momenta.clone_from(&self.state.momenta);
+        self.good.cell = *self.state.cell.matrix();
+    }
+
+    /// Ends this system with `error`, found in the stride that leads to `step`.
+    pub(crate) fn fail(&mut self, error: Error, step: u64, time_ps: f64) {
+        self.failure = Some(error.at(step, time_ps, Some(self.good.clone())));
+    }
+
+    fn bath(&mut self, half: Half) {
+        if let Some(thermostat) = &mut self.thermostat {
+            self.ledger.heat += thermostat.apply(&mut self.state, half);
+        }
+    }
+
+    fn conserve(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+        if self.rescale.is_none() {
+            return Ok(());
+        }
+        let potential = surface.of(self)?;
+        if let (Some(rescale), Some(potential), Some(start)) = (&self.rescale, potential, self.ledger.start_energy) {
+            let target = start + self.ledger.heat + self.ledger.work;
+            rescale.apply(&mut self.state, target, potential, &mut self.ledger.rescale)?;
+        }
+        Ok(())
+    }
+
+    fn couple(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+        // The stride that ends now is the state's step + 1.
+        if !self.barostat.as_ref().is_some_and(|b| b.is_due(self.state.step + 1)) {
+            return Ok(());
+        }
+        let potential = surface.of(self)?;
+        if let (Some(barostat), Some(potential)) = (&self.barostat, potential) {
+            let before = self.state.kinetic_energy() + potential;
+            let Self { state, molecules, ledger, .. } = self;
+            let after =
+                surface.timed(|energy| barostat.apply(state, molecules, potential, energy, &mut ledger.moves))?;
+            self.ledger.work += self.state.kinetic_energy() + after - before;
+            self.potential = Some(after);
+        }
+        Ok(())
+    }
+}
