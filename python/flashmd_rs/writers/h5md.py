@@ -49,6 +49,7 @@ class H5mdSegment:
 
         self._file = StagedFile(path)
         self._h5 = h5py.File(self._file, "w")
+        self._tables: dict[str, Any] = {}
 
     def write(self, atoms: ase.Atoms) -> None:
         """Append one frame; a failed one leaves the file as it was, and ends it."""
@@ -68,12 +69,12 @@ class H5mdSegment:
 
     def _append(self, rows: Table, fixed: Table, boundary: list[str]) -> None:
         try:
-            if _PARTICLES not in self._h5:
-                _lay_out(self._h5, rows, fixed, boundary)
-            for name in (name for name in _TABLES if name in self._h5):
-                values, table = rows.get(name, np.array([np.nan])), self._h5[name]
-                table.resize(len(table) + len(values), axis=0)
-                table[-len(values) :] = values
+            if not self._tables:
+                self._tables = _lay_out(self._h5, rows, fixed, boundary)
+            for name, table in self._tables.items():
+                values, start = rows.get(name, np.array([np.nan])), len(table)
+                table.resize(start + len(values), axis=0)
+                table[start:] = values
             self._h5.flush()
             self._file.commit()
         except BaseException:
@@ -125,8 +126,8 @@ def _rows(atoms: ase.Atoms) -> Table:
     return {name: np.asarray(value)[None] for name, value in rows.items()}
 
 
-def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> None:
-    """Groups, empty tables and what never changes."""
+def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> dict[str, Any]:
+    """Write groups and what never changes; the empty tables by name."""
     from flashmd_rs import __version__
 
     h5.create_group("h5md").attrs["version"] = [1, 1]
@@ -148,3 +149,4 @@ def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> None:
     for name in (_VELOCITY, _EDGES, _ENERGY):
         if name in h5:
             h5[f"{name}/step"], h5[f"{name}/time"] = h5[_STEP], h5[_TIME]
+    return {name: h5[name] for name in rows}
