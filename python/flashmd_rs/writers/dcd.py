@@ -72,6 +72,7 @@ class DcdFrames(AppendedFrames):
 
     def __init__(self, path: Path, mark: Mark | None = None) -> None:
         super().__init__(path, Dcd(), mark)
+        self._first = mark["first"] if mark else 0
         if mark:
             self._put(_COUNT_AT, "<i", self._frames)
 
@@ -85,6 +86,10 @@ class DcdFrames(AppendedFrames):
             self._put(_INTERVAL_AT, "<i", step - self._first)
             self._put(_STRIDE_AT, "<f", _stride_akma(step, time_ps))
         self._put(_COUNT_AT, "<i", self._frames)
+
+    def mark(self) -> Mark:
+        """Number of frames, bytes and the first frame's step, once they are safely on disk."""
+        return super().mark() | {"first": self._first}
 
     def _put(self, start: int, form: str, value: float) -> None:
         self._file.overwrite(start, struct.pack(form, value))
