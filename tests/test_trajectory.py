@@ -10,7 +10,7 @@ from ase.constraints import FixAtoms
 
 from flashmd_rs import InputError, ModelError, rollout
 from flashmd_rs.temperature import temperatures
-from flashmd_rs.writers import ExtxyzWriter
+from flashmd_rs.writers import open_frames
 
 from conftest import make_crystal
 
@@ -118,7 +118,7 @@ def test_extended_xyz_is_what_ase_writes(tmp_path, crystal, change):
         crystal = crystal[:1]
     elif change == "stress":
         crystal.calc = SinglePointCalculator(crystal, energy=-1.5, stress=np.arange(6.0))
-    writer = ExtxyzWriter(tmp_path / "mine.extxyz")
+    writer = open_frames(tmp_path / "mine.extxyz")
     writer.write(crystal)
     writer.close()
     ase.io.write(tmp_path / "theirs.extxyz", crystal)
@@ -129,7 +129,7 @@ def test_extended_xyz_is_what_ase_writes(tmp_path, crystal, change):
 def test_half_a_frame_is_cut_off_again(tmp_path, crystal):
     """A disk that fills up in the middle of a frame: the file ends after the last whole one."""
     path = tmp_path / "run.extxyz"
-    writer = ExtxyzWriter(path)
+    writer = open_frames(path)
     writer.write(crystal)
     whole = path.read_bytes()
 
@@ -142,8 +142,7 @@ def test_half_a_frame_is_cut_off_again(tmp_path, crystal):
             taken, self.room = min(self.room, len(data)), 0
             return super().write(bytes(data)[:taken])
 
-    writer._file.close()
-    writer._file = FullDisk(path, "ab")
+    writer._file._file = FullDisk(path, "ab")
     with pytest.raises(OSError, match="No space left"):
         writer.write(crystal)
     writer.close()

@@ -95,7 +95,8 @@ def run(
     seed: Seed = None,
     energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
     trajectory: Annotated[
-        Path | None, typer.Option(help="File for the frames: .extxyz, .xyz or .traj; replaced if it exists.")
+        Path | None,
+        typer.Option(help="File for the frames: .extxyz, .xyz, .traj, .h5md, .xtc or .dcd; replaced if it exists."),
     ] = None,
     interval: Annotated[
         int | None, typer.Option(help="Strides between kept frames.", show_default="steps / 1000")

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import warnings
+from array import array
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flashmd_rs.errors import FlashMDWarning, StabilityError
-from flashmd_rs.structure import F64, with_state
-from flashmd_rs.temperature import temperatures_of
+from flashmd_rs.stored import FrameFile, StoredFrames, make_frame
+from flashmd_rs.structure import F64, constraints
+from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
-from flashmd_rs.writers import FrameWriter, LogWriter, open_frames
+from flashmd_rs.writers import FrameWriter, LogWriter, StoredFrame, check_frames, open_frames
 
 if TYPE_CHECKING:
     import os
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """Keeps every frame it is given, and streams it to the files that were asked for.
+    """Measures every frame it is given, and streams it to the files that were asked for.
+
+    Frames stay in memory only where there is no file for them.
 
     Args:
         atoms: structure that frames are copies of.
@@ -30,6 +35,9 @@ class Recorder:
         logfile: path for the log, ``"-"`` for standard output, or None.
         header: lines that open the log.
         warning: said with the first frame, or None.
+
+    Raises:
+        InputError: the trajectory's format cannot keep the structure.
     """
 
     def __init__(
@@ -40,51 +48,57 @@ class Recorder:
         header: list[str],
         warning: str | None = None,
     ) -> None:
-        self.atoms = atoms
+        if trajectory is not None:
+            check_frames(trajectory, atoms)
+        self.atoms: ase.Atoms = atoms.copy()
+        self._fixed = constraints(atoms).fixed
+        self._masses: F64 = atoms.get_masses()
+        self._symbols = np.array(atoms.get_chemical_symbols())
         self._frames: list[ase.Atoms] = []
-        self._times_ps: list[float] = []
-        self._potential: list[float | None] = []
-        self._conserved: list[float | None] = []
-        self.path = trajectory
-        self._targets = (trajectory, logfile, header)
+        self._last: StoredFrame | None = None
+        self._steps = array("q")
+        self._times_ps = array("d")
+        self._potential = array("d")
+        self._conserved = array("d")
+        self._kinetic = array("d")
+        self._kelvin: dict[str, array[float]] = {}
+        self.path, self._logfile, self._header = trajectory, logfile, header
         self._warning = warning
         self._writer: FrameWriter | None = None
         self._log: LogWriter | None = None
 
     def __call__(self, frame: dict[str, Any]) -> None:
-        """Take one frame of the core's ``on_frame``."""
-        if not self._frames:
+        """Take one frame of the core's ``on_frame``: it is written first, and only then counted."""
+        if not self._steps:
             if self._warning is not None:
                 warnings.warn(self._warning, FlashMDWarning, stacklevel=3)
             self._open()
-        time_ps = frame["time_fs"] / 1000.0
-        atoms = self._structure(frame, time_ps)
-        if self._writer is not None:
+        step, time_ps, energy = int(frame["step"]), frame["time_fs"] / 1000.0, frame["potential_energy"]
+        state = StoredFrame(frame["positions"], frame["momenta"], frame["cell"])
+        atoms = make_frame(self.atoms, state, step, time_ps, energy)
+        kinetic = kinetic_energy(frame["momenta"], self._masses)
+        kelvin = temperatures(frame["momenta"], self._masses, self._symbols, self._fixed)
+        if self._writer is None:
+            self._frames.append(atoms)
+        else:
             self._writer.write(atoms)
         if self._log is not None:
-            kelvin = list(temperatures_of(atoms).values())
-            self._log.write(time_ps, frame["potential_energy"], atoms.get_kinetic_energy(), kelvin)
-        self._frames.append(atoms)
+            self._log.write(time_ps, energy, kinetic, list(kelvin.values()))
+        self._last = state
+        self._steps.append(step)
         self._times_ps.append(time_ps)
-        self._potential.append(frame["potential_energy"])
-        self._conserved.append(frame["conserved_energy"])
+        self._kinetic.append(kinetic)
+        self._potential.append(np.nan if energy is None else energy)
+        self._conserved.append(np.nan if frame["conserved_energy"] is None else frame["conserved_energy"])
+        for name, value in kelvin.items():
+            self._kelvin.setdefault(name, array("d")).append(value)
 
     def _open(self) -> None:
-        trajectory, logfile, header = self._targets
-        if trajectory is not None:
-            self._writer = open_frames(trajectory)
-        if logfile is not None:
-            species = sorted(set(self.atoms.get_chemical_symbols()))
-            self._log = LogWriter(logfile, header, species, len(self.atoms))
-
-    def _structure(self, frame: dict[str, Any], time_ps: float) -> ase.Atoms:
-        from ase.calculators.singlepoint import SinglePointCalculator
-
-        atoms = with_state(self.atoms, frame["positions"], frame["momenta"], frame["cell"])
-        atoms.info.update(step=int(frame["step"]), time_ps=time_ps)
-        if frame["potential_energy"] is not None:
-            atoms.calc = SinglePointCalculator(atoms, energy=frame["potential_energy"])
-        return atoms
+        if self.path is not None:
+            self._writer = open_frames(self.path)
+        if self._logfile is not None:
+            species = sorted(set(self._symbols.tolist()))
+            self._log = LogWriter(self._logfile, self._header, species, len(self.atoms))
 
     @property
     def time_ps(self) -> float:
@@ -93,16 +107,26 @@ class Recorder:
 
     def close(self) -> None:
         """Finish the files."""
-        for output in (self._writer, self._log):
-            if output is not None:
-                output.close()
+        with ExitStack() as stack:
+            for output in (self._log, self._writer):
+                if output is not None:
+                    stack.callback(output.close)
 
     def trajectory(self, seed: int, report: dict[str, Any], failure: StabilityError | None) -> Trajectory:
-        """Everything that was kept."""
+        """Everything that was kept; after :meth:`close`."""
+        times_ps, potential = np.array(self._times_ps), _complete(self._potential)
+        frames: list[ase.Atoms] | StoredFrames = self._frames
+        if self.path is not None and self._writer is not None and self._last is not None:
+            reader = self._writer.reader()
+            frames = StoredFrames(
+                FrameFile(self.path, reader, self.atoms, self._steps, times_ps, potential, self._last)
+            )
         return Trajectory(
-            frames=self._frames,
-            times_ps=np.array(self._times_ps),
-            potential_energy=_complete(self._potential),
+            frames=frames,
+            times_ps=times_ps,
+            temperature_K={name: np.array(values) for name, values in self._kelvin.items()},
+            kinetic_energy=np.array(self._kinetic),
+            potential_energy=potential,
             conserved_energy=_complete(self._conserved),
             seed=seed,
             report=report,
@@ -110,6 +134,7 @@ class Recorder:
         )
 
 
-def _complete(values: list[float | None]) -> F64 | None:
-    numbers = [value for value in values if value is not None]
-    return np.array(numbers) if numbers and len(numbers) == len(values) else None
+def _complete(values: array[float]) -> F64 | None:
+    """Energies, unless one of them is not known."""
+    numbers = np.array(values)
+    return numbers if len(numbers) and not np.isnan(numbers).any() else None

@@ -143,21 +143,24 @@ def check_unconstrained(atoms: ase.Atoms) -> None:
         )
 
 
-def with_state(atoms: ase.Atoms, positions: F64, momenta: F64, cell: F64 | None = None) -> ase.Atoms:
+def with_state(atoms: ase.Atoms, positions: F64, momenta: F64 | None, cell: F64 | None = None) -> ase.Atoms:
     """A copy of ``atoms`` without its calculator.
 
     Args:
         atoms: what is copied.
         positions: [N,3], Å.
-        momenta: [N,3], √(eV·u).
+        momenta: [N,3], √(eV·u), or None for none.
         cell: [3,3], Å, or None for that of ``atoms``.
     """
     frame: ase.Atoms = atoms.copy()
     frame.positions[:] = positions
-    # The core has honoured the constraints; ASE would project a second time.
-    frame.set_momenta(momenta, apply_constraint=False)
+    if momenta is None:
+        frame.arrays.pop("momenta", None)
+    else:
+        # The core has honoured the constraints; ASE would project a second time.
+        frame.set_momenta(momenta, apply_constraint=False)
     if cell is not None:
-        frame.cell[:] = cell
+        frame.set_cell(cell)
     return frame
 
 

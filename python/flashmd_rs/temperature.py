@@ -7,16 +7,11 @@ fixed the others move against them: momenta are taken as they are, three degrees
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 from ase.units import kB
 from numpy.typing import NDArray
 
-from flashmd_rs.structure import F64, constraints
-
-if TYPE_CHECKING:
-    import ase
+from flashmd_rs.structure import F64
 
 # Streams that one seed feeds on the Python side; the core addresses its own by (seed, step).
 _MOMENTA_STREAM = 0x6D6F6D656E7461
@@ -80,9 +75,3 @@ def temperatures(
         energy = twice_kinetic.sum() if name == "total" else twice_kinetic[symbols == name].sum()
         result[name] = float(energy / (count * kB)) if count > 1e-9 else float("nan")
     return result
-
-
-def temperatures_of(atoms: ase.Atoms) -> dict[str, float]:
-    """:func:`temperatures` of a structure with momenta; atoms under ``FixAtoms`` do not count."""
-    fixed = constraints(atoms).fixed
-    return temperatures(atoms.get_momenta(), atoms.get_masses(), np.array(atoms.get_chemical_symbols()), fixed)

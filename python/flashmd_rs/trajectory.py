@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, overload
 
-import numpy as np
-
-from flashmd_rs.errors import StabilityError
+from flashmd_rs.errors import InputError, StabilityError
+from flashmd_rs.stored import StoredFrames
 from flashmd_rs.structure import F64
-from flashmd_rs.temperature import kinetic_energy, temperatures_of
-from flashmd_rs.writers import check_trajectory_path, open_frames
+from flashmd_rs.writers import check_frames, check_trajectory_path, open_frames
 
 if TYPE_CHECKING:
     import ase
@@ -25,8 +22,13 @@ class Trajectory:
     """Frames of a run and what was measured on them; a sequence of ``ase.Atoms``.
 
     Attributes:
-        frames: structures with momenta, unwrapped; the first is the start, the last the end.
+        frames: structures, unwrapped; the first is the start, the last the end. Where the run wrote a trajectory they
+            are read from that file when they are asked for, with what its format keeps (XTC and DCD: no momenta, less
+            precision), and only the last, whole and exact, is in memory; else all of them are.
         times_ps: [F], simulated time of each frame, ps.
+        temperature_K: temperatures [F] in K: ``"total"`` over 3N − 3, and each symbol over 3(N_s − M_s/M) degrees of
+            freedom.
+        kinetic_energy: [F], eV.
         potential_energy: [F], eV, or None where no energy model was used.
         conserved_energy: [F], eV: total energy less the heat of the thermostat and the work of the barostat; or None.
         seed: the seed that reproduces the run.
@@ -34,8 +36,10 @@ class Trajectory:
         failure: why a replica ended before the others, or None.
     """
 
-    frames: list[ase.Atoms]
+    frames: Sequence[ase.Atoms]
     times_ps: F64
+    temperature_K: dict[str, F64]
+    kinetic_energy: F64
     potential_energy: F64 | None
     conserved_energy: F64 | None
     seed: int
@@ -51,24 +55,13 @@ class Trajectory:
     @overload
     def __getitem__(self, index: int) -> ase.Atoms: ...
     @overload
-    def __getitem__(self, index: slice) -> list[ase.Atoms]: ...
-    def __getitem__(self, index: int | slice) -> ase.Atoms | list[ase.Atoms]:
+    def __getitem__(self, index: slice) -> Sequence[ase.Atoms]: ...
+    def __getitem__(self, index: int | slice) -> ase.Atoms | Sequence[ase.Atoms]:
         return self.frames[index]
 
     def __repr__(self) -> str:
         end = self.times_ps[-1] if len(self) else 0.0
         return f"<flashmd_rs.Trajectory: {len(self)} frames, {end:g} ps, seed {self.seed}>"
-
-    @cached_property
-    def temperature_K(self) -> dict[str, F64]:
-        """Temperatures [F] in K: ``"total"`` over 3N − 3, and each symbol over 3(N_s − M_s/M) degrees of freedom."""
-        rows = [temperatures_of(frame) for frame in self.frames]
-        return {name: np.array([row[name] for row in rows]) for name in (rows[0] if rows else ["total"])}
-
-    @cached_property
-    def kinetic_energy(self) -> F64:
-        """Kinetic energy [F], eV."""
-        return np.array([kinetic_energy(frame.get_momenta(), frame.get_masses()) for frame in self.frames])
 
     @property
     def total_energy(self) -> F64 | None:
@@ -76,15 +69,21 @@ class Trajectory:
         return None if self.potential_energy is None else self.potential_energy + self.kinetic_energy
 
     def write(self, path: str | os.PathLike[str]) -> None:
-        """Write every frame to ``.extxyz``, ``.xyz`` (extended XYZ) or ASE's ``.traj``; an existing file is replaced.
+        """Write every frame to a file, in the format of its suffix; an existing file is replaced.
 
-        Extended XYZ keeps eight decimals, ``.traj`` every bit.
+        Extended XYZ (``.extxyz``, ``.xyz``) keeps eight decimals, ASE's ``.traj`` every bit; what ``.h5md``, ``.xtc``
+        and ``.dcd`` keep is in :mod:`flashmd_rs.writers`.
 
         Raises:
-            InputError: another suffix.
+            InputError: another suffix, one whose library is not installed, or the file these frames are read from.
             OSError: the file cannot be written.
         """
-        writer = open_frames(check_trajectory_path(path))
+        target = check_trajectory_path(path)
+        if isinstance(self.frames, StoredFrames) and target.exists() and target.samefile(self.frames.path):
+            raise InputError(f"the frames are in {target} already, and are read from it: write to another file")
+        if self.frames:
+            check_frames(target, self.frames[0])
+        writer = open_frames(target)
         try:
             for frame in self.frames:
                 writer.write(frame)

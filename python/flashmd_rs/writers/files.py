@@ -1,0 +1,235 @@
+"""Files that only ever show whole records, whatever interrupts the writing."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+_PAGE = 1 << 14
+_Bytes = bytes | bytearray | memoryview
+
+
+class AppendedFile:
+    """A file that grows by whole records and can be cut back to where it once ended.
+
+    Args:
+        path: file to empty, or, with ``end``, to cut back.
+        what: what the file is, for messages.
+        end: bytes to keep of an existing file; None empties it.
+
+    Raises:
+        OSError: the file cannot be written, or holds fewer than ``end`` bytes.
+    """
+
+    def __init__(self, path: Path, what: str, end: int | None = None) -> None:
+        self._path, self._what = path, what
+        self.end = end or 0
+        with _named(path, "write" if end is None else "go on with", what):
+            self._file = path.open("wb" if end is None else "r+b", buffering=0)
+        self.regular = stat.S_ISREG(os.fstat(self._file.fileno()).st_mode)
+        if end is not None:
+            self._cut(end)
+
+    def _cut(self, end: int) -> None:
+        found = self._file.seek(0, os.SEEK_END)
+        if found < end:
+            self._file.close()
+            raise not_what_was_left(self._path, self._what, f"{found} bytes", f"{end}")
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    def append(self, record: bytes) -> None:
+        """Append a record; what was written of a failed one is cut off again."""
+        rest = memoryview(record)
+        try:
+            with _named(self._path, "write", self._what):
+                while rest:
+                    rest = rest[self._file.write(rest) :]
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self._file.truncate(self.end)
+                self._file.seek(self.end)
+            raise
+        self.end += len(record)
+
+    def overwrite(self, start: int, data: bytes) -> None:
+        """Replace bytes of an earlier record."""
+        with _named(self._path, "write", self._what):
+            _write_at(self._file.fileno(), data, start)
+
+    def sync(self) -> None:
+        """Return once everything written would survive a power cut."""
+        with _named(self._path, "write", self._what):
+            os.fsync(self._file.fileno())
+            sync(self._path.parent)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class StagedFile:
+    """A file for formats that rewrite their own tables: what is written reaches the disk with :meth:`commit`.
+
+    Room is reserved before the first byte is replaced, so a disk that is full leaves the file as the last commit did.
+    Offers as much of Python's binary file interface as h5py and ASE ask for.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        with _named(path, "write", "trajectory"):
+            self._file = path.open("w+b", buffering=0)
+        self._pages: dict[int, bytearray] = {}
+        self._size = self._committed = self._position = 0
+        self._abandoned = False
+
+    def commit(self) -> None:
+        """Write to disk what was staged; nothing at all if there is no room for it."""
+        if self._abandoned:
+            return
+        try:
+            with _named(self._path, "write", "trajectory"):
+                self._write_pages()
+        except OSError:
+            self.abandon()
+            with contextlib.suppress(OSError):
+                self._file.truncate(self._committed)
+            raise
+        except KeyboardInterrupt:
+            self._write_pages()  # half a commit is worse than a late Ctrl-C
+            raise
+        self._pages.clear()
+        self._committed = self._size
+
+    def _write_pages(self) -> None:
+        handle = self._file.fileno()
+        if self._size > self._committed:
+            os.posix_fallocate(handle, self._committed, self._size - self._committed)
+        for number, page in sorted(self._pages.items()):
+            start = number * _PAGE
+            _write_at(handle, page[: max(0, self._size - start)], start)
+        if self._size < self._committed:
+            os.ftruncate(handle, self._size)
+
+    def abandon(self) -> None:
+        """Let the file end with the last commit; what is written from now on goes nowhere."""
+        self._abandoned = True
+        self._pages.clear()
+
+    def _page(self, number: int) -> bytearray:
+        if number not in self._pages:
+            self._pages[number] = bytearray(os.pread(self._file.fileno(), _PAGE, number * _PAGE).ljust(_PAGE, b"\0"))
+        return self._pages[number]
+
+    def write(self, data: _Bytes) -> int:
+        """Stage bytes at the position."""
+        view = memoryview(data).cast("B")
+        done = 0
+        while done < len(view):
+            number, start = divmod(self._position, _PAGE)
+            count = min(len(view) - done, _PAGE - start)
+            self._page(number)[start : start + count] = view[done : done + count]
+            done += count
+            self._position += count
+        self._size = max(self._size, self._position)
+        return done
+
+    def read(self, count: int = -1) -> bytes:
+        """Bytes from the position on, staged or not."""
+        left = max(0, self._size - self._position)
+        buffer = bytearray(left if count < 0 else min(count, left))
+        self.readinto(buffer)
+        return bytes(buffer)
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:
+        """Fill a buffer from the position on."""
+        view = memoryview(buffer).cast("B")
+        total = min(len(view), max(0, self._size - self._position))
+        done = 0
+        while done < total:
+            number, start = divmod(self._position, _PAGE)
+            count = min(total - done, _PAGE - start)
+            staged = self._pages.get(number)
+            at = self._position
+            view[done : done + count] = (
+                os.pread(self._file.fileno(), count, at).ljust(count, b"\0")
+                if staged is None
+                else staged[start : start + count]
+            )
+            done += count
+            self._position += count
+        return done
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Move the position."""
+        origin = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._size}[whence]
+        self._position = origin + offset
+        return self._position
+
+    def tell(self) -> int:
+        """The position."""
+        return self._position
+
+    def truncate(self, size: int | None = None) -> int:
+        """Change the size that the next commit gives the file."""
+        self._size = self._position if size is None else size
+        return self._size
+
+    def flush(self) -> None:
+        """Nothing: only a commit writes."""
+
+    def close(self) -> None:
+        """Commit and close the file."""
+        if not self._file.closed:
+            try:
+                self.commit()
+            finally:
+                self._file.close()
+
+
+def sync(path: Path) -> None:
+    """Return once a file, or the names in a folder, would survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def check_writable(path: Path, what: str) -> None:
+    """Raise the OSError that writing ``path`` would raise, named after ``what``."""
+    existed = path.exists()
+    with _named(path, "write", what), path.open("ab"):
+        pass
+    if not existed:
+        path.unlink()
+
+
+def not_what_was_left(path: Path, what: str, found: str, wanted: str) -> OSError:
+    """The error for a file that a mark does not fit."""
+    reason = f"cannot go on with the {what}: it holds {found} where {wanted} were left"
+    return OSError(errno.EINVAL, reason, str(path))
+
+
+def _write_at(handle: int, data: _Bytes, start: int) -> None:
+    rest = memoryview(data)
+    while rest:
+        count = os.pwrite(handle, rest, start)
+        rest, start = rest[count:], start + count
+
+
+@contextlib.contextmanager
+def _named(path: Path, verb: str, what: str) -> Iterator[None]:
+    """Let an OSError say which file could not be written."""
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot {verb} the {what}: {error.strerror}"
+        raise type(error)(error.errno, reason, str(path)) from None

@@ -1,0 +1,152 @@
+"""H5MD 1.1 through h5py: positions, velocities, cell, step, time and energy in double precision, with their units.
+
+De Buyl, Colberg and Höfling, Comput. Phys. Commun. 185, 1546 (2014); https://www.nongnu.org/h5md/h5md.html.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.units import fs
+from numpy.typing import NDArray
+
+from flashmd_rs.writers.files import StagedFile
+from flashmd_rs.writers.frames import StoredFrame, step_and_time
+
+if TYPE_CHECKING:
+    import ase
+
+_A_PER_PS = 1000.0 * fs  # ASE's unit of velocity, √(eV/u), times this is Å/ps
+_PARTICLES = "particles/trajectory"  # the group MDAnalysis looks for
+_POSITION, _VELOCITY, _EDGES, _ENERGY = (
+    f"{_PARTICLES}/position",
+    f"{_PARTICLES}/velocity",
+    f"{_PARTICLES}/box/edges",
+    "observables/potential_energy",
+)
+_STEP, _TIME = f"{_POSITION}/step", f"{_POSITION}/time"
+_TABLES: dict[str, str | None] = {
+    _STEP: None,
+    _TIME: "ps",
+    f"{_POSITION}/value": "Angstrom",
+    f"{_VELOCITY}/value": "Angstrom ps-1",
+    f"{_EDGES}/value": "Angstrom",
+    f"{_ENERGY}/value": "eV",
+}
+_CHUNK = 1 << 16  # bytes
+_BLOCK = 1 << 23
+
+Table = dict[str, NDArray[Any]]
+
+
+class H5mdSegment:
+    """One file. Whether it holds velocities, a cell and energies follows from its first frame."""
+
+    def __init__(self, path: Path) -> None:
+        import h5py
+
+        self._file = StagedFile(path)
+        self._h5 = h5py.File(self._file, "w")
+        self._tables: dict[str, Any] = {}
+
+    def write(self, atoms: ase.Atoms) -> None:
+        """Append one frame; a failed one leaves the file as it was, and ends it."""
+        boundary = ["periodic" if repeats else "none" for repeats in atoms.pbc]
+        self._append(_rows(atoms), {"species": atoms.numbers, "mass": atoms.get_masses()}, boundary)
+
+    def copy(self, path: Path, frames: int) -> None:
+        """Append the first frames of another file, bit by bit."""
+        with _opened(path) as source:
+            particles = source[_PARTICLES]
+            fixed = {name: particles[name][()] for name in ("species", "mass")}
+            boundary = particles["box"].attrs["boundary"].tolist()
+            block = max(1, _BLOCK // (48 * len(fixed["mass"])))
+            for start in range(0, frames, block):
+                rows = {name: source[name][start : min(start + block, frames)] for name in _TABLES if name in source}
+                self._append(rows, fixed, boundary)
+
+    def _append(self, rows: Table, fixed: Table, boundary: list[str]) -> None:
+        try:
+            if not self._tables:
+                self._tables = _lay_out(self._h5, rows, fixed, boundary)
+            for name, table in self._tables.items():
+                values, start = rows.get(name, np.array([np.nan])), len(table)
+                table.resize(start + len(values), axis=0)
+                table[start:] = values
+            self._h5.flush()
+            self._file.commit()
+        except BaseException:
+            self._file.abandon()
+            raise
+
+    def close(self) -> None:
+        """Close the file."""
+        self._h5.close()
+        self._file.close()
+
+    @staticmethod
+    def count(path: Path) -> int:
+        """Number of frames in a file."""
+        with _opened(path) as source:
+            return len(source[_STEP])
+
+    @staticmethod
+    def read(path: Path, index: int) -> StoredFrame:
+        """One frame of a file."""
+        with _opened(path) as source:
+            masses = source[f"{_PARTICLES}/mass"][()]
+            velocity, edges = (
+                source[f"{name}/value"][index] if name in source else None for name in (_VELOCITY, _EDGES)
+            )
+            return StoredFrame(
+                positions=source[f"{_POSITION}/value"][index],
+                momenta=None if velocity is None else velocity / _A_PER_PS * masses[:, None],
+                cell=np.zeros((3, 3)) if edges is None else edges,
+            )
+
+
+def _opened(path: Path) -> Any:
+    import h5py
+
+    return h5py.File(path, "r")
+
+
+def _rows(atoms: ase.Atoms) -> Table:
+    """What a frame adds to each table, with a leading axis of one."""
+    step, time_ps = step_and_time(atoms)
+    rows: dict[str, Any] = {f"{_POSITION}/value": atoms.positions, _STEP: step, _TIME: time_ps}
+    if atoms.has("momenta"):
+        rows[f"{_VELOCITY}/value"] = atoms.get_velocities() * _A_PER_PS
+    if atoms.cell.array.any():
+        rows[f"{_EDGES}/value"] = atoms.cell.array
+    if atoms.calc is not None:
+        rows[f"{_ENERGY}/value"] = atoms.get_potential_energy()
+    return {name: np.asarray(value)[None] for name, value in rows.items()}
+
+
+def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> dict[str, Any]:
+    """Write groups and what never changes; the empty tables by name."""
+    from flashmd_rs import __version__
+
+    h5.create_group("h5md").attrs["version"] = [1, 1]
+    h5.create_group("h5md/author").attrs["name"] = "N/A"
+    h5.create_group("h5md/creator").attrs.update({"name": "flashmd-rs", "version": __version__})
+    h5.create_group("h5md/modules/units").attrs["version"] = [1, 0]
+    box = h5.create_group(f"{_PARTICLES}/box")
+    box.attrs["dimension"] = 3
+    box.attrs["boundary"] = boundary
+    for name, values in fixed.items():
+        h5[f"{_PARTICLES}/{name}"] = values
+    h5[f"{_PARTICLES}/mass"].attrs["unit"] = "u"
+    for name, values in rows.items():
+        shape = values.shape[1:]
+        chunk = max(1, _CHUNK // values[0].nbytes)
+        table = h5.create_dataset(name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
+        if _TABLES[name] is not None:
+            table.attrs["unit"] = _TABLES[name]
+    for name in (_VELOCITY, _EDGES, _ENERGY):
+        if name in h5:
+            h5[f"{name}/step"], h5[f"{name}/time"] = h5[_STEP], h5[_TIME]
+    return {name: h5[name] for name in rows}

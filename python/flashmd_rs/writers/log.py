@@ -1,0 +1,77 @@
+"""The log: one line per kept frame."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from flashmd_rs.writers.files import AppendedFile
+from flashmd_rs.writers.frames import Mark
+
+
+class LogWriter:
+    """One line per kept frame, as ``ase.md.MDLogger`` writes them, with temperatures per species.
+
+    Columns: time (ps), total, potential and kinetic energy (eV), temperature and its species' (K); energies that are
+    not known are ``nan``.
+
+    Args:
+        target: file, emptied if it exists, or ``"-"`` for standard output.
+        header: lines that open the log.
+        species: chemical symbols, in the order of their temperatures.
+        atoms: number of atoms, which sets the digits of the energies.
+        mark: what :meth:`mark` returned: the file is cut back to there and goes on without another header.
+
+    Raises:
+        OSError: the file cannot be written, or is not the one that was marked.
+    """
+
+    def __init__(
+        self,
+        target: str | os.PathLike[str],
+        header: list[str],
+        species: list[str],
+        atoms: int,
+        mark: Mark | None = None,
+    ) -> None:
+        end = mark.get("end") if mark else None
+        self._file = None if target == "-" else AppendedFile(Path(target), "log file", end)
+        digits = next((d for limit, d in ((100, 4), (1000, 3), (10_000, 2)) if atoms <= limit), 1)
+        self._energy_format = f"{{:14.{digits}f}}"
+        if end is None:
+            columns = f"# {'Time[ps]':<10}" + "".join(f" {name:>14}" for name in ("Etot[eV]", "Epot[eV]", "Ekin[eV]"))
+            columns += "".join(f" {name:>9}" for name in ["T[K]"] + [f"T_{symbol}[K]" for symbol in species])
+            self._put([*(f"# {line}" for line in header), columns])
+
+    def write(self, time_ps: float, potential: float | None, kinetic: float, temperatures_K: list[float]) -> None:
+        """Append one line."""
+        potential = float("nan") if potential is None else potential
+        energies = (potential + kinetic, potential, kinetic)
+        self._put(
+            [
+                f"{time_ps:<12.5f}"
+                + "".join(f" {self._energy_format.format(value)}" for value in energies)
+                + "".join(f" {value:9.1f}" for value in temperatures_K)
+            ]
+        )
+
+    def _put(self, lines: list[str]) -> None:
+        text = "\n".join(lines) + "\n"
+        if self._file is None:
+            sys.stdout.write(text)
+            sys.stdout.flush()
+        else:
+            self._file.append(text.encode())
+
+    def mark(self) -> Mark:
+        """Where the log ends, once that is safely on disk; empty for what cannot be cut back (standard output)."""
+        if self._file is None or not self._file.regular:
+            return {}
+        self._file.sync()
+        return {"end": self._file.end}
+
+    def close(self) -> None:
+        """Close the file (standard output stays open)."""
+        if self._file is not None:
+            self._file.close()
