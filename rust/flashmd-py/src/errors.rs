@@ -1,8 +1,11 @@
-//! Core errors as the exceptions of `flashmd_rs.errors`.
+//! Core errors as the exceptions of `flashmd_rs.errors`; file errors stay `OSError`.
+
+use std::io;
+use std::path::Path;
 
 use flashmd::Error;
 use flashmd::error::{GoodFrame, Instability};
-use pyo3::exceptions::PyKeyboardInterrupt;
+use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -15,12 +18,25 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         Error::Input(message) => raise(py, "InputError", &message, None),
         Error::RuntimeLibrary(message) => raise(py, "RuntimeLibraryError", &message, None),
         Error::Checkpoint(message) => raise(py, "CheckpointError", &message, None),
+        Error::File { doing, path, source } => file_error(doing, &path, &source),
         Error::Stability(details) => stability(py, &details),
         Error::Interrupted { .. } => PyKeyboardInterrupt::new_err(()),
         Error::Callback(inner) => match inner.downcast::<PyErr>() {
             Ok(original) => *original,
             Err(other) => raise(py, "FlashMDError", &other.to_string(), None),
         },
+    }
+}
+
+/// An `OSError` of the kind that belongs to the error number, with the file's name.
+fn file_error(doing: &str, path: &Path, source: &io::Error) -> PyErr {
+    match source.raw_os_error() {
+        Some(number) => {
+            let text = io::Error::from_raw_os_error(number).to_string();
+            let reason = text.split(" (os error").next().unwrap_or(&text);
+            PyOSError::new_err((number, format!("cannot {doing}: {reason}"), path.to_owned()))
+        }
+        None => PyOSError::new_err(format!("cannot {doing} {}: {source}", path.display())),
     }
 }
 

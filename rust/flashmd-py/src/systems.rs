@@ -2,7 +2,6 @@
 
 use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::error::Result;
-use flashmd::linalg::det;
 use flashmd::molecules::Molecules;
 use flashmd::random::Key;
 use flashmd::rescale::{Fallback, Rescale, Scope};
@@ -86,7 +85,7 @@ impl Settings {
         }
         system.thermostat = self.thermostat(kelvin)?;
         system.rescale = self.rescale(&system)?;
-        system.barostat = self.barostat(&system, kelvin)?;
+        system.barostat = self.barostat(kelvin)?;
         Ok(system)
     }
 
@@ -118,7 +117,7 @@ impl Settings {
         Rescale::new(scope, self.rescale_limit, fallback).map(Some)
     }
 
-    fn barostat(&self, system: &System, kelvin: Option<f64>) -> Result<Option<Barostat>> {
+    fn barostat(&self, kelvin: Option<f64>) -> Result<Option<Barostat>> {
         if self.barostat == "none" {
             return Ok(None);
         }
@@ -136,10 +135,7 @@ impl Settings {
         match self.barostat.as_str() {
             "cell_rescaling" => CellRescaling::new(reservoir, self.barostat_time_constant_fs, self.stride_fs)
                 .map(|b| Some(Barostat::CellRescaling(b))),
-            "monte_carlo" => {
-                let volume = det(system.state.cell.matrix()).abs();
-                MonteCarlo::new(reservoir, volume).map(|b| Some(Barostat::MonteCarlo(b)))
-            }
+            "monte_carlo" => MonteCarlo::new(reservoir).map(|b| Some(Barostat::MonteCarlo(b))),
             other => Err(unknown("barostat", other)),
         }
     }

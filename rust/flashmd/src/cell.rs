@@ -50,6 +50,11 @@ impl Cell {
         &self.matrix
     }
 
+    /// Volume spanned by the lattice vectors as given, Å³; zero unless there are three.
+    pub fn volume(&self) -> f64 {
+        det(&self.matrix).abs()
+    }
+
     /// Which axes are periodic.
     pub fn pbc(&self) -> [bool; 3] {
         self.pbc

@@ -1,6 +1,7 @@
 //! The errors of the core. A message says what was got, what was wanted, what to do.
 
 use std::error::Error as StdError;
+use std::path::PathBuf;
 
 /// Result of the core.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -29,6 +30,16 @@ pub enum Error {
     /// A checkpoint cannot be written, read, or continued from.
     #[error("{0}")]
     Checkpoint(String),
+    /// A file cannot be read or written.
+    #[error("cannot {doing} {}: {source}", .path.display())]
+    File {
+        /// What was tried: "write the checkpoint".
+        doing: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// An observer or an energy callback failed; the error passes through unchanged.
     #[error(transparent)]
     Callback(Box<dyn StdError + Send + Sync>),

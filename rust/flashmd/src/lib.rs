@@ -6,6 +6,7 @@
 
 pub mod barostat;
 pub mod cell;
+pub mod checkpoint;
 pub mod constraints;
 pub mod elements;
 pub mod energy;

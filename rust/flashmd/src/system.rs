@@ -18,6 +18,8 @@ pub struct Ledger {
     pub work: f64,
     /// K + V at the start of the run, eV; known where it is to be conserved.
     pub start_energy: Option<f64>,
+    /// Volume at the start of the run, Å³: what a Monte Carlo barostat takes its step from. Zero before the first stride.
+    pub start_volume: f64,
     /// What rescaling did.
     pub rescale: Tally,
     /// What the barostat did.
@@ -91,6 +93,9 @@ impl System {
     /// The energy to conserve, once, before the first stride.
     pub(crate) fn open_account(&mut self, surface: &mut Surface<'_>) -> Result<()> {
         self.remember();
+        if self.ledger.start_volume == 0.0 {
+            self.ledger.start_volume = self.state.cell.volume();
+        }
         if self.rescale.is_some() && self.ledger.start_energy.is_none() {
             self.ledger.start_energy = surface.of(self)?.map(|v| self.state.kinetic_energy() + v);
         }
@@ -151,8 +156,9 @@ impl System {
         if let (Some(barostat), Some(potential)) = (&self.barostat, potential) {
             let before = self.state.kinetic_energy() + potential;
             let Self { state, molecules, ledger, .. } = self;
+            let Ledger { start_volume, ref mut moves, .. } = *ledger;
             let after =
-                surface.timed(|energy| barostat.apply(state, molecules, potential, energy, &mut ledger.moves))?;
+                surface.timed(|energy| barostat.apply(state, molecules, potential, start_volume, energy, moves))?;
             self.ledger.work += self.state.kinetic_energy() + after - before;
             self.potential = Some(after);
         }

@@ -111,7 +111,8 @@ impl Barostat {
         Ok(())
     }
 
-    /// One move from a potential energy of `potential` (eV); returns the potential energy after it.
+    /// One move from a potential energy of `potential` (eV); returns the potential energy after it. `start_volume` (Å³) is
+    /// that of the cell when the run began.
     ///
     /// # Errors
     /// Those of the potential energy; `Stability` for a cell that collapses.
@@ -120,6 +121,7 @@ impl Barostat {
         state: &mut State,
         molecules: &Molecules,
         potential: f64,
+        start_volume: f64,
         energy: &mut dyn PotentialEnergy,
         moves: &mut Moves,
     ) -> Result<f64> {
@@ -131,7 +133,7 @@ impl Barostat {
                 energy.energy(state)
             }
             Self::MonteCarlo(barostat) => {
-                let after = barostat.apply(state, molecules, potential, energy)?;
+                let after = barostat.apply(state, molecules, potential, start_volume, energy)?;
                 moves.accepted += u64::from(after.is_some());
                 Ok(after.unwrap_or(potential))
             }

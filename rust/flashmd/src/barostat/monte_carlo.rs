@@ -1,7 +1,6 @@
 //! Monte Carlo barostat: Chow & Ferguson, Comput. Phys. Commun. 91, 283 (1995); Åqvist et al., Chem. Phys. Lett. 384,
 //! 288 (2004).
 
-use super::scaling::volume;
 use super::{Coupling, Dilation, Reservoir};
 use crate::energy::PotentialEnergy;
 use crate::error::Result;
@@ -20,26 +19,23 @@ const STEP: f64 = 2.0;
 #[derive(Debug, Clone)]
 pub struct MonteCarlo {
     reservoir: Reservoir,
-    /// Largest |ΔV|, Å³.
-    largest: f64,
 }
 
 impl MonteCarlo {
-    /// A barostat for a system whose cell has `volume` (Å³) at the start.
+    /// A barostat.
     ///
     /// # Errors
     /// `Input` if a number is out of its range.
-    pub fn new(reservoir: Reservoir, volume: f64) -> Result<Self> {
+    pub fn new(reservoir: Reservoir) -> Result<Self> {
         reservoir.check()?;
-        let spread = (KB * reservoir.temperature * reservoir.compressibility * volume).sqrt();
-        Ok(Self { reservoir, largest: STEP * spread })
+        Ok(Self { reservoir })
     }
 
     pub(super) fn reservoir(&self) -> &Reservoir {
         &self.reservoir
     }
 
-    /// One move; the potential energy after it (eV) if it was accepted.
+    /// One move of a system that started with `start_volume` (Å³); the potential energy after it (eV) if it was accepted.
     ///
     /// # Errors
     /// Those of the potential energy.
@@ -48,11 +44,14 @@ impl MonteCarlo {
         state: &mut State,
         molecules: &Molecules,
         potential: f64,
+        start_volume: f64,
         energy: &mut dyn PotentialEnergy,
     ) -> Result<Option<f64>> {
         let mut stream = state.stream(Purpose::Barostat);
-        let before = volume(state);
-        let after = before + self.largest * (2.0 * stream.uniform() - 1.0);
+        let before = state.cell.volume();
+        let thermal = KB * self.reservoir.temperature;
+        let largest = STEP * (thermal * self.reservoir.compressibility * start_volume).sqrt();
+        let after = before + largest * (2.0 * stream.uniform() - 1.0);
         let axis = (3.0 * stream.uniform()) as usize;
         let lot = stream.uniform();
         if after <= 0.0 {
@@ -62,7 +61,6 @@ impl MonteCarlo {
         self.dilation(after / before, axis).scale_positions(state, molecules)?;
         let changed = energy.energy(state)?;
         let work = changed - potential + self.reservoir.pressure * (after - before);
-        let thermal = KB * self.reservoir.temperature;
         if lot < (molecules.count as f64 * (after / before).ln() - work / thermal).exp() {
             return Ok(Some(changed));
         }

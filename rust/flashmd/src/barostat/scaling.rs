@@ -3,7 +3,7 @@
 use crate::cell::Cell;
 use crate::energy::EnergyForces;
 use crate::error::{Error, Result};
-use crate::linalg::{Mat3, Vec3, add, det, scale, sub};
+use crate::linalg::{Mat3, Vec3, add, scale, sub};
 use crate::molecules::Molecules;
 use crate::state::State;
 
@@ -47,11 +47,6 @@ impl Dilation {
     }
 }
 
-/// Volume of the cell, Å³.
-pub(super) fn volume(state: &State) -> f64 {
-    det(state.cell.matrix()).abs()
-}
-
 /// Instantaneous pressure of molecules along x, y and z, eV/Å³: (Σ_g P_g²/M_g + Σ_g R_g·F_g)/V with momenta relative to
 /// the whole, whose own motion counts k_B·T (`thermal`, eV).
 pub fn pressure(state: &State, molecules: &Molecules, forces: &EnergyForces, thermal: f64) -> Vec3 {
@@ -65,7 +60,7 @@ pub fn pressure(state: &State, molecules: &Molecules, forces: &EnergyForces, the
         }
     }
     let virial = molecular_virial(state, molecules, &centres, forces);
-    let volume = volume(state);
+    let volume = state.cell.volume();
     std::array::from_fn(|k| (sum[k] + virial[k][k]) / volume)
 }
 

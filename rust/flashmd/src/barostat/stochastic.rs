@@ -1,7 +1,6 @@
 //! Stochastic cell rescaling: Bernetti & Bussi, J. Chem. Phys. 153, 114107 (2020); anisotropic: Del Tatto, Raiteri,
 //! Bernetti & Bussi, Appl. Sci. 12, 1139 (2022).
 
-use super::scaling::volume;
 use super::{Coupling, Dilation, Reservoir, pressure};
 use crate::energy::PotentialEnergy;
 use crate::error::{Error, Result};
@@ -79,7 +78,7 @@ impl CellRescaling {
     /// Logarithms of the factors along x, y and z.
     fn strain(&self, state: &State, pressure: [f64; 3]) -> [f64; 3] {
         let Reservoir { pressure: target, temperature, compressibility, coupling, .. } = self.reservoir;
-        let (thermal, volume, ratio) = (KB * temperature, volume(state), self.ratio);
+        let (thermal, volume, ratio) = (KB * temperature, state.cell.volume(), self.ratio);
         let mut stream = state.stream(Purpose::Barostat);
         match coupling {
             Coupling::Isotropic => {
