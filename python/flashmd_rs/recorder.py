@@ -15,12 +15,15 @@ from flashmd_rs.stored import FrameFile, StoredFrames, make_frame
 from flashmd_rs.structure import F64, constraints
 from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
-from flashmd_rs.writers import FrameWriter, LogWriter, StoredFrame, check_frames, open_frames
+from flashmd_rs.writers import FrameWriter, LogWriter, Mark, StoredFrame, check_frames, open_frames, reopen_frames
 
 if TYPE_CHECKING:
     import os
 
     import ase
+
+
+Marks = dict[str, Mark | None]
 
 
 class Recorder:
@@ -34,6 +37,8 @@ class Recorder:
             only then has the core found everything good.
         logfile: path for the log, ``"-"`` for standard output, or None.
         header: lines that open the log.
+
+    Attributes:
         warning: said with the first frame, or None.
 
     Raises:
@@ -46,7 +51,6 @@ class Recorder:
         trajectory: Path | None,
         logfile: str | os.PathLike[str] | None,
         header: list[str],
-        warning: str | None = None,
     ) -> None:
         if trajectory is not None:
             check_frames(trajectory, atoms)
@@ -63,15 +67,15 @@ class Recorder:
         self._kinetic = array("d")
         self._kelvin: dict[str, array[float]] = {}
         self.path, self._logfile, self._header = trajectory, logfile, header
-        self._warning = warning
+        self.warning: str | None = None
         self._writer: FrameWriter | None = None
         self._log: LogWriter | None = None
 
     def __call__(self, frame: dict[str, Any]) -> None:
         """Take one frame of the core's ``on_frame``: it is written first, and only then counted."""
         if not self._steps:
-            if self._warning is not None:
-                warnings.warn(self._warning, FlashMDWarning, stacklevel=3)
+            if self.warning is not None:
+                warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
             self._open()
         step, time_ps, energy = int(frame["step"]), frame["time_fs"] / 1000.0, frame["potential_energy"]
         state = StoredFrame(frame["positions"], frame["momenta"], frame["cell"])
@@ -94,11 +98,33 @@ class Recorder:
             self._kelvin.setdefault(name, array("d")).append(value)
 
     def _open(self) -> None:
-        if self.path is not None:
+        if self.path is not None and self._writer is None:
             self._writer = open_frames(self.path)
-        if self._logfile is not None:
-            species = sorted(set(self._symbols.tolist()))
-            self._log = LogWriter(self._logfile, self._header, species, len(self.atoms))
+        if self._logfile is not None and self._log is None:
+            self._log = self._open_log(self._logfile, None)
+
+    def reopen(self, marks: Marks) -> None:
+        """Go on with the files of a run that was left, cut back to where they ended then.
+
+        Raises:
+            OSError: a file is missing, or is not what was left.
+        """
+        trajectory, logfile = marks["trajectory"], marks["logfile"]
+        if self.path is not None and trajectory is not None:
+            self._writer = reopen_frames(self.path, trajectory)
+        if self._logfile is not None and logfile:
+            self._log = self._open_log(self._logfile, logfile)
+
+    def _open_log(self, logfile: str | os.PathLike[str], mark: Mark | None) -> LogWriter:
+        species = sorted(set(self._symbols.tolist()))
+        return LogWriter(logfile, self._header, species, len(self.atoms), mark)
+
+    def marks(self) -> Marks:
+        """Where the files end, once that is safely on disk."""
+        return {
+            "trajectory": None if self._writer is None else self._writer.mark(),
+            "logfile": None if self._log is None else self._log.mark(),
+        }
 
     @property
     def time_ps(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -72,6 +72,20 @@ class Settings:
     rescale_limit: float
     seed: int
 
+    @property
+    def uses_molecules(self) -> bool:
+        """True if whole molecules are acted on; they are found once, at the start of a run."""
+        return self.barostat != "none" or self.rescale_scope == "molecule"
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of :func:`flashmd_rs.rollout` that settle to these settings."""
+        chosen = asdict(self)
+        del chosen["stride_fs"]
+        chosen["rescale_energy"] = chosen.pop("rescale_scope") or False
+        if self.barostat == "none":
+            chosen["pressure_bar"] = None
+        return chosen
+
 
 def settle(
     model: Model,
@@ -125,6 +139,17 @@ def settle(
         rescale_limit=_fraction("rescale_limit", rescale_limit),
         seed=_seed(seed),
     )
+
+
+def settle_checkpoint_interval(wanted: int | None, steps: int) -> int:
+    """Strides between checkpoints.
+
+    Raises:
+        InputError: not a whole number of at least 1.
+    """
+    if wanted is None:
+        return min(1000, max(1, steps // 10))
+    return _whole("checkpoint_interval", wanted, "strides")
 
 
 def _stride(model: Model, wanted: float | None) -> float:

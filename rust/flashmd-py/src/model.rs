@@ -124,7 +124,7 @@ impl Model {
     }
 
     #[getter]
-    fn sha256(&self) -> &str {
+    pub(crate) fn sha256(&self) -> &str {
         &self.sha256
     }
 

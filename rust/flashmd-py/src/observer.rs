@@ -1,12 +1,15 @@
 //! Python callbacks as an observer and an energy.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flashmd::State;
+use flashmd::checkpoint;
 use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::rollout::{Frame, Observer};
+use flashmd::system::System;
 use numpy::PyReadonlyArray2;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -21,13 +24,31 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Calls back into Python; Ctrl-C is looked for after every stride.
 pub(crate) struct PyObserver {
-    pub(crate) on_frame: Py<PyAny>,
-    pub(crate) on_progress: Option<Py<PyAny>>,
-    pub(crate) last_step: u64,
-    pub(crate) last_progress: Instant,
+    on_frame: Py<PyAny>,
+    on_progress: Option<Py<PyAny>>,
+    saver: Option<Saver>,
+    last_step: u64,
+    last_progress: Instant,
+}
+
+/// Saves checkpoints: the core's part, and what Python wants to find again beside it.
+pub(crate) struct Saver {
+    pub(crate) path: PathBuf,
+    /// Brings the run's files to disk and says, in JSON, where they end.
+    pub(crate) on_save: Py<PyAny>,
+    pub(crate) model_sha256: String,
 }
 
 impl PyObserver {
+    pub(crate) fn new(
+        on_frame: Py<PyAny>,
+        on_progress: Option<Py<PyAny>>,
+        saver: Option<Saver>,
+        last_step: u64,
+    ) -> Self {
+        Self { on_frame, on_progress, saver, last_step, last_progress: Instant::now() }
+    }
+
     fn call_frame(&self, py: Python<'_>, frame: &Frame<'_>) -> PyResult<()> {
         let dict = PyDict::new(py);
         dict.set_item("system", frame.system)?;
@@ -61,6 +82,12 @@ impl Observer for PyObserver {
     fn stride(&mut self, state: &State) -> Result<ControlFlow<()>> {
         Python::attach(|py| self.poll(py, state)).map_err(from_python)?;
         Ok(ControlFlow::Continue(()))
+    }
+
+    fn checkpoint(&mut self, systems: &[System]) -> Result<()> {
+        let Some(Saver { path, on_save, model_sha256 }) = &self.saver else { return Ok(()) };
+        let run = Python::attach(|py| on_save.call0(py)?.extract::<String>(py)).map_err(from_python)?;
+        checkpoint::save(path, systems, model_sha256, run)
     }
 }
 

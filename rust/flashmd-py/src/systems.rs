@@ -14,6 +14,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::convert::Atoms;
+use crate::errors::to_python;
 
 /// What is the same for every system of a run: the fields of `flashmd_rs.settings.Settings`.
 #[derive(FromPyObject)]
@@ -50,12 +51,12 @@ pub(crate) struct Start<'py> {
     fixed: PyReadonlyArray1<'py, bool>,
     bond_radii: PyReadonlyArray1<'py, f64>,
     replica: u64,
-    temperature_K: Option<f64>,
+    pub(crate) temperature_K: Option<f64>,
 }
 
 impl Start<'_> {
-    /// The system with its filters.
-    pub(crate) fn system(&self, py: Python<'_>, settings: &Settings) -> PyResult<System> {
+    /// The state it describes.
+    pub(crate) fn state(&self, py: Python<'_>, settings: &Settings) -> PyResult<State> {
         let atoms = Atoms {
             positions: &self.positions,
             momenta: Some(&self.momenta),
@@ -64,29 +65,32 @@ impl Start<'_> {
             cell: &self.cell,
             pbc: &self.pbc,
         };
-        let state = atoms.state(py)?;
-        let fixed = self.fixed.as_array().to_vec();
-        let radii = self.bond_radii.as_array().to_vec();
-        let build = || {
-            let mut state = state.with_fixed(fixed)?;
-            state.key = Key { seed: settings.seed, replica: self.replica };
-            settings.equip(state, self.temperature_K, &radii)
-        };
-        build().map_err(|e| crate::errors::to_python(py, e))
+        let mut state = atoms.state(py)?.with_fixed(self.fixed.as_array().to_vec()).map_err(|e| to_python(py, e))?;
+        state.key = Key { seed: settings.seed, replica: self.replica };
+        Ok(state)
+    }
+
+    /// `state` as a system at its beginning: its molecules are found where something needs them.
+    pub(crate) fn begin(&self, state: State, settings: &Settings) -> Result<System> {
+        let mut system = System::new(state);
+        if settings.needs_molecules() {
+            system.molecules = Molecules::find(&system.state, &self.bond_radii.as_array().to_vec())?;
+        }
+        Ok(system)
     }
 }
 
 impl Settings {
-    /// `state` with the filters of these settings.
-    fn equip(&self, state: State, kelvin: Option<f64>, radii: &[f64]) -> Result<System> {
-        let mut system = System::new(state);
-        if self.barostat != "none" || self.rescale_scope.as_deref() == Some("molecule") {
-            system.molecules = Molecules::find(&system.state, radii)?;
-        }
+    fn needs_molecules(&self) -> bool {
+        self.barostat != "none" || self.rescale_scope.as_deref() == Some("molecule")
+    }
+
+    /// Puts the filters of these settings around a system.
+    pub(crate) fn equip(&self, system: &mut System, kelvin: Option<f64>) -> Result<()> {
         system.thermostat = self.thermostat(kelvin)?;
-        system.rescale = self.rescale(&system)?;
+        system.rescale = self.rescale(system)?;
         system.barostat = self.barostat(kelvin)?;
-        Ok(system)
+        Ok(())
     }
 
     fn thermostat(&self, kelvin: Option<f64>) -> Result<Option<Thermostat>> {
@@ -164,7 +168,7 @@ pub(crate) fn account<'py>(py: Python<'py>, system: &mut System) -> PyResult<Bou
     moves.set_item("tried", ledger.moves.tried)?;
     moves.set_item("accepted", ledger.moves.accepted)?;
     dict.set_item("barostat", system.barostat.as_ref().map(|_| moves))?;
-    let failure = system.failure.take().map(|e| crate::errors::to_python(py, e).into_value(py));
+    let failure = system.failure.take().map(|e| to_python(py, e).into_value(py));
     dict.set_item("failure", failure)?;
     Ok(dict)
 }

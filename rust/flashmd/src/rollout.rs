@@ -142,8 +142,13 @@ impl Surface<'_> {
     }
 }
 
+/// Strides that the systems of a run have done: those that failed stayed behind.
+pub fn common_step(systems: &[System]) -> u64 {
+    systems.iter().map(|s| s.state.step).max().unwrap_or(0)
+}
+
 impl Rollout<'_> {
-    /// Runs `systems`, all at the same step, to the end, or until the observer stops them or all have failed.
+    /// Runs `systems`, all that have not failed at the same step, to the end, or until the observer stops them or all have failed.
     ///
     /// A system that fails keeps its error in [`System::failure`] and leaves the others alone.
     ///
@@ -155,8 +160,8 @@ impl Rollout<'_> {
         propagator: &mut dyn Propagator,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
-        let step = systems.first().map_or(0, |s| s.state.step);
-        if systems.iter().any(|s| s.state.step != step) {
+        let step = common_step(systems);
+        if systems.iter().any(|s| s.is_alive() && s.state.step != step) {
             return Err(Error::Input("the replicas of a run must be at the same step".into()));
         }
         let run = Run {
@@ -287,8 +292,9 @@ impl Run<'_, '_> {
         Ok(if stop.is_break() { stop } else { flow })
     }
 
+    /// Saves a checkpoint; one of nothing but failures would be no point to go on from.
     fn save(&mut self) -> Result<()> {
-        if self.checkpoint_interval.is_none() {
+        if self.checkpoint_interval.is_none() || !self.systems.iter().any(System::is_alive) {
             return Ok(());
         }
         let start = Instant::now();
