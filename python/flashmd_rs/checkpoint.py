@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from flashmd_rs.recorder import Marks
 
 PROGRAM = "python:"  # opens the name of an energy that only its program can give again
-_FILES = ("model", "energy_model", "trajectory", "logfile")
+_FILES = ("model", "energy_model", "trajectory", "logfile", "collected")
 
 
 @dataclass(frozen=True)

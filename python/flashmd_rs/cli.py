@@ -126,6 +126,18 @@ def run(
         Literal["stop", "skip", "clamp"], typer.Option(help="What to do where a stride cannot be rescaled.")
     ] = "stop",
     rescale_limit: Annotated[float, typer.Option(help="Largest |α − 1| of a stride's factor α.")] = 0.25,
+    guard: Annotated[
+        Literal["warn", "stop", "fallback", "collect", "off"],
+        typer.Option(
+            help="What becomes of a state that the model was not trained for: warn once; stop; fall back to velocity "
+            "Verlet with the energy model; collect its structure for relabelling."
+        ),
+    ] = "warn",
+    guard_fallback_strides: Annotated[int, typer.Option(help="Strides done by velocity Verlet each time.")] = 1,
+    guard_timestep_fs: Annotated[float, typer.Option(help="Time step of velocity Verlet, fs.")] = 0.5,
+    collected: Annotated[
+        Path | None, typer.Option(help="File for collected structures, in a format of --trajectory.")
+    ] = None,
     random_rotation: Annotated[
         Switch, typer.Option(help="Turn the model's frame each stride; auto: if it is not equivariant.")
     ] = "auto",
@@ -174,6 +186,10 @@ def run(
             rescale_energy=_SWITCHES.get(rescale_energy, rescale_energy),
             rescale_fallback=rescale_fallback,
             rescale_limit=rescale_limit,
+            guard=guard,
+            guard_fallback_strides=guard_fallback_strides,
+            guard_timestep_fs=guard_timestep_fs,
+            collected=collected,
             random_rotation=_SWITCHES.get(random_rotation, random_rotation),
             seed=seed,
             energy_model=energy_model,

@@ -150,9 +150,20 @@ def summary(trajectory: Trajectory) -> str:
         ("speed", f"{report['ns_per_day']:.3g} ns/day, network {_share(report, 'seconds_network')} of the time"),
         *_temperature_rows(trajectory),
         *_energy_rows(trajectory),
+        *_guard_rows(report),
         ("seed", f"{trajectory.seed}"),
     ]
     return _table(rows)
+
+
+def _guard_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was out of bounds, where anything was."""
+    guard = report["guard"]
+    if not guard or not guard["strides"]:
+        return []
+    found = ", ".join(f"{quantity} in {count}" for quantity, count in guard["strides"].items())
+    fallen = f"; {guard['fallback_strides']} by velocity Verlet" if guard["fallback_strides"] else ""
+    return [("guard", f"strides out of bounds: {found}{fallen}")]
 
 
 def _simulated_ps(report: dict[str, Any]) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -16,7 +16,7 @@ from flashmd_rs.companion import EnergySource, companion_model, energy_source
 from flashmd_rs.describe import drift_at_export
 from flashmd_rs.errors import CheckpointError, FlashMDWarning, InputError, ModelError
 from flashmd_rs.model import Model, check_device, check_threads
-from flashmd_rs.recorder import Marks
+from flashmd_rs.recorder import Files, Marks
 from flashmd_rs.run import Keeper, Plan, execute
 from flashmd_rs.settings import Settings, settle, settle_checkpoint_interval
 from flashmd_rs.structure import Start, constraints, geometry, momenta
@@ -52,6 +52,10 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     rescale_energy: bool | str = "auto",
     rescale_fallback: str = "stop",
     rescale_limit: float = 0.25,
+    guard: str = "warn",
+    guard_fallback_strides: int = 1,
+    guard_timestep_fs: float = 0.5,
+    collected: PathLike | None = None,
     random_rotation: bool | str = "auto",
     seed: int | None = None,
     replica: int = 0,
@@ -98,6 +102,16 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         rescale_fallback: what happens where a stride cannot be rescaled: ``"stop"`` raises, ``"skip"`` leaves it,
             ``"clamp"`` goes to the limit; what is left is corrected later. Each is counted in the report.
         rescale_limit: largest |α − 1| of a stride's factor α on the momenta.
+        guard: what becomes of a state that the model's metadata does not cover (pair distances, momenta, neighbour
+            counts, density, temperature, the model's own uncertainty) or that explodes, freezes or evaporates:
+            ``"warn"`` says it once per quantity and goes on; ``"collect"`` also keeps the structure in ``collected``
+            for relabelling; ``"stop"`` raises; ``"fallback"`` takes the stride back and does it and the next by
+            velocity Verlet with the energy model; ``"off"`` looks at nothing but numbers that are not finite. All are
+            counted in ``report["guard"]``.
+        guard_fallback_strides: strides done by velocity Verlet after a stride out of bounds.
+        guard_timestep_fs: its time step, fs.
+        collected: file for the structures of ``guard="collect"``, one each time a quantity leaves its bounds; formats
+            and ``{replica}`` as for ``trajectory``.
         random_rotation: turn the model's frame at random each stride. ``"auto"``: for direct models that are not
             equivariant.
         seed: of everything random; None draws one, kept in the result.
@@ -148,7 +162,12 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     check_device(device)
     check_threads(threads)
     structures = _structures(atoms, replica)
-    outputs = {r: _check_outputs(trajectory, logfile, r, len(structures) > 1) for r in structures}
+    if (guard == "collect") != (collected is not None):
+        raise InputError(
+            "guard='collect' and collected, the file for the structures, go together: give both or neither"
+        )
+    files = Files(trajectory, logfile, collected)
+    outputs = {r: _check_outputs(files, r, len(structures) > 1) for r in structures}
     _check_distinct(checkpoint, outputs)
     saved = _find_checkpoint(checkpoint, resume)
     opened = _open(model, device, threads)
@@ -175,6 +194,9 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         rescale_energy=rescale_energy,
         rescale_fallback=rescale_fallback,
         rescale_limit=rescale_limit,
+        guard=guard,
+        guard_fallback_strides=guard_fallback_strides,
+        guard_timestep_fs=guard_timestep_fs,
         random_rotation=random_rotation,
         seed=seed,
         interval=interval,
@@ -185,7 +207,7 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     energy = energy_source(energy_model, structures, opened) if energy_model is not None else None
     energy, scope, warning = _decide_energy(opened, settings, energy)
     settings = replace(settings, rescale_scope=scope)
-    marks = [] if saved is None else _marks(saved, trajectory=trajectory, logfile=logfile)
+    marks = [] if saved is None else _marks(saved, files)
     plan = Plan(opened, energy, settings, structures, starts, outputs, warning, marks)
     if saved is not None:
         _check_continuation(saved, settings)
@@ -195,8 +217,7 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         arguments = settings.arguments() | {
             "model": opened,
             "energy_model": energy,
-            "trajectory": trajectory,
-            "logfile": logfile,
+            **asdict(files),
             "checkpoint_interval": every,
             "replica": min(structures),
             "device": device,
@@ -263,13 +284,15 @@ def resume(
     )
 
 
-def _check_distinct(checkpoint: PathLike | None, outputs: dict[int, tuple[Path | None, PathLike | None]]) -> None:
-    if checkpoint is None:
-        return
-    own = {os.path.abspath(checkpoint), str(previous(Path(checkpoint).absolute()))}
-    for path in (path for files in outputs.values() for path in files if path is not None and path != "-"):
-        if os.path.abspath(path) in own:
-            raise InputError(f"the checkpoint and another output are the same file: {path}")
+def _check_distinct(checkpoint: PathLike | None, outputs: dict[int, Files]) -> None:
+    """Refuse two outputs in one file."""
+    seen = set() if checkpoint is None else {os.path.abspath(checkpoint), str(previous(Path(checkpoint).absolute()))}
+    for path in (path for files in outputs.values() for path in asdict(files).values()):
+        if path is None or path == "-":
+            continue
+        if os.path.abspath(path) in seen:
+            raise InputError(f"two outputs of the run are the same file: {path}")
+        seen.add(os.path.abspath(path))
 
 
 def _find_checkpoint(checkpoint: PathLike | None, resume: bool | str) -> Checkpoint | None:
@@ -311,9 +334,10 @@ def _check_continuation(saved: Checkpoint, settings: Settings) -> None:
         )
 
 
-def _marks(saved: Checkpoint, **files: PathLike | None) -> list[Marks]:
+def _marks(saved: Checkpoint, files: Files) -> list[Marks]:
     """Where the files ended that the run goes on with; others begin anew."""
-    same = {name for name, path in files.items() if path is not None and saved.arguments[name] == os.path.abspath(path)}
+    given = asdict(files).items()
+    same = {name for name, path in given if path is not None and saved.arguments[name] == os.path.abspath(path)}
     return [{name: mark if name in same else None for name, mark in marks.items()} for marks in saved.marks]
 
 
@@ -383,18 +407,17 @@ def _open(model: str | os.PathLike[str] | Model, device: str, threads: int | Non
     return model
 
 
-def _check_outputs(
-    trajectory: PathLike | None, logfile: PathLike | None, replica: int, several: bool
-) -> tuple[Path | None, PathLike | None]:
-    """The paths of one replica; nothing is written, but everything is known to be writable."""
-    frames = check_trajectory_path(_expand(trajectory, replica, several)) if trajectory is not None else None
-    if logfile is None or logfile == "-":
-        return frames, logfile
-    log = Path(_expand(logfile, replica, several))
-    if frames is not None and log.absolute() == frames.absolute():
-        raise InputError(f"trajectory and logfile are the same file: {log}")
-    check_writable(log, "log file")
-    return frames, log
+def _check_outputs(files: Files, replica: int, several: bool) -> Files:
+    """The files of one replica; nothing is written, but everything is known to be writable."""
+
+    def frames(path: PathLike | None) -> Path | None:
+        return None if path is None else check_trajectory_path(_expand(path, replica, several))
+
+    log = files.logfile
+    if log is not None and log != "-":
+        log = Path(_expand(log, replica, several))
+        check_writable(log, "log file")
+    return Files(frames(files.trajectory), log, frames(files.collected))
 
 
 def _expand(path: PathLike, replica: int, several: bool) -> str:
@@ -410,11 +433,15 @@ def _decide_energy(
 ) -> tuple[EnergySource | None, str | None, str | None]:
     """The energy to use, the scope of rescaling by it, and what the user should be warned of."""
     scope = settings.rescale_scope
-    coupled = settings.barostat != "none"
-    if coupled or scope not in (None, "auto"):
+    needs = {
+        "a barostat": settings.barostat != "none",
+        "guard='fallback'": settings.guard == "fallback",
+        "rescale_energy": scope not in (None, "auto"),
+    }
+    if any(needs.values()):
         energy = energy or companion_model(model)
         if energy is None:
-            what = "a barostat" if coupled else "rescale_energy"
+            what = next(name for name, needed in needs.items() if needed)
             raise InputError(f"{what} needs an energy, and {model.name} names no energy model: give energy_model")
     if scope != "auto":
         return energy, scope, None

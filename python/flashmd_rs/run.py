@@ -17,15 +17,13 @@ from flashmd_rs.describe import run_header, versions
 from flashmd_rs.errors import StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.progress import Progress, ns_per_day
-from flashmd_rs.recorder import Marks, Recorder
+from flashmd_rs.recorder import Files, Marks, Recorder
 from flashmd_rs.settings import BAROSTAT_OPTIONS, Settings
 from flashmd_rs.structure import Start, with_state
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import open_frames
 
 if TYPE_CHECKING:
-    import os
-
     import ase
 
 
@@ -39,7 +37,7 @@ class Plan:
         settings: the same for every system.
         structures: by replica.
         starts: the same as arrays, in the same order.
-        outputs: trajectory and log by replica.
+        outputs: files by replica.
         warning: said when the run begins, or None.
         marks: of each system, where the files of a run to be continued ended; empty for a new one.
     """
@@ -49,7 +47,7 @@ class Plan:
     settings: Settings
     structures: dict[int, ase.Atoms]
     starts: list[Start]
-    outputs: dict[int, tuple[Path | None, str | os.PathLike[str] | None]]
+    outputs: dict[int, Files]
     warning: str | None
     marks: list[Marks]
 
@@ -80,7 +78,7 @@ def execute(plan: Plan, keeper: Keeper | None, saved: Checkpoint | None, progres
     settings = plan.settings
     reports = [_settings_report(plan, start) for start in plan.starts]
     recorders = [
-        Recorder(plan.structures[start.replica], *plan.outputs[start.replica], run_header(report))
+        Recorder(plan.structures[start.replica], plan.outputs[start.replica], run_header(report), start.replica)
         for start, report in zip(plan.starts, reports, strict=True)
     ]
     recorders[0].warning = plan.warning
@@ -98,6 +96,7 @@ def execute(plan: Plan, keeper: Keeper | None, saved: Checkpoint | None, progres
             settings,
             energy=energy._core if isinstance(energy, Model) else energy,
             on_frame=lambda frame: recorders[frame["system"]](frame),
+            on_flag=lambda flag: recorders[flag["system"]].flag(flag),
             on_progress=stack.enter_context(_stop_on_sigterm(bar)) if keeper is not None else bar,
             saving=None if keeper is None else keeper.saving(recorders),
             resume=None if saved is None else str(saved.path),
@@ -109,6 +108,8 @@ def execute(plan: Plan, keeper: Keeper | None, saved: Checkpoint | None, progres
         if failure is not None:
             failure = _with_last_good(failure, recorder.atoms, recorder.path)
         report |= done | account
+        if report["guard"] is not None:
+            report["guard"] = {**report["guard"], "strides": dict(report["guard"]["strides"]), "first": recorder.flags}
         report["time_ps"] = recorder.time_ps
         report["ns_per_day"] = ns_per_day(report["steps"] * settings.stride_fs / 1000.0, report["seconds"])
         trajectories.append(recorder.trajectory(settings.seed, report, failure))

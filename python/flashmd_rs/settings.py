@@ -19,6 +19,7 @@ _SCOPES = ("global", "species", "molecule")
 _FALLBACKS = ("stop", "skip", "clamp")
 _THERMOSTATS = ("langevin", "bussi", "none")
 _BAROSTATS = ("cell_rescaling", "monte_carlo", "none")
+_GUARDS = ("warn", "stop", "fallback", "collect", "off")
 _COUPLINGS = ("isotropic", "anisotropic")
 BAROSTAT_OPTIONS = (
     "pressure_bar",
@@ -51,6 +52,9 @@ class Settings:
             and there is no bath; decided later) or None.
         rescale_fallback: ``"stop"``, ``"skip"`` or ``"clamp"``.
         rescale_limit: largest |α − 1| of a stride.
+        guard: what becomes of a state out of bounds: ``"warn"``, ``"stop"``, ``"fallback"``, ``"collect"``, ``"off"``.
+        guard_fallback_strides: strides done by velocity Verlet after one out of bounds.
+        guard_timestep_fs: largest time step of velocity Verlet there, fs.
         seed: of everything random.
     """
 
@@ -70,6 +74,9 @@ class Settings:
     rescale_scope: str | None
     rescale_fallback: str
     rescale_limit: float
+    guard: str
+    guard_fallback_strides: int
+    guard_timestep_fs: float
     seed: int
 
     @property
@@ -105,6 +112,9 @@ def settle(
     rescale_energy: Any,
     rescale_fallback: str,
     rescale_limit: float,
+    guard: str,
+    guard_fallback_strides: int,
+    guard_timestep_fs: float,
     random_rotation: Any,
     seed: int | None,
     interval: int | None,
@@ -137,6 +147,9 @@ def settle(
         rescale_scope=_scope(rescale_energy),
         rescale_fallback=_one_of("rescale_fallback", rescale_fallback, _FALLBACKS),
         rescale_limit=_fraction("rescale_limit", rescale_limit),
+        guard=_one_of("guard", guard, _GUARDS),
+        guard_fallback_strides=_whole("guard_fallback_strides", guard_fallback_strides, "strides"),
+        guard_timestep_fs=_number("guard_timestep_fs", guard_timestep_fs, "fs"),
         seed=_seed(seed),
     )
 

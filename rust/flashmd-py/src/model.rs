@@ -173,7 +173,7 @@ impl Model {
         let (masses, numbers, cell, pbc) = (&masses, &numbers, &cell, &pbc);
         let state = Atoms { positions: &positions, momenta: None, masses, numbers, cell, pbc }.state(py)?;
         let result = py.detach(|| self.evaluate(&state)).map_err(|e| to_python(py, e))?;
-        Ok((result.energy, to_array(py, &result.forces), to_array(py, &result.virial)))
+        Ok((result.energy, to_array(py, &result.forces), to_array(py, &result.virial.unwrap_or_default())))
     }
 }
 

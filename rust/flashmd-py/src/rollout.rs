@@ -36,7 +36,7 @@ pub(crate) struct Saving {
 }
 
 #[pyfunction]
-#[pyo3(signature = (model, starts, settings, *, energy, on_frame, on_progress = None, saving = None, resume = None))]
+#[pyo3(signature = (model, starts, settings, *, energy, on_frame, on_flag, on_progress = None, saving = None, resume = None))]
 #[allow(clippy::too_many_arguments, reason = "keywords of a Python function")]
 pub(crate) fn rollout<'py>(
     py: Python<'py>,
@@ -45,6 +45,7 @@ pub(crate) fn rollout<'py>(
     settings: Settings,
     energy: Option<Bound<'py, PyAny>>,
     on_frame: Py<PyAny>,
+    on_flag: Py<PyAny>,
     on_progress: Option<Py<PyAny>>,
     saving: Option<Saving>,
     resume: Option<PathBuf>,
@@ -60,7 +61,7 @@ pub(crate) fn rollout<'py>(
         on_save,
         model_sha256: model.get().sha256().to_owned(),
     });
-    let mut observer = PyObserver::new(on_frame, on_progress, saver, settings.steps);
+    let mut observer = PyObserver::new(on_frame, on_flag, on_progress, saver, settings.steps);
     let course = Course { checkpoint_interval, resumed: resume.is_some() };
     let report = py
         .detach(|| run(model.get(), &mut systems, &settings, course, energy, &mut observer))
@@ -112,6 +113,9 @@ fn run(
     let mut held = model.hold()?;
     let randomness = Randomness { rotate: settings.random_rotation, residual: true };
     let mut propagator = Direct::new(held.model(), &states(systems), randomness)?;
+    if settings.watches() {
+        propagator = propagator.watching();
+    }
     let mut options = Rollout {
         steps: settings.steps.saturating_sub(common_step(systems)),
         interval: settings.interval,

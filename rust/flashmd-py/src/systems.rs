@@ -2,6 +2,7 @@
 
 use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::error::Result;
+use flashmd::guard::{Policy, Quantity};
 use flashmd::molecules::Molecules;
 use flashmd::random::Key;
 use flashmd::rescale::{Fallback, Rescale, Scope};
@@ -36,6 +37,9 @@ pub(crate) struct Settings {
     barostat_time_constant_fs: f64,
     barostat_interval: u64,
     barostat_coupling: String,
+    guard: String,
+    guard_fallback_strides: u64,
+    guard_timestep_fs: f64,
 }
 
 /// One system: the fields of `flashmd_rs.structure.Start`.
@@ -87,10 +91,27 @@ impl Settings {
 
     /// Puts the filters of these settings around a system.
     pub(crate) fn equip(&self, system: &mut System, kelvin: Option<f64>) -> Result<()> {
+        system.guard = self.guard()?;
         system.thermostat = self.thermostat(kelvin)?;
         system.rescale = self.rescale(system)?;
         system.barostat = self.barostat(kelvin)?;
         Ok(())
+    }
+
+    /// True if the model's domain is looked at.
+    pub(crate) fn watches(&self) -> bool {
+        self.guard != "off"
+    }
+
+    fn guard(&self) -> Result<Option<Policy>> {
+        match self.guard.as_str() {
+            "off" => Ok(None),
+            // A frame is collected where it is reported.
+            "warn" | "collect" => Ok(Some(Policy::Report)),
+            "stop" => Ok(Some(Policy::Stop)),
+            "fallback" => Policy::fallback(self.guard_fallback_strides, self.guard_timestep_fs).map(Some),
+            other => Err(unknown("guard", other)),
+        }
     }
 
     fn thermostat(&self, kelvin: Option<f64>) -> Result<Option<Thermostat>> {
@@ -168,6 +189,11 @@ pub(crate) fn account<'py>(py: Python<'py>, system: &mut System) -> PyResult<Bou
     moves.set_item("tried", ledger.moves.tried)?;
     moves.set_item("accepted", ledger.moves.accepted)?;
     dict.set_item("barostat", system.barostat.as_ref().map(|_| moves))?;
+    let guard = PyDict::new(py);
+    guard.set_item("fallback_strides", ledger.guard.fallbacks)?;
+    let counts = Quantity::ALL.iter().zip(ledger.guard.counts).filter(|(_, count)| *count > 0);
+    guard.set_item("strides", counts.map(|(quantity, count)| (quantity.name(), count)).collect::<Vec<_>>())?;
+    dict.set_item("guard", system.guard.map(|_| guard))?;
     let failure = system.failure.take().map(|e| to_python(py, e).into_value(py));
     dict.set_item("failure", failure)?;
     Ok(dict)

@@ -17,6 +17,7 @@ use sha2::{Digest, Sha256};
 use crate::barostat::Moves;
 use crate::cell::Cell;
 use crate::error::{Error, Instability, Result};
+use crate::guard;
 use crate::linalg::Vec3;
 use crate::molecules::Molecules;
 use crate::random::Key;
@@ -247,9 +248,17 @@ fn encode(systems: &[System], model_sha256: &str, run: String) -> io::Result<Vec
 fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
     let System { state, ledger, molecules, .. } = system;
     let n = state.len();
-    let Ledger { heat, work, start_energy, start_volume, rescale, moves } = *ledger;
-    let energies =
-        [heat, work, start_energy.unwrap_or(f64::NAN), start_volume, rescale.alpha_min, rescale.alpha_max, state.time];
+    let Ledger { heat, work, start_energy, start_volume, start_temperature, rescale, moves, guard } = *ledger;
+    let account = [
+        heat,
+        work,
+        start_energy.unwrap_or(f64::NAN),
+        start_volume,
+        start_temperature,
+        rescale.alpha_min,
+        rescale.alpha_max,
+        state.time,
+    ];
     let counts = [
         state.step,
         state.key.seed,
@@ -259,6 +268,9 @@ fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
         rescale.clamped,
         moves.tried,
         moves.accepted,
+        guard.fallbacks,
+        guard.fallback_left,
+        guard.active,
     ];
     vec![
         ("positions", Tensor::f64(&[n, 3], state.positions.iter().flatten().copied())),
@@ -270,8 +282,9 @@ fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
         ("pbc", Tensor::u8(state.cell.pbc().map(u8::from).to_vec())),
         ("molecules", Tensor::u64(molecules.of.iter().map(|&m| m.into()))),
         ("shifts", Tensor::i64(&[n, 3], molecules.shifts.iter().flatten().copied())),
-        ("account", Tensor::f64(&[energies.len()], energies)),
+        ("account", Tensor::f64(&[account.len()], account)),
         ("counts", Tensor::u64(counts)),
+        ("flags", Tensor::u64(guard.counts)),
     ]
 }
 
@@ -380,10 +393,11 @@ impl Reader<'_> {
             cell,
         )?;
         state.fixed = self.flags("fixed")?;
-        let [heat, work, start_energy, start_volume, alpha_min, alpha_max, time] =
+        let [heat, work, start_energy, start_volume, start_temperature, alpha_min, alpha_max, time] =
             self.f64("account")?.try_into().map_err(|_| short("account"))?;
-        let [step, seed, replica, count, skipped, clamped, tried, accepted] =
+        let [step, seed, replica, count, skipped, clamped, tried, accepted, fallbacks, fallback_left, active] =
             self.u64("counts")?.try_into().map_err(|_| short("counts"))?;
+        let flags = self.u64("flags")?.try_into().map_err(|_| short("flags"))?;
         (state.step, state.time, state.key) = (step, time, Key { seed, replica });
         let mut system = System::new(state);
         system.molecules = self.molecules(system.state.len())?;
@@ -392,8 +406,10 @@ impl Reader<'_> {
             work,
             start_energy: Some(start_energy).filter(|e| e.is_finite()),
             start_volume,
+            start_temperature,
             rescale: Tally { count, skipped, clamped, alpha_min, alpha_max },
             moves: Moves { tried, accepted },
+            guard: guard::Tally { counts: flags, fallbacks, fallback_left, active },
         };
         system.failure = failure.map(|f| {
             Error::Stability(Box::new(Instability {

@@ -1,9 +1,8 @@
 //! The metadata of a model: one JSON object under the key `flashmd`.
 
-use std::collections::BTreeMap;
-
 use serde::Deserialize;
 
+use super::domain::Domain;
 use crate::elements;
 use crate::error::{Error, Result};
 
@@ -47,8 +46,8 @@ pub struct Metadata {
     pub masses: Option<Vec<f64>>,
     /// True if the graph itself is O(3)-equivariant.
     pub equivariant: bool,
-    /// Largest of the closest distances per species pair in the training data, Å; 0 if not stated.
-    pub closest_approach: f64,
+    /// What it was trained on.
+    pub domain: Domain,
 }
 
 #[derive(Deserialize)]
@@ -68,13 +67,6 @@ struct Raw {
     equivariant: bool,
     #[serde(default)]
     domain: Domain,
-}
-
-#[derive(Deserialize, Default)]
-#[allow(non_snake_case)]
-struct Domain {
-    #[serde(default)]
-    smallest_pair_distance_A: BTreeMap<String, f64>,
 }
 
 impl Metadata {
@@ -103,7 +95,7 @@ impl Metadata {
             species: raw.species,
             masses: raw.masses_u,
             equivariant: raw.equivariant,
-            closest_approach: raw.domain.smallest_pair_distance_A.values().fold(0.0, |m, &d| d.max(m)),
+            domain: raw.domain,
         };
         metadata.check(raw.stride_fs)?;
         Ok(metadata)
@@ -111,9 +103,7 @@ impl Metadata {
 
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
         positive("cutoff_A", self.cutoff)?;
-        if !self.closest_approach.is_finite() {
-            return model("`smallest_pair_distance_A` in the metadata holds a number that is not finite");
-        }
+        self.domain.check()?;
         match (self.kind, stride_fs) {
             (Kind::Direct, None) => return model("the metadata of a direct model lacks `stride_fs`"),
             (Kind::Direct, Some(stride)) => positive("stride_fs", stride)?,
