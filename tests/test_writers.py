@@ -648,7 +648,7 @@ for k in range(many):
         before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     recorder(frame(k))
 recorder.close()
-run = recorder.trajectory(1, {})
+run = recorder.trajectory(1, {}, None)
 assert len(run) == many and sum(f.info["step"] for f in run.frames[::50]) == sum(range(0, many, 50))
 print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024)
 """
