@@ -11,7 +11,7 @@ use libfuzzer_sys::fuzz_target;
 
 /// Most images the oracle tries, and most that the search is given: the rest is slow and the same.
 const IMAGES: f64 = 5e3;
-const SEARCHED: f64 = 2e4;
+const SEARCHED: f64 = 3e3;
 
 type Triple = (i64, i64, [i64; 3]);
 

@@ -45,7 +45,7 @@ impl Cell {
             scale(1.0 / volume, cross(completed[0], completed[1])),
         ];
         let cell = Self { matrix, pbc, reciprocal };
-        if (0..3).any(|k| pbc[k] && !(cell.height(k) >= THINNEST)) {
+        if !(0..3).all(|k| !pbc[k] || cell.height(k) >= THINNEST) {
             return Err(Error::Input(format!(
                 "the cell {matrix:?} is too thin to compute with: its numbers are Å, and opposite faces must be at least \
                  {THINNEST:e} apart"

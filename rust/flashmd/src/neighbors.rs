@@ -12,6 +12,8 @@ use crate::linalg::{Vec3, add, dot, norm, sub};
 
 /// An atom further out than this many cells, or Å along an open axis, has lost the digits that place it there.
 const MAX_IMAGE: f64 = 1e9;
+/// Cutoffs that can be squared and divided by, Å.
+const CUTOFFS: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
 /// Pairs are numbered by u32.
 const MOST_PAIRS: usize = u32::MAX as usize;
 /// How far outside the cell, in cells, a wrapped atom may be by round-off.
@@ -95,10 +97,11 @@ impl NeighborSearch {
     /// A search for pairs with d < `cutoff` (Å).
     ///
     /// # Errors
-    /// `Input` if the cutoff is not a positive number.
+    /// `Input` if the cutoff is not between 1e-6 and 1e9 Å.
     pub fn new(cutoff: f64) -> Result<Self> {
-        if !(cutoff.is_finite() && cutoff > 0.0) {
-            return Err(Error::Input(format!("the cutoff is {cutoff} Å; it must be a positive number")));
+        if !CUTOFFS.contains(&cutoff) {
+            let (least, most) = (CUTOFFS.start(), CUTOFFS.end());
+            return Err(Error::Input(format!("the cutoff is {cutoff:e} Å; wanted one from {least:e} to {most:e} Å")));
         }
         Ok(Self { cutoff, max_pairs: MOST_PAIRS, ..Self::default() })
     }
