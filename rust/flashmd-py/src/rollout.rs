@@ -13,7 +13,7 @@ use flashmd::system::System;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::errors::to_python;
+use crate::errors::detached;
 use crate::model::Model;
 use crate::observer::{PyEnergy, PyObserver};
 use crate::systems::{Settings, Start, account};
@@ -41,8 +41,7 @@ pub(crate) fn rollout<'py>(
         Err(_) => Energy::Python(PyEnergy(e.unbind())),
     });
     let mut observer = PyObserver { on_frame, on_progress, last_step: settings.steps, last_progress: Instant::now() };
-    let report =
-        py.detach(|| run(model.get(), &mut systems, &settings, energy, &mut observer)).map_err(|e| to_python(py, e))?;
+    let report = detached(py, || run(model.get(), &mut systems, &settings, energy, &mut observer))?;
     let dict = to_dict(py, &report)?;
     let accounts = systems.iter_mut().map(|s| account(py, s)).collect::<PyResult<Vec<_>>>()?;
     dict.set_item("systems", PyList::new(py, accounts)?)?;
