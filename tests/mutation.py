@@ -1,4 +1,4 @@
-"""Hostile files out of good ones: bits flipped, ends cut off, parts swapped, repeated and made to lie about their length."""
+"""Hostile files out of good ones: bits flipped, ends cut off, parts swapped or repeated, lengths that lie."""
 
 import numpy as np
 

@@ -10,7 +10,6 @@ import numpy as np
 import onnx
 import pytest
 from fixtures.make import FS, Graph, metadata
-from hostile_child import originals
 from mutation import mutants
 from onnx import TensorProto, helper, numpy_helper
 

@@ -20,8 +20,7 @@ const MOST_PAIRS: usize = u32::MAX as usize;
 const WRAP_BLUR: f64 = 1e-6;
 /// Pairs that are always allowed, however few atoms they are among.
 const FREE_PAIRS: usize = 4_000_000;
-/// Most pairs of a list for a user, and most per atom where that is more.
-const LIST_PAIRS: usize = 1 << 24;
+/// Most pairs per atom of a list for a user.
 const LIST_PAIRS_PER_ATOM: usize = 1000;
 
 /// One pair i < j: D = r_j − r_i + S·cell.
@@ -355,7 +354,7 @@ fn too_many(error: Error) -> Error {
 /// # Errors
 /// `Input` as [`NeighborSearch::new`] and [`NeighborSearch::update`], and where the list would fill memory.
 pub fn full_list(positions: &[Vec3], cell: &Cell, cutoff: f64) -> Result<FullList> {
-    let most = LIST_PAIRS.max(LIST_PAIRS_PER_ATOM.saturating_mul(positions.len()));
+    let most = FREE_PAIRS.max(LIST_PAIRS_PER_ATOM.saturating_mul(positions.len()));
     let mut search = NeighborSearch::new(cutoff)?.with_max_pairs(most);
     search.update(positions, cell).map_err(too_many)?;
     let n = positions.len();
