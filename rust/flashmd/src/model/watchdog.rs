@@ -75,13 +75,17 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce(&Reins) -> Resul
         // Nobody listens any more if the wait is over: the session is closed here.
         let _ = sender.send(work(&theirs));
     };
-    thread::Builder::new()
-        .name("flashmd-load".into())
+    let worker = thread::Builder::new()
+        .name("flashmd".into()) // ONNX Runtime's threads inherit it
         .stack_size(STACK)
         .spawn(job)
         .map_err(|e| Error::RuntimeLibrary(format!("no thread could be started to open the model: {e}")))?;
     match receiver.recv_timeout(limit) {
-        Ok(result) => result,
+        Ok(result) => {
+            // It has nothing left to do: nobody should see it any more.
+            let _ = worker.join();
+            result
+        }
         Err(mpsc::RecvTimeoutError::Timeout) => {
             reins.give_up();
             Err(Error::Model(format!(
