@@ -102,7 +102,8 @@ class Model:
     Raises:
         FileNotFoundError: no such file or bundled model.
         ModelError: not a model, or not of this contract.
-        RuntimeLibraryError: ONNX Runtime is missing or too old, or CUDA was asked for and is not usable.
+        RuntimeLibraryError: ONNX Runtime is missing or too old, CUDA was asked for and is not usable, or this process
+            was forked from one that had a model open.
         InputError: an unknown device or a number of threads below 1.
 
     Attributes:
