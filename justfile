@@ -27,6 +27,11 @@ format:
 speed:
     python benches/speed.py
 
+# Fuzz loader, cell or neighbors for some seconds; needs cargo-fuzz and a nightly toolchain.
+fuzz target seconds="1800":
+    mkdir -p fuzz/corpus/{{target}}
+    cargo +nightly fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time={{seconds}} -timeout=30
+
 # The physics page of the README: OpenMM, the bundled model, docs/water.md.
 water:
     python benches/water.py reference

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -95,13 +96,23 @@ def companion_model(model: Model) -> Model | None:
     It is looked for beside the model's file, then among the bundled models.
 
     Raises:
-        ModelError: it is named but not found with the SHA-256 that the metadata states.
+        ModelError: it is named but not found with the SHA-256 that the metadata states, or its name is not one.
     """
     entry = model.metadata.get("energy_model")
     if not entry:
         return None
-    path = _companion_path(model.path, entry["name"], entry.get("sha256"))
+    path = _companion_path(model.path, *_companion_entry(entry, model.name))
     return Model(path, device=model.device, threads=model.threads)
+
+
+def _companion_entry(entry: Any, model: str) -> tuple[str, str | None]:
+    """Name and SHA-256 of a companion. A model says which file to open: only one beside it, never a path."""
+    name, sha256 = (entry.get("name"), entry.get("sha256")) if isinstance(entry, dict) else (entry, None)
+    if not isinstance(name, str) or not re.fullmatch(r"\w[\w.+ -]{0,99}", name):
+        raise ModelError(f"{model} names the energy model {name!r:.100}, which is not the plain name of a file")
+    if sha256 is not None and not isinstance(sha256, str):
+        raise ModelError(f"{model} gives the SHA-256 of its energy model as {sha256!r:.100}, wanted text")
+    return name, sha256
 
 
 def _companion_path(beside: Path, name: str, sha256: str | None) -> Path:

@@ -52,9 +52,9 @@ def versions() -> dict[str, str]:
 
 def drift_at_export(metadata: dict[str, Any]) -> str:
     """The energy drift that a model's metadata states, in words."""
-    found = [
-        f"{label} {text}" for label, text in _flatten(metadata.get("validation") or {}) if "drift" in label.lower()
-    ]
+    validation = metadata.get("validation")
+    figures = _flatten(validation) if isinstance(validation, dict) else []
+    found = [f"{label} {text}" for label, text in figures if "drift" in label.lower()]
     return "measured at export: " + "; ".join(found) if found else "no drift was measured at export"
 
 
@@ -74,9 +74,9 @@ def _flatten(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     rows: list[tuple[str, str]] = []
     for key, value in entry.items():
         name, unit = _split_unit(key)
-        label = f"{prefix}{name.replace('_', ' ')}"
+        label = f"{prefix}{_printable(name.replace('_', ' '))}"
         if isinstance(value, dict) and "value" in value:
-            rows.append((label, f"{_format(value['value'])} {value.get('unit', unit)}".rstrip()))
+            rows.append((label, f"{_format(value['value'])} {_format(value.get('unit', unit))}".rstrip()))
         elif isinstance(value, dict) and value:
             rows += _flatten({f"{k}{_suffix(key)}": v for k, v in value.items()}, f"{label} · ")
         else:
@@ -101,8 +101,13 @@ def _format(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_format(item) for item in value) or "none"
     if isinstance(value, dict):
-        return "; ".join(f"{key} {_format(item)}" for key, item in value.items()) or "none"
-    return str(value)
+        return "; ".join(f"{_printable(key)} {_format(item)}" for key, item in value.items()) or "none"
+    return _printable(str(value))
+
+
+def _printable(text: str) -> str:
+    """Text of a file without what would steer a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def run_header(report: dict[str, Any]) -> list[str]:

@@ -53,9 +53,14 @@ def read_model(path: Path) -> bytes:
         OSError: not readable.
     """
     size = path.stat().st_size
+    if size <= _LARGEST_FILE:
+        with path.open("rb") as file:
+            # No more than that, even if the file grows meanwhile.
+            data = file.read(_LARGEST_FILE + 1)
+        size = len(data)
     if size > _LARGEST_FILE:
         raise ModelError(f"{path} has {size} bytes: a model has at most {_LARGEST_FILE}")
-    return path.read_bytes()
+    return data
 
 
 def read_metadata(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
@@ -74,6 +79,9 @@ def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
         metadata: dict[str, Any] = json.loads(_core.inspect_model(data))
     except ModelError as error:
         raise _named(error, path) from None
+    except ValueError as error:
+        # Python reads no integer of more than 4300 digits.
+        raise ModelError(f"{path}: the metadata under `flashmd` cannot be read: {error}") from None
     return metadata
 
 
@@ -94,7 +102,8 @@ class Model:
     Raises:
         FileNotFoundError: no such file or bundled model.
         ModelError: not a model, or not of this contract.
-        RuntimeLibraryError: ONNX Runtime is missing or too old, or CUDA was asked for and is not usable.
+        RuntimeLibraryError: ONNX Runtime is missing or too old, CUDA was asked for and is not usable, or this process
+            was forked from one that had a model open.
         InputError: an unknown device or a number of threads below 1.
 
     Attributes:

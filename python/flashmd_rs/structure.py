@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 F64 = NDArray[np.float64]
 
+# The core's bound.
+_LARGEST_CELL = 1e9
+
 
 @dataclass(frozen=True)
 class Geometry:
@@ -193,6 +196,8 @@ def _check_masses(masses: F64, atoms: ase.Atoms) -> None:
 
 
 def _check_cell(cell: F64, pbc: NDArray[np.bool_]) -> None:
+    if np.any(np.abs(cell) > _LARGEST_CELL):
+        raise InputError(f"the cell holds a number beyond {_LARGEST_CELL:g} Å: {cell.tolist()}")
     periodic = cell[pbc]
     lengths = np.linalg.norm(periodic, axis=1)
     if np.any(lengths == 0.0):

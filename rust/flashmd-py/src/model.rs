@@ -6,7 +6,7 @@ use std::sync::{Mutex, MutexGuard};
 use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::model::energy::EnergyModel;
-use flashmd::model::{Contract, Device, Kind, Model as CoreModel};
+use flashmd::model::{Contract, Device, Kind, Model as CoreModel, process};
 use flashmd::rollout::Propagator;
 use flashmd::stride::{Direct, Randomness};
 use flashmd::{Error, State, guard};
@@ -14,13 +14,13 @@ use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
 use crate::convert::{Atoms, to_array};
-use crate::errors::{input_error, to_python};
+use crate::errors::{detached, input_error};
 
 type Array2<'py> = Bound<'py, PyArray2<f64>>;
 
 #[pyfunction]
 pub(crate) fn inspect_model(py: Python<'_>, data: &[u8]) -> PyResult<String> {
-    py.detach(|| Contract::read(data)).map(|contract| contract.json).map_err(|e| to_python(py, e))
+    detached(py, || Contract::read(data)).map(|contract| contract.json)
 }
 
 /// A session serves one run at a time: others wait, except the thread that is already inside.
@@ -67,7 +67,11 @@ impl Model {
     }
 
     /// Takes the model; call it without the GIL, which another thread may need to let go of the model.
+    ///
+    /// # Errors
+    /// `Input` if this thread holds it already, `RuntimeLibrary` in a forked process, where the lock may never open.
     pub(crate) fn hold(&self) -> Result<Held<'_>> {
+        process::check()?;
         let me = thread_number();
         if self.holder.load(Ordering::SeqCst) == me {
             return Err(Error::Input(
@@ -103,7 +107,7 @@ impl Model {
             Some(Ok(count @ 1..=4096)) => Some(count),
             Some(_) => return Err(input_error(py, "threads must be a number from 1 to 4096, or None for every core")),
         };
-        let model = py.detach(|| CoreModel::load(data, name, device, threads)).map_err(|e| to_python(py, e))?;
+        let model = detached(py, || CoreModel::load(data, name, device, threads))?;
         let contract = model.contract();
         Ok(Self {
             metadata_json: contract.json.clone(),
@@ -157,7 +161,7 @@ impl Model {
         let (masses, numbers, cell, pbc) = (&masses, &numbers, &cell, &pbc);
         let atoms = Atoms { positions: &positions, momenta: Some(&momenta), masses, numbers, cell, pbc };
         let mut state = atoms.state(py)?;
-        py.detach(|| self.one_stride(&mut state)).map_err(|e| to_python(py, e))?;
+        detached(py, || self.one_stride(&mut state))?;
         Ok((to_array(py, &state.positions), to_array(py, &state.momenta)))
     }
 
@@ -172,7 +176,7 @@ impl Model {
     ) -> PyResult<(f64, Array2<'py>, Array2<'py>)> {
         let (masses, numbers, cell, pbc) = (&masses, &numbers, &cell, &pbc);
         let state = Atoms { positions: &positions, momenta: None, masses, numbers, cell, pbc }.state(py)?;
-        let result = py.detach(|| self.evaluate(&state)).map_err(|e| to_python(py, e))?;
+        let result = detached(py, || self.evaluate(&state))?;
         Ok((result.energy, to_array(py, &result.forces), to_array(py, &result.virial.unwrap_or_default())))
     }
 }

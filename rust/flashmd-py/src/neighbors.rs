@@ -5,7 +5,7 @@ use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2}
 use pyo3::prelude::*;
 
 use crate::convert::{self, to_array, to_integer_array, vectors};
-use crate::errors::{input_error, to_python};
+use crate::errors::{detached, input_error};
 
 type Lists<'py> = (
     Bound<'py, PyArray1<i64>>,
@@ -28,7 +28,7 @@ pub(crate) fn neighbor_list<'py>(
         return Err(input_error(py, "positions are not all finite; mend the structure"));
     }
     let cell = convert::cell(py, &cell, &pbc)?;
-    let list = py.detach(|| full_list(&positions, &cell, cutoff)).map_err(|e| to_python(py, e))?;
+    let list = detached(py, || full_list(&positions, &cell, cutoff))?;
     Ok((
         list.i.into_pyarray(py),
         list.j.into_pyarray(py),

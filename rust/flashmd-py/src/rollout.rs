@@ -15,7 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::convert::to_array;
-use crate::errors::to_python;
+use crate::errors::{detached, to_python};
 use crate::model::Model;
 use crate::observer::{PyEnergy, PyObserver, Saver};
 use crate::systems::{Settings, Start, account};
@@ -63,9 +63,7 @@ pub(crate) fn rollout<'py>(
     });
     let mut observer = PyObserver::new(on_frame, on_flag, on_progress, saver, settings.steps);
     let course = Course { checkpoint_interval, resumed: resume.is_some() };
-    let report = py
-        .detach(|| run(model.get(), &mut systems, &settings, course, energy, &mut observer))
-        .map_err(|e| to_python(py, e))?;
+    let report = detached(py, || run(model.get(), &mut systems, &settings, course, energy, &mut observer))?;
     let dict = to_dict(py, &report)?;
     let accounts = systems.iter_mut().map(|s| account(py, s)).collect::<PyResult<Vec<_>>>()?;
     dict.set_item("systems", PyList::new(py, accounts)?)?;
@@ -140,7 +138,7 @@ fn run(
 
 #[pyfunction]
 pub(crate) fn read_checkpoint<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
-    let found = py.detach(|| checkpoint::load(&path)).map_err(|e| to_python(py, e))?;
+    let found = detached(py, || checkpoint::load(&path))?;
     let dict = PyDict::new(py);
     dict.set_item("path", &found.path)?;
     dict.set_item("passed_over", &found.passed_over)?;

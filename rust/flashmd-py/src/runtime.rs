@@ -6,11 +6,11 @@ use flashmd::model::library;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::to_python;
+use crate::errors::detached;
 
 #[pyfunction]
 pub(crate) fn load_runtime(py: Python<'_>, path: &str) -> PyResult<()> {
-    py.detach(|| library::load(Path::new(path))).map(drop).map_err(|e| to_python(py, e))
+    detached(py, || library::load(Path::new(path))).map(drop)
 }
 
 #[pyfunction]

@@ -3,8 +3,13 @@
 use crate::error::{Error, Result};
 use crate::linalg::{Mat3, Vec3, cross, det, dot, norm, scale, sub};
 
-/// Smallest volume of the cell relative to the product of its edge lengths that still counts as a volume.
-const DEGENERATE: f64 = 1e-9;
+/// Smallest volume of the cell relative to the product of its edge lengths that still counts as a volume: round-off in
+/// the reciprocal vectors grows with its inverse, and has to stay below the slack of the neighbour search.
+const DEGENERATE: f64 = 1e-6;
+/// Largest entry of the matrix, Å: beyond it a coordinate has lost the digits that chemistry needs.
+const LARGEST: f64 = 1e9;
+/// Smallest distance of the faces of a periodic axis, Å: below it counts of images overflow.
+const THINNEST: f64 = 1e-6;
 
 /// Lattice vectors as rows, Å, and which of them are periodic.
 ///
@@ -22,10 +27,15 @@ impl Cell {
     /// A checked cell.
     ///
     /// # Errors
-    /// `Input` if a number is not finite, or the periodic rows do not span a volume.
+    /// `Input` if a number is not finite or beyond 1e9 Å, or the periodic rows do not span a volume at least 1e-6 Å thick.
     pub fn new(matrix: Mat3, pbc: [bool; 3]) -> Result<Self> {
         if matrix.iter().flatten().any(|x| !x.is_finite()) {
             return Err(Error::Input(format!("the cell holds a number that is not finite: {matrix:?}")));
+        }
+        if matrix.iter().flatten().any(|x| x.abs() > LARGEST) {
+            return Err(Error::Input(format!(
+                "the cell {matrix:?} is too large to compute with: its numbers are Å, of at most {LARGEST:e}"
+            )));
         }
         let completed = complete(&matrix, pbc)?;
         let volume = det(&completed);
@@ -34,10 +44,14 @@ impl Cell {
             scale(1.0 / volume, cross(completed[2], completed[0])),
             scale(1.0 / volume, cross(completed[0], completed[1])),
         ];
-        if reciprocal.iter().flatten().any(|x| !x.is_finite()) {
-            return Err(Error::Input(format!("the cell {matrix:?} is too large or too small to compute with")));
+        let cell = Self { matrix, pbc, reciprocal };
+        if !(0..3).all(|k| !pbc[k] || cell.height(k) >= THINNEST) {
+            return Err(Error::Input(format!(
+                "the cell {matrix:?} is too thin to compute with: its numbers are Å, and opposite faces must be at least \
+                 {THINNEST:e} apart"
+            )));
         }
-        Ok(Self { matrix, pbc, reciprocal })
+        Ok(cell)
     }
 
     /// A cell with no periodic axis.

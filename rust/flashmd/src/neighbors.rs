@@ -10,8 +10,18 @@ use crate::error::{Error, Result};
 use crate::grid::{Around, Grid, SLACK};
 use crate::linalg::{Vec3, add, dot, norm, sub};
 
-/// An atom further out than this many cells has lost the digits that place it in one.
+/// An atom further out than this many cells, or Å along an open axis, has lost the digits that place it there.
 const MAX_IMAGE: f64 = 1e9;
+/// Cutoffs that can be squared and divided by, Å.
+const CUTOFFS: std::ops::RangeInclusive<f64> = 1e-6..=1e9;
+/// Pairs are numbered by u32.
+const MOST_PAIRS: usize = u32::MAX as usize;
+/// How far outside the cell, in cells, a wrapped atom may be by round-off.
+const WRAP_BLUR: f64 = 1e-6;
+/// Pairs that are always allowed, however few atoms they are among.
+const FREE_PAIRS: usize = 4_000_000;
+/// Most pairs per atom of a list for a user.
+const LIST_PAIRS_PER_ATOM: usize = 1000;
 
 /// One pair i < j: D = r_j − r_i + S·cell.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -86,18 +96,19 @@ impl NeighborSearch {
     /// A search for pairs with d < `cutoff` (Å).
     ///
     /// # Errors
-    /// `Input` if the cutoff is not a positive number.
+    /// `Input` if the cutoff is not between 1e-6 and 1e9 Å.
     pub fn new(cutoff: f64) -> Result<Self> {
-        if !(cutoff.is_finite() && cutoff > 0.0) {
-            return Err(Error::Input(format!("the cutoff is {cutoff} Å; it must be a positive number")));
+        if !CUTOFFS.contains(&cutoff) {
+            let (least, most) = (CUTOFFS.start(), CUTOFFS.end());
+            return Err(Error::Input(format!("the cutoff is {cutoff:e} Å; wanted one from {least:e} to {most:e} Å")));
         }
-        Ok(Self { cutoff, max_pairs: usize::MAX, ..Self::default() })
+        Ok(Self { cutoff, max_pairs: MOST_PAIRS, ..Self::default() })
     }
 
     /// Fails with `Stability` instead of filling memory when a collapsed structure has more pairs than this.
     #[must_use]
     pub fn with_max_pairs(mut self, max_pairs: usize) -> Self {
-        self.max_pairs = max_pairs;
+        self.max_pairs = max_pairs.min(MOST_PAIRS);
         self
     }
 
@@ -134,6 +145,9 @@ impl NeighborSearch {
         self.wrap(positions, cell)?;
         self.grid.fit(&self.wrapped, cell, self.cutoff)?;
         self.find_self_images(cell);
+        if positions.len().saturating_mul(self.self_images.len()) / 2 > self.max_pairs {
+            return Err(self.collapsed(self.max_pairs, 0));
+        }
         self.find_pairs()?;
         self.layout.arrange(positions.len(), &self.pairs);
         Ok(())
@@ -143,14 +157,21 @@ impl NeighborSearch {
         self.images.clear();
         self.wrapped.clear();
         for (i, &r) in positions.iter().enumerate() {
-            if (0..3).any(|k| !(cell.coordinate(r, k).abs() < MAX_IMAGE || !cell.pbc()[k] && r[k].is_finite())) {
+            if !(0..3).all(|k| cell.coordinate(r, k).abs() < MAX_IMAGE) {
                 return Err(Error::Input(format!(
-                    "atom {i} is at {r:?} Å, more than {MAX_IMAGE:e} cells away; wrap the atoms"
+                    "atom {i} is at {r:?} Å, more than {MAX_IMAGE:e} cells (along an open axis: Å) away; wrap the atoms"
                 )));
             }
             let image = cell.image_of(r);
+            let wrapped = sub(r, cell.translation(image));
+            let inside = |k| (-WRAP_BLUR..=1.0 + WRAP_BLUR).contains(&cell.coordinate(wrapped, k));
+            if !(0..3).all(|k| !cell.pbc()[k] || inside(k)) {
+                return Err(Error::Input(format!(
+                    "atom {i} at {r:?} Å is so far outside this skewed cell that its place in it is lost; wrap the atoms"
+                )));
+            }
             self.images.push(image);
-            self.wrapped.push(sub(r, cell.translation(image)));
+            self.wrapped.push(wrapped);
         }
         Ok(())
     }
@@ -179,8 +200,11 @@ impl NeighborSearch {
     fn find_pairs(&mut self) -> Result<()> {
         let Self { wrapped, pairs, grid, around, cutoff, max_pairs, .. } = self;
         let rc2 = *cutoff * *cutoff;
+        let share = *max_pairs as f64 / wrapped.len() as f64;
         pairs.clear();
         for (j, &rj) in wrapped.iter().enumerate() {
+            // Atoms up to j have their share of the pairs: a collapsed structure is noticed before it fills memory.
+            let allowed = ((share * (j + 1) as f64) as usize).max(FREE_PAIRS).min(*max_pairs);
             grid.look_around(j, *cutoff, around);
             for a in &around.slabs[0] {
                 for b in &around.slabs[1] {
@@ -200,17 +224,21 @@ impl NeighborSearch {
                             }
                         }
                     }
+                    if pairs.len() > allowed {
+                        return Err(self.collapsed(allowed, j));
+                    }
                 }
-            }
-            if pairs.len() > *max_pairs {
-                return Err(Error::unstable(
-                    "number of neighbours",
-                    vec![j],
-                    format!("more than {max_pairs} pairs of atoms are within {cutoff} Å: the structure has collapsed"),
-                ));
             }
         }
         Ok(())
+    }
+
+    fn collapsed(&self, allowed: usize, atom: usize) -> Error {
+        let message = format!(
+            "more than {allowed} pairs of atoms are within {} Å: the structure has collapsed, or the cell is far too small",
+            self.cutoff
+        );
+        Error::unstable("number of neighbours", vec![atom], message)
     }
 
     /// Number of neighbours of atom `i`.
@@ -313,13 +341,22 @@ pub struct FullList {
     pub shifts: Vec<[i64; 3]>,
 }
 
+/// Nothing runs here that could be unstable: a list too long is a bad argument.
+fn too_many(error: Error) -> Error {
+    match error {
+        Error::Stability(e) => Error::Input(format!("{}; mend it or give a smaller cutoff", e.message)),
+        other => other,
+    }
+}
+
 /// All ordered pairs with d < `cutoff`, sorted by (i, j, S).
 ///
 /// # Errors
-/// `Input` as [`NeighborSearch::new`] and [`NeighborSearch::update`].
+/// `Input` as [`NeighborSearch::new`] and [`NeighborSearch::update`], and where the list would fill memory.
 pub fn full_list(positions: &[Vec3], cell: &Cell, cutoff: f64) -> Result<FullList> {
-    let mut search = NeighborSearch::new(cutoff)?;
-    search.update(positions, cell)?;
+    let most = FREE_PAIRS.max(LIST_PAIRS_PER_ATOM.saturating_mul(positions.len()));
+    let mut search = NeighborSearch::new(cutoff)?.with_max_pairs(most);
+    search.update(positions, cell).map_err(too_many)?;
     let n = positions.len();
     let mut start = vec![0usize; n + 1];
     for i in 0..n {

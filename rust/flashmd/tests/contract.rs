@@ -54,6 +54,8 @@ struct File {
     outputs: Vec<Vec<u8>>,
     initializers: Vec<Vec<u8>>,
     functions: Vec<Vec<u8>>,
+    /// Any more fields of the model.
+    extra: Vec<u8>,
 }
 
 impl Default for File {
@@ -66,6 +68,7 @@ impl Default for File {
             outputs: vec![value("displacement", 1, &[0, 3]), value("momenta_out", 1, &[0, 3])],
             initializers: vec![],
             functions: vec![],
+            extra: vec![],
         }
     }
 }
@@ -85,8 +88,15 @@ impl File {
             self.opsets.iter().flat_map(opset).collect(),
             self.metadata.iter().flat_map(entry).collect(),
             many(25, &self.functions),
+            self.extra.clone(),
         ]
         .concat()
+    }
+
+    /// With an empty message in the field `tag` of the model.
+    fn foreign(mut self, tag: u64) -> Self {
+        self.extra = field(tag, b"");
+        self
     }
 
     fn with_metadata(from: &str, to: &str) -> Self {
@@ -151,6 +161,19 @@ fn metadata_is_checked() {
         ("16.0", "\"16\"", "does not fit contract 1"),
         ("\"cutoff_A\": 5.0, ", "", "missing field `cutoff_A`"),
         ("5.0", "-5.0", "`cutoff_A` in the metadata is -5"),
+        ("5.0", "0", "`cutoff_A` in the metadata is 0"),
+        ("5.0", "5e-324", "`cutoff_A` in the metadata is 5e-324"),
+        ("5.0", "1e9", "`cutoff_A` in the metadata is 1000000000.0; it must be from 0.1 to 50"),
+        ("5.0", "1e308", "`cutoff_A` in the metadata is 1e308"),
+        ("5.0", "NaN", "does not fit contract 1"),
+        ("5.0", "Infinity", "does not fit contract 1"),
+        ("5.0", "5.0, \"cutoff_A\": 6.0", "duplicate field `cutoff_A`"),
+        ("16.0", "1e300", "`stride_fs` in the metadata is 1e300"),
+        ("15.999", "1e-300", "`masses_u` in the metadata is 1e-300"),
+        ("15.999", "1e300", "`masses_u` in the metadata is 1e300"),
+        ("\"colour\": \"", "\"colour\": 1e999, \"more\": \"", "does not fit contract 1"),
+        ("\"colour\": \"", "\"colour\": \"\\ud800", "does not fit contract 1"),
+        ("false", "false, \"domain\": {\"smallest_pair_distance_A\": {\"H-H\": 1e308}}", "is 1e308; it must be from 0"),
         ("[\"H\", \"O\"]", "[]", "is empty"),
         ("\"O\"", "\"Xx\"", "\"Xx\", which is not a chemical symbol"),
         ("\"O\"", "\"X\"", "\"X\", which is not a chemical symbol"),
@@ -169,7 +192,7 @@ fn opset_and_operators_are_checked() {
     refused(&File { opsets: vec![("", 19)], ..File::default() }, "opset 19, the contract wants opset 20");
     refused(&File { opsets: vec![("com.example", 1)], ..File::default() }, "no standard opset");
     let only = |nodes| File { nodes, ..File::default() };
-    refused(&only(vec![node("Secret", "org.example", &[])]), "operator Secret of the domain \"org.example\"");
+    refused(&only(vec![node("Secret", "org.example", &[])]), "operator \"Secret\" of the domain \"org.example\"");
     refused(&only(vec![node("Gelu", "com.microsoft", &[])]), "com.microsoft");
     for operator in ["ScatterND", "ScatterElements"] {
         refused(&only(vec![node(operator, "", &[reduction("add")])]), "sum over the neighbour axis");
@@ -178,6 +201,11 @@ fn opset_and_operators_are_checked() {
         let by_reference = [field(1, b"reduction"), field(21, b"how")].concat();
         refused(&only(vec![node(operator, "", &[by_reference])]), "sum over the neighbour axis");
     }
+}
+
+/// A function of the file, in the domain `local`, with a body of one node.
+fn function(name: &str, body: &[u8]) -> Vec<u8> {
+    [field(1, name.as_bytes()), field(7, body), field(10, b"local")].concat()
 }
 
 #[test]
@@ -189,14 +217,107 @@ fn subgraphs_and_functions_are_searched() {
         let twice = node("If", "", &[[field(1, b"then"), field(6, &field(1, &nested))].concat()]);
         refused(&File { nodes: vec![twice], ..File::default() }, "ScatterND");
     }
-    let function = |body: &[u8]| [field(1, b"F"), field(7, body), field(10, b"local")].concat();
     let call = vec![node("F", "local", &[])];
-    let nodes = call.clone();
-    assert!(
-        Contract::read(&File { nodes, functions: vec![function(&node("Add", "", &[]))], ..File::default() }.bytes())
-            .is_ok()
-    );
-    refused(&File { nodes: call, functions: vec![function(&scatter)], ..File::default() }, "ScatterND");
+    let with = |functions| File { nodes: call.clone(), functions, ..File::default() };
+    assert!(Contract::read(&with(vec![function("F", &node("Add", "", &[]))]).bytes()).is_ok());
+    refused(&with(vec![function("F", &scatter)]), "ScatterND");
+}
+
+#[test]
+fn nothing_runs_without_end_or_at_random() {
+    let only = |nodes| File { nodes, ..File::default() };
+    for operator in ["Loop", "Scan", "SequenceMap"] {
+        refused(&only(vec![node(operator, "", &[])]), "may run without end");
+        refused(&only(vec![node(operator, "ai.onnx", &[])]), "may run without end");
+        let hidden = node("If", "", &[[field(1, b"then"), field(6, &field(1, &node(operator, "", &[])))].concat()]);
+        refused(&only(vec![hidden]), "may run without end");
+    }
+    for operator in ["RandomNormal", "RandomUniformLike", "Multinomial", "Bernoulli"] {
+        refused(&only(vec![node(operator, "", &[])]), "would not repeat");
+    }
+}
+
+#[test]
+fn functions_do_not_call_functions() {
+    let with = |functions| File { nodes: vec![node("F", "local", &[])], functions, ..File::default() };
+    refused(&with(vec![function("F", &node("F", "local", &[]))]), "operator \"F\" of the domain \"local\"");
+    let chain = vec![function("F", &node("G", "local", &[])), function("G", &node("F", "local", &[]))];
+    refused(&with(chain), "only standard ONNX operators");
+    refused(&with(vec![function("F", b""), function("F", b"")]), "defines the function \"F\" twice");
+    for domain in ["", "ai.onnx", "ai.onnx.ml", "com.microsoft", "com.microsoft.nchwc"] {
+        let shadow = [field(1, b"Relu"), field(7, &node("Relu", "", &[])), field(10, domain.as_bytes())].concat();
+        refused(&with(vec![shadow]), "operators of its own");
+    }
+}
+
+#[test]
+fn calls_of_large_functions_add_up() {
+    let body: Vec<u8> = (0..1000).flat_map(|_| field(7, &node("Neg", "", &[]))).collect();
+    let functions = vec![[field(1, b"F"), body, field(10, b"local")].concat()];
+    let file =
+        |calls| File { nodes: vec![node("F", "local", &[]); calls], functions: functions.clone(), ..File::default() };
+    assert!(Contract::read(&file(200).bytes()).is_ok());
+    refused(&file(300), "operators, too many for a network");
+}
+
+#[test]
+fn floods_of_tiny_messages_are_refused_unread() {
+    let flood = |prefix: &[u64], tag: u64| {
+        let inner: Vec<u8> = varint(tag << 3 | 2).into_iter().chain([0]).collect();
+        let bytes = inner.repeat(2_000_000);
+        prefix.iter().rev().fold(bytes, |bytes, &tag| field(tag, &bytes))
+    };
+    let places: [(&[u64], u64); 6] =
+        [(&[7], 1), (&[7, 1], 5), (&[7, 5], 13), (&[25], 7), (&[], 14), (&[7, 13, 2, 1, 2], 1)];
+    for (prefix, tag) in places {
+        let message = Contract::read(&flood(prefix, tag)).unwrap_err().to_string();
+        assert!(message.contains("too many for a network"), "{prefix:?} {tag}: {message}");
+    }
+}
+
+#[test]
+fn claims_of_more_than_there_is_are_refused() {
+    for claim in [1u64 << 20, 1 << 31, (1 << 31) - 1, 1 << 40, u64::MAX] {
+        let cut = [varint(7 << 3 | 2), varint(claim), vec![0; 64]].concat();
+        let message = Contract::read(&cut).unwrap_err().to_string();
+        assert!(message.contains("cut off"), "{claim}: {message}");
+    }
+    refused(&File { nodes: vec![], ..File::default() }.foreign(20), "training or device settings");
+    refused(&File { nodes: vec![], ..File::default() }.foreign(26), "training or device settings");
+}
+
+#[test]
+fn messages_fit_a_terminal() {
+    let nasty = "\u{1b}[2J\u{7}\u{202e}\n".to_owned() + &"x".repeat(100_000);
+    let files = [
+        File { nodes: vec![node("Secret", &nasty, &[])], ..File::default() },
+        File { nodes: vec![node(&nasty, "org.example", &[])], ..File::default() },
+        File { inputs: vec![value(&nasty, 1, &[0])], ..File::default() },
+        File { outputs: vec![value(&nasty, 1, &[0])], ..File::default() },
+        File { initializers: vec![[field(8, nasty.as_bytes()), number(14, 1)].concat()], ..File::default() },
+        File { metadata: vec![nasty.clone()], ..File::default() },
+        File::with_metadata("\"O\"", &serde_json::to_string(&nasty).unwrap()),
+        File::with_metadata("\"direct\"", &serde_json::to_string(&nasty).unwrap()),
+        File::with_metadata("\"contract\": 1", &format!("\"contract\": {}", serde_json::to_string(&nasty).unwrap())),
+        File::with_metadata("16.0", &serde_json::to_string(&nasty).unwrap()),
+    ];
+    for file in files {
+        let message = Contract::read(&file.bytes()).unwrap_err().to_string();
+        assert!(message.chars().count() < 1200, "{} characters", message.len());
+        assert!(!message.chars().any(|c| c.is_control() || c == '\u{202e}'), "{message:?}");
+    }
+}
+
+#[test]
+fn a_million_species_and_deep_json_are_refused_quickly() {
+    let start = std::time::Instant::now();
+    let species = format!("[{}]", vec!["\"H\""; 100_000].join(", "));
+    refused(&File::with_metadata("[\"H\", \"O\"]", &species), "lists H twice");
+    let species = format!("[{}]", vec!["\"H\""; 1_000_000].join(", "));
+    refused(&File::with_metadata("[\"H\", \"O\"]", &species), "bytes long; it may have");
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    refused(&File::with_metadata("\"unknown keys are ignored\"", &deep), "recursion limit");
+    assert!(start.elapsed().as_secs_f64() < 2.0);
 }
 
 #[test]

@@ -250,3 +250,32 @@ fn nef_turns_with_its_frame() {
         assert!((0..3).all(|c| (wanted[c] - f64::from(b[c])).abs() < 1e-6));
     }
 }
+
+#[test]
+fn what_cannot_be_computed_with_is_an_error_not_a_wrong_list() {
+    let message = |r: flashmd::Result<FullList>| r.unwrap_err().to_string();
+    let cube = |a: f64| Cell::new([[a, 0.0, 0.0], [0.0, a, 0.0], [0.0, 0.0, a]], [true; 3]);
+    // Squares of these over- or underflow, and the list was empty.
+    assert!(message(full_list(&[[0.0; 3]; 2], &Cell::open(), 1e-200)).contains("wanted one from 1e-6"));
+    assert!(message(full_list(&[[0.0; 3]; 2], &Cell::open(), 1e200)).contains("wanted one from 1e-6"));
+    assert!(message(full_list(&[[1e308, -1e308, 0.0]; 2], &Cell::open(), 4.0)).contains("wrap the atoms"));
+    assert!(cube(5e-324).unwrap_err().to_string().contains("too thin"));
+    assert!(cube(1e-7).unwrap_err().to_string().contains("too thin"));
+    assert!(cube(1e10).unwrap_err().to_string().contains("too large"));
+    // Open axes mean nothing, but their volume is asked for.
+    assert!(Cell::new([[1e200; 3]; 3], [false; 3]).is_err());
+    // So skewed that round-off puts a wrapped atom dozens of cells away.
+    let skewed = [[0.0, 0.0, -6e8], [-6e8, -6e8, 0.0], [-6e8 + 1.0, -6e8, -6e8]];
+    assert!(Cell::new(skewed, [true; 3]).unwrap_err().to_string().contains("do not span a volume"));
+}
+
+#[test]
+fn lists_that_would_fill_memory_are_refused_in_time() {
+    let start = std::time::Instant::now();
+    let small = Cell::new([[0.3, 0.0, 0.0], [0.0, 0.3, 0.0], [0.0, 0.0, 0.3]], [true; 3]).unwrap();
+    for (atoms, cell) in [(45_000, Cell::open()), (300, small.clone()), (100_000, small)] {
+        let error = full_list(&vec![[0.0; 3]; atoms], &cell, 4.0).unwrap_err();
+        assert!(matches!(&error, flashmd::Error::Input(m) if m.contains("smaller cutoff")), "{error}");
+    }
+    assert!(start.elapsed().as_secs_f64() < 6.0, "three of them took {:?}", start.elapsed());
+}

@@ -31,6 +31,15 @@ const JITTER: f64 = 0.2;
 /// # Errors
 /// `Model`, naming the rule the graph breaks.
 pub fn check(session: &mut Session, contract: &Contract) -> Result<()> {
+    // A cutoff that the probe has no cell for is the file's fault, not the user's.
+    run(session, contract).map_err(|e| match e {
+        Error::Input(message) => Error::Model(format!("it cannot be tried on a random structure: {message}")),
+        Error::Stability(e) => Error::Model(format!("on a random structure, {}", e.message)),
+        other => other,
+    })
+}
+
+fn run(session: &mut Session, contract: &Contract) -> Result<()> {
     let probe = Probe::new(contract)?;
     let outputs = used_outputs(contract);
     let tight = probe.run(session, &probe.edges(1.0, None)?, None, &outputs)?;
@@ -130,10 +139,7 @@ impl Probe {
         let batch = Batch { nef, species: &species, momenta: &momenta, masses: &masses, system: &system };
         session.run(batch, outputs)?;
         for &output in outputs {
-            check_finite(output, session.output(output), nef.atoms).map_err(|e| match e {
-                Error::Stability(e) => Error::Model(format!("on a random structure, {}", e.message)),
-                other => other,
-            })?;
+            check_finite(output, session.output(output), nef.atoms)?;
         }
         let values = |&output: &Output| {
             let data = session.output(output);

@@ -1,12 +1,14 @@
 //! The model contract, checked on the bytes of the file before anything is run.
 
+use std::collections::HashSet;
+
 use prost::Message;
 
 use super::metadata::{Kind, Metadata};
-use super::onnx::{
-    AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto, ValueInfo,
-};
-use crate::error::{Error, Result};
+use super::onnx::{GraphProto, ModelProto, ValueInfo};
+use super::operators::{self, is_default};
+use super::wire;
+use crate::error::{Error, Result, one_line, plain};
 
 /// Largest model file, 2 GiB: protobuf's own limit.
 pub const MAX_BYTES: usize = 1 << 31;
@@ -191,8 +193,12 @@ impl Contract {
         if bytes.len() > MAX_BYTES {
             return refuse(format!("it is {} bytes long; a model may have {MAX_BYTES}", bytes.len()));
         }
+        wire::check_size(bytes)?;
         let proto = ModelProto::decode(bytes).map_err(|e| {
-            Error::Model(format!("it is not an ONNX file ({e}); give a model exported by flashmd_train"))
+            Error::Model(format!(
+                "it is not an ONNX file ({}); give a model exported by flashmd_train",
+                one_line(&e.to_string())
+            ))
         })?;
         let Some(graph) = &proto.graph else {
             return refuse("it is not an ONNX file (no graph inside); give a model exported by flashmd_train");
@@ -200,11 +206,7 @@ impl Contract {
         let json = find_metadata(&proto)?;
         let metadata = Metadata::parse(json)?;
         check_opset(&proto)?;
-        check_graph(graph, &proto.functions)?;
-        for function in &proto.functions {
-            check_nodes(&function.node, &proto.functions)?;
-            function.attribute_proto.iter().try_for_each(|a| check_attribute(a, &proto.functions))?;
-        }
+        operators::check(&proto, graph)?;
         let inputs = read_inputs(graph)?;
         let outputs = read_outputs(graph, metadata.kind)?;
         let output_names = graph.output.iter().map(|o| o.name.clone()).collect();
@@ -232,10 +234,6 @@ fn find_metadata(proto: &ModelProto) -> Result<&str> {
     }
 }
 
-fn is_default(domain: &str) -> bool {
-    domain.is_empty() || domain == "ai.onnx"
-}
-
 fn check_opset(proto: &ModelProto) -> Result<()> {
     let imports = proto.opset_import.iter().chain(proto.functions.iter().flat_map(|f| &f.opset_import));
     if let Some(other) = imports.filter(|o| is_default(&o.domain)).find(|o| o.version != OPSET) {
@@ -247,72 +245,24 @@ fn check_opset(proto: &ModelProto) -> Result<()> {
     Ok(())
 }
 
-fn check_graph(graph: &GraphProto, functions: &[FunctionProto]) -> Result<()> {
-    graph.initializer.iter().try_for_each(check_tensor)?;
-    graph.sparse_initializer.iter().try_for_each(check_sparse)?;
-    check_nodes(&graph.node, functions)
-}
-
-fn check_nodes(nodes: &[NodeProto], functions: &[FunctionProto]) -> Result<()> {
-    for node in nodes {
-        let local = functions.iter().any(|f| f.domain == node.domain && f.name == node.op_type);
-        if !is_default(&node.domain) && !local {
-            return refuse(format!(
-                "node {:?} uses operator {} of the domain {:?}; only standard ONNX operators are allowed",
-                node.name, node.op_type, node.domain
-            ));
-        }
-        check_scatter(node)?;
-        node.attribute.iter().try_for_each(|a| check_attribute(a, functions))?;
-    }
-    Ok(())
-}
-
-/// ONNX Runtime's CPU kernel for a scatter with reduction races with more than one thread.
-fn check_scatter(node: &NodeProto) -> Result<()> {
-    if !matches!(node.op_type.as_str(), "ScatterND" | "ScatterElements") {
-        return Ok(());
-    }
-    let reduction = node.attribute.iter().find(|a| a.name == "reduction");
-    match reduction {
-        Some(a) if a.s != b"none" || !a.ref_attr_name.is_empty() => refuse(format!(
-            "node {:?} is a {} with reduction {:?}, which ONNX Runtime computes wrongly on several threads; \
-             sum over the neighbour axis and gather through `reverse` instead",
-            node.name,
-            node.op_type,
-            String::from_utf8_lossy(&a.s)
-        )),
-        _ => Ok(()),
-    }
-}
-
-fn check_attribute(attribute: &AttributeProto, functions: &[FunctionProto]) -> Result<()> {
-    attribute.g.iter().chain(&attribute.graphs).try_for_each(|g| check_graph(g, functions))?;
-    attribute.t.iter().chain(&attribute.tensors).try_for_each(check_tensor)?;
-    attribute.sparse_tensor.iter().chain(&attribute.sparse_tensors).try_for_each(check_sparse)
-}
-
-fn check_tensor(tensor: &TensorProto) -> Result<()> {
-    if tensor.data_location == 0 && tensor.external_data.is_empty() {
-        return Ok(());
-    }
-    refuse(format!("tensor {:?} keeps its data in another file; save the model as one file", tensor.name))
-}
-
-fn check_sparse(tensor: &SparseTensorProto) -> Result<()> {
-    tensor.values.iter().chain(&tensor.indices).try_for_each(check_tensor)
-}
-
 fn read_inputs(graph: &GraphProto) -> Result<Vec<Input>> {
+    let constants: HashSet<&str> = graph.initializer.iter().map(|t| t.name.as_str()).collect();
     let mut inputs = Vec::new();
     for value in &graph.input {
-        if graph.initializer.iter().any(|t| t.name == value.name) {
+        if constants.contains(value.name.as_str()) {
             continue; // a constant with a default, as old exporters write them
         }
         let Some(input) = Input::ALL.into_iter().find(|i| i.name() == value.name) else {
             let known: Vec<_> = Input::ALL.iter().map(|i| i.name()).collect();
-            return refuse(format!("it wants the input {:?}; this version can feed {}", value.name, known.join(", ")));
+            return refuse(format!(
+                "it wants the input {}; this version can feed {}",
+                plain(&value.name),
+                known.join(", ")
+            ));
         };
+        if inputs.contains(&input) {
+            return refuse(format!("it declares the input {} twice", plain(&value.name)));
+        }
         check_value("input", value, input.element(), input.shape())?;
         inputs.push(input);
     }
@@ -331,16 +281,20 @@ fn read_outputs(graph: &GraphProto, kind: Kind) -> Result<Vec<Output>> {
                 "a model of kind {:?} must have the output {:?}; it has {}",
                 kind.name(),
                 output.name(),
-                got.join(", ")
+                one_line(&got.join(", "))
             ));
         }
     }
     let mut outputs = Vec::new();
     // The uncertainty of an energy has another shape and is not used.
     for output in Output::ALL.into_iter().filter(|&o| o != Output::Uncertainty || kind == Kind::Direct) {
-        if let Some(value) = graph.output.iter().find(|value| value.name == output.name()) {
+        let mut found = graph.output.iter().filter(|value| value.name == output.name());
+        if let Some(value) = found.next() {
             check_value("output", value, FLOAT, output.dims())?;
             outputs.push(output);
+        }
+        if found.next().is_some() {
+            return refuse(format!("it declares the output {:?} twice", output.name()));
         }
     }
     Ok(outputs)

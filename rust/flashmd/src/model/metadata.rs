@@ -1,13 +1,25 @@
 //! The metadata of a model: one JSON object under the key `flashmd`.
 
+use std::ops::RangeInclusive;
+
 use serde::Deserialize;
 
 use super::domain::Domain;
 use crate::elements;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, one_line};
 
 /// Contract version this crate reads.
 pub const CONTRACT: u64 = 1;
+
+/// Longest metadata, bytes.
+const LONGEST: usize = 1 << 20;
+/// Strides, fs, and masses, u, that a simulation can be made of.
+const STRIDES: RangeInclusive<f64> = 1e-3..=1e6;
+const MASSES: RangeInclusive<f64> = 1e-3..=1e6;
+/// Cutoffs, Å: within the largest an atom of a liquid has 50 000 neighbours.
+const CUTOFFS: RangeInclusive<f64> = 0.1..=50.0;
+/// Closest approaches, Å, that the random structure of the load check can be spaced by.
+const DISTANCES: RangeInclusive<f64> = 0.0..=100.0;
 
 /// Largest relative difference between an atom's mass and the one the model was trained for.
 pub const MASS_TOLERANCE: f64 = 1e-3;
@@ -75,7 +87,15 @@ impl Metadata {
     /// # Errors
     /// `Model`, saying which key is wrong.
     pub fn parse(json: &str) -> Result<Self> {
-        let not_json = |e| Error::Model(format!("the metadata under `flashmd` does not fit contract {CONTRACT}: {e}"));
+        if json.len() > LONGEST {
+            return model(format!("the metadata is {} bytes long; it may have {LONGEST}", json.len()));
+        }
+        let not_json = |e: serde_json::Error| {
+            let problem = one_line(&e.to_string());
+            Error::Model(format!("the metadata under `flashmd` does not fit contract {CONTRACT}: {problem}"))
+        };
+        // Everything in it has to be sound, the keys for people too: they are read elsewhere.
+        let _: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).map_err(not_json)?;
         let version: Version = serde_json::from_str(json).map_err(not_json)?;
         match version.contract {
             Some(v) if v.as_u64() == Some(CONTRACT) => {}
@@ -102,11 +122,12 @@ impl Metadata {
     }
 
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
-        positive("cutoff_A", self.cutoff)?;
+        within("cutoff_A", self.cutoff, &CUTOFFS)?;
+        within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
         self.domain.check()?;
         match (self.kind, stride_fs) {
             (Kind::Direct, None) => return model("the metadata of a direct model lacks `stride_fs`"),
-            (Kind::Direct, Some(stride)) => positive("stride_fs", stride)?,
+            (Kind::Direct, Some(stride)) => within("stride_fs", stride, &STRIDES)?,
             _ => {}
         }
         if self.species.is_empty() {
@@ -128,7 +149,7 @@ impl Metadata {
                 masses.len(),
                 self.species.len()
             )),
-            Some(masses) => masses.iter().try_for_each(|&m| positive("masses_u", m)),
+            Some(masses) => masses.iter().try_for_each(|&m| within("masses_u", m, &MASSES)),
         }
     }
 
@@ -175,13 +196,13 @@ fn read_kind(kind: Option<&serde_json::Value>) -> Result<Kind> {
     }
 }
 
-fn positive(key: &str, value: f64) -> Result<()> {
-    if value.is_finite() && value > 0.0 {
+fn within(key: &str, value: f64, range: &RangeInclusive<f64>) -> Result<()> {
+    if range.contains(&value) {
         return Ok(());
     }
-    model(format!("`{key}` in the metadata is {value}; it must be a positive number"))
+    model(format!("`{key}` in the metadata is {value:?}; it must be from {} to {}", range.start(), range.end()))
 }
 
-fn model<T>(message: impl Into<String>) -> Result<T> {
-    Err(Error::Model(message.into()))
+fn model<T>(message: impl AsRef<str>) -> Result<T> {
+    Err(Error::Model(one_line(message.as_ref())))
 }

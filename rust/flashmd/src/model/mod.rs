@@ -7,7 +7,11 @@ pub mod energy;
 pub mod library;
 pub mod metadata;
 mod onnx;
+mod operators;
+pub mod process;
 pub mod session;
+mod watchdog;
+mod wire;
 
 pub use contract::{Contract, Input, Output};
 pub use metadata::{Kind, Metadata};
@@ -31,12 +35,12 @@ impl Model {
     /// Checks the contract of a whole file in memory, opens a session and checks the network on a small structure.
     ///
     /// # Errors
-    /// `Model` if the contract is broken, `RuntimeLibrary` if the session cannot be opened on `device`.
+    /// `Model` if the contract is broken or ONNX Runtime does not come back in time, `RuntimeLibrary` if the session
+    /// cannot be opened on `device`.
     pub fn load(bytes: &[u8], name: &str, device: Device, threads: Option<usize>) -> Result<Self> {
         let load = || {
             let contract = Contract::read(bytes)?;
-            let mut session = Session::open(bytes, &contract, device, threads)?;
-            check::check(&mut session, &contract)?;
+            let session = watchdog::open_and_check(bytes, &contract, device, threads)?;
             Ok(Self { name: name.to_owned(), contract, sha256: hex(&Sha256::digest(bytes)), session })
         };
         load().map_err(|e: Error| e.in_model(name))

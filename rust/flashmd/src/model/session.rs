@@ -9,9 +9,9 @@ use ort::session::{IoBinding, RunOptions, Session as OrtSession, SessionOutputs}
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 
 use super::contract::{Contract, Input, Output};
-use super::library;
 use super::metadata::Kind;
-use crate::error::{Error, Result, list_atoms};
+use super::{library, process};
+use crate::error::{Error, Result, list_atoms, one_line};
 use crate::nef::Nef;
 
 /// Where the network runs.
@@ -70,11 +70,18 @@ impl std::fmt::Debug for Terminator {
     }
 }
 
+/// What ONNX Runtime holds.
+#[derive(Debug)]
+struct Handles {
+    session: OrtSession,
+    binding: IoBinding,
+}
+
 /// A session with its bindings and the buffers of its last outputs.
 #[derive(Debug)]
 pub struct Session {
-    session: OrtSession,
-    binding: IoBinding,
+    /// There until it is dropped.
+    handles: Option<Handles>,
     terminator: Terminator,
     inputs: Vec<Input>,
     device: Device,
@@ -88,8 +95,10 @@ impl Session {
     /// `threads` within an operator; `None` lets the runtime use every core.
     ///
     /// # Errors
-    /// `RuntimeLibrary` if no library is open or CUDA is asked for and not usable; `Model` if the graph is broken.
+    /// `RuntimeLibrary` if no library is open, CUDA is asked for and not usable, or this process was forked from one
+    /// with a session; `Model` if the graph is broken.
     pub fn open(bytes: &[u8], contract: &Contract, device: Device, threads: Option<usize>) -> Result<Self> {
+        process::claim()?;
         let Some(library) = library::current() else {
             return Err(Error::RuntimeLibrary(
                 "ONNX Runtime is not open yet; call load_runtime with the path of libonnxruntime first".into(),
@@ -104,11 +113,10 @@ impl Session {
             )));
         }
         let session = build(bytes, contract.metadata.kind, device, threads)?;
-        let broken = |e: ort::Error| Error::Model(format!("ONNX Runtime cannot run it: {e}"));
+        let broken = |e: ort::Error| Error::Model(format!("ONNX Runtime cannot run it: {}", said(&e)));
         let options = Arc::new(RunOptions::new().map_err(broken)?);
         Ok(Self {
-            binding: session.create_binding().map_err(broken)?,
-            session,
+            handles: Some(Handles { binding: session.create_binding().map_err(broken)?, session }),
             terminator: Terminator { options, asked: Arc::default() },
             inputs: contract.inputs.clone(),
             device,
@@ -137,20 +145,26 @@ impl Session {
     ///
     /// # Errors
     /// `Model` if an output has another shape or type than the contract says or the run fails, `Interrupted` after
-    /// [`Terminator::terminate`].
+    /// [`Terminator::terminate`], `RuntimeLibrary` in a process forked since the session was opened.
     pub fn run(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
-        let result = self.run_bound(batch, wanted);
+        process::check()?;
+        let Some(mut handles) = self.handles.take() else {
+            return Err(Error::RuntimeLibrary("the session is closed; load the model again".into()));
+        };
+        let result = self.run_bound(&mut handles, batch, wanted);
         // The binding holds pointers into the caller's buffers: it must not keep them past this call.
-        self.binding.clear();
+        handles.binding.clear();
+        self.handles = Some(handles);
         result
     }
 
-    fn run_bound(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
-        let Self { session, binding, terminator, inputs, device, outputs, ones } = self;
+    fn run_bound(&mut self, handles: &mut Handles, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
+        let Handles { session, binding } = handles;
+        let Self { terminator, inputs, device, outputs, ones, .. } = self;
         ones.resize(batch.nef.atoms, 1.0);
         let failed = |e: ort::Error| match terminator.asked.load(Ordering::SeqCst) {
             true => Error::Interrupted { step: 0 },
-            false => Error::Model(format!("running the network failed: {}", one_line(&e))),
+            false => Error::Model(format!("running the network failed: {}", said(&e))),
         };
         for &input in inputs.iter() {
             bind(binding, input, batch, ones).map_err(failed)?;
@@ -171,6 +185,15 @@ impl Session {
             take(&values, output, batch.nef, &mut outputs[output.index()])?;
         }
         Ok(())
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        if process::is_forked() {
+            // Closing it would wait for threads that stayed in the parent.
+            std::mem::forget(self.handles.take());
+        }
     }
 }
 
@@ -197,23 +220,23 @@ fn build(bytes: &[u8], kind: Kind, device: Device, threads: Option<usize>) -> Re
             Error::RuntimeLibrary(format!(
                 "device 'cuda' was asked for, but CUDA cannot be used here: {}; check the driver and that \
                  'onnxruntime-gpu[cuda,cudnn]' is installed, or use device='cpu'",
-                one_line(&e)
+                said(&e)
             ))
         })?;
     }
     builder.commit_from_memory(bytes).map_err(|e| match device {
-        Device::Cpu => Error::Model(format!("ONNX Runtime cannot load it: {e}")),
+        Device::Cpu => Error::Model(format!("ONNX Runtime cannot load it: {}", said(&e))),
         Device::Cuda => {
-            Error::RuntimeLibrary(format!("the session could not be opened with CUDA: {e}; try device='cpu'"))
+            Error::RuntimeLibrary(format!("the session could not be opened with CUDA: {}; try device='cpu'", said(&e)))
         }
     })
 }
 
-/// ONNX Runtime's messages without the place in its source and without line breaks.
-fn one_line(error: &dyn std::fmt::Display) -> String {
+/// ONNX Runtime's messages without the place in its source; names in them are the file's.
+fn said(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
     let said = text.rsplit("[ONNXRuntimeError]").next().unwrap_or(&text);
-    said.trim_start_matches([' ', ':']).split_whitespace().collect::<Vec<_>>().join(" ")
+    one_line(said.trim_start_matches([' ', ':']))
 }
 
 fn bind(binding: &mut IoBinding, input: Input, batch: Batch<'_>, ones: &[f32]) -> std::result::Result<(), ort::Error> {
@@ -251,7 +274,7 @@ fn take(values: &SessionOutputs<'_>, output: Output, nef: &Nef, buffer: &mut Vec
     };
     let (shape, data) = value
         .try_extract_tensor::<f32>()
-        .map_err(|e| Error::Model(format!("the output {name:?} is not a float32 tensor: {e}")))?;
+        .map_err(|e| Error::Model(format!("the output {name:?} is not a float32 tensor: {}", said(&e))))?;
     let wanted = output.shape(nef.atoms, nef.slots);
     if shape[..] != wanted[..] {
         return Err(Error::Model(format!(
