@@ -35,7 +35,7 @@ class TestConstraints:
         assert run.temperature_K["total"][-1] == pytest.approx(2 * kinetic / (3 * 32 * units.kB))
 
     def test_centre_of_mass_stays(self, models, crystal):
-        crystal.set_momenta([*crystal.get_momenta(), 0.5, 0, 0])
+        crystal.set_momenta(crystal.get_momenta() + np.array([0.5, 0.0, 0.0]))
         crystal.set_constraint(FixCom())
         run = rollout(crystal, models("pair_stride"), steps=40, **BATH)
         np.testing.assert_allclose(run[-1].get_center_of_mass(), crystal.get_center_of_mass(), atol=1e-9)
