@@ -21,7 +21,7 @@ from flashmd_rs.errors import (
 from flashmd_rs.library import open_library
 from flashmd_rs.model import Model
 from flashmd_rs.neighbors import neighbor_list
-from flashmd_rs.rollout import rollout
+from flashmd_rs.rollout import resume, rollout
 from flashmd_rs.trajectory import Trajectory
 
 __all__ = [
@@ -39,5 +39,6 @@ __all__ = [
     "load_structure",
     "neighbor_list",
     "open_library",
+    "resume",
     "rollout",
 ]

@@ -10,6 +10,7 @@ from typing import Any, Protocol, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
+from flashmd_rs.checkpoint import Saving
 from flashmd_rs.settings import Settings
 from flashmd_rs.structure import Start
 
@@ -41,7 +42,7 @@ class _Energy(Protocol):
     """What the core asks of an energy that is not a model; positions [N,3] and cell [3,3] in Å."""
 
     def energy(self, replica: int, positions: _F64, cell: _F64) -> float: ...
-    def evaluate(self, replica: int, positions: _F64, cell: _F64) -> tuple[float, _F64, _F64]: ...
+    def evaluate(self, replica: int, positions: _F64, cell: _F64) -> tuple[float, _F64, _F64 | None]: ...
 
 @final
 class Model:
@@ -85,18 +86,35 @@ def rollout(
     *,
     energy: Model | _Energy | None,
     on_frame: Callable[[dict[str, Any]], None],
+    on_flag: Callable[[dict[str, Any]], None],
     on_progress: Callable[[int, float], None] | None = None,
+    saving: Saving | None = None,
+    resume: str | None = None,
 ) -> dict[str, Any]:
-    """Run ``settings.steps`` strides on every start, with the GIL released.
+    """Run every start, or the checkpoint at ``resume``, to stride ``settings.steps``; the GIL is released.
 
     ``on_frame`` gets {"system" (place in ``starts``), "step", "time_fs", "positions", "momenta", "cell",
     "potential_energy" (eV or None), "conserved_energy" (eV or None)} at step 0, at each multiple of the interval and at
-    the last step. ``on_progress(step, temperature_K)`` is called at most ten times a second and at the end.
-    Exceptions of the callbacks and KeyboardInterrupt (seen within one stride) end the run and propagate.
+    the last step. ``on_flag`` gets {"system", "step", "time_ps", "positions", "momenta", "cell",
+    "findings": [(quantity, atoms, message)]} where quantities leave their bounds. ``on_progress(step, temperature_K)``
+    is called at most ten times a second and at the end.
+    Exceptions of the callbacks and KeyboardInterrupt (seen within one stride) end the run and propagate. With
+    ``saving`` a checkpoint is written at the start, every interval, at the end, and where ``on_progress`` or
+    KeyboardInterrupt ends the run.
 
     Returns {"steps", "seconds", "seconds_neighbors", "seconds_network", "seconds_energy", "seconds_callbacks",
     "systems": [{"heat_eV", "work_eV", "molecules", "rescale": None or {"count", "skipped", "clamped", "alpha_min",
-    "alpha_max"}, "barostat": None or {"tried", "accepted"}, "failure": None or a StabilityError}]}.
+    "alpha_max"}, "barostat": None or {"tried", "accepted"}, "guard": None or {"fallback_strides",
+    "strides": [(quantity, strides out of bounds)]}, "failure": None or a StabilityError}]}.
 
     StabilityError carries step, time_ps, atoms, quantity and last_good = {"positions", "momenta", "cell"}.
+    """
+
+def read_checkpoint(path: str) -> dict[str, Any]:
+    """What a checkpoint says.
+
+    ``{"path", "passed_over", "step", "model_sha256", "run", "frames": [(positions, momenta, cell)]}``; ``path`` is the
+    file that was read: where the one asked for could not be, the one before it, and ``passed_over`` says why.
+
+    Raises CheckpointError or OSError.
     """

@@ -6,7 +6,8 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -22,7 +23,8 @@ app = typer.Typer(
 )
 
 Switch = Literal["auto", "on", "off"]
-_SWITCHES: dict[str, bool | str] = {"auto": "auto", "on": True, "off": False}
+Rescaling = Literal["auto", "on", "off", "global", "species", "molecule"]
+_SWITCHES: dict[str, bool | str] = {"on": True, "off": False}
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where it is usable, else the CPU.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of the network on the CPU.", show_default="every core")]
@@ -53,6 +55,17 @@ def _plainly(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
+@contextmanager
+def _going_on(checkpoint: Path | None) -> Iterator[None]:
+    """Say how to go on with a run that Ctrl-C or SIGTERM ended."""
+    try:
+        yield
+    except (KeyboardInterrupt, SystemExit):
+        if checkpoint is not None:
+            typer.echo(f"saved: go on with `flashmd-rs resume {checkpoint}`", err=True)
+        raise
+
+
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:
     typer.echo(f"warning: {message}", err=True)
 
@@ -81,14 +94,50 @@ def run(
         float | None, typer.Option(help="Temperature of the thermostat and of drawn momenta, K.")
     ] = None,
     thermostat: Annotated[
-        Literal["langevin", "none"] | None,
+        Literal["langevin", "bussi", "none"] | None,
         typer.Option(help="none is NVE.", show_default="langevin with --temperature-k, else none"),
     ] = None,
     time_constant_fs: Annotated[float, typer.Option(help="Relaxation time of the thermostat, fs.")] = 100.0,
+    pressure_bar: Annotated[
+        float | None, typer.Option(help="Pressure of the barostat, bar.", show_default="no barostat")
+    ] = None,
+    barostat: Annotated[
+        Literal["cell_rescaling", "monte_carlo", "none"] | None,
+        typer.Option(help="How the cell changes.", show_default="cell_rescaling with --pressure-bar, else none"),
+    ] = None,
+    barostat_time_constant_fs: Annotated[
+        float, typer.Option(help="Relaxation time of the volume under cell rescaling, fs.")
+    ] = 2000.0,
+    barostat_interval: Annotated[int, typer.Option(help="Strides between moves of the barostat.")] = 10,
+    barostat_coupling: Annotated[
+        Literal["isotropic", "anisotropic"], typer.Option(help="Which lengths of the cell change together.")
+    ] = "isotropic",
+    compressibility_per_bar: Annotated[
+        float, typer.Option(help="Isothermal compressibility, 1/bar; the default is water's.")
+    ] = 4.5e-5,
     rescale_energy: Annotated[
-        Switch,
-        typer.Option(help="Keep the conserved energy by rescaling momenta; auto: in NVE, if an energy is known."),
+        Rescaling,
+        typer.Option(
+            help="Keep the conserved energy by rescaling momenta: all by one factor (on, global), per species, per "
+            "molecule; auto: global in NVE, if an energy is known."
+        ),
     ] = "auto",
+    rescale_fallback: Annotated[
+        Literal["stop", "skip", "clamp"], typer.Option(help="What to do where a stride cannot be rescaled.")
+    ] = "stop",
+    rescale_limit: Annotated[float, typer.Option(help="Largest |α − 1| of a stride's factor α.")] = 0.25,
+    guard: Annotated[
+        Literal["warn", "stop", "fallback", "collect", "off"],
+        typer.Option(
+            help="What becomes of a state that the model was not trained for: warn once; stop; fall back to velocity "
+            "Verlet with the energy model; collect its structure for relabelling."
+        ),
+    ] = "warn",
+    guard_fallback_strides: Annotated[int, typer.Option(help="Strides done by velocity Verlet each time.")] = 1,
+    guard_timestep_fs: Annotated[float, typer.Option(help="Time step of velocity Verlet, fs.")] = 0.5,
+    collected: Annotated[
+        Path | None, typer.Option(help="File for collected structures, in a format of --trajectory.")
+    ] = None,
     random_rotation: Annotated[
         Switch, typer.Option(help="Turn the model's frame each stride; auto: if it is not equivariant.")
     ] = "auto",
@@ -102,6 +151,10 @@ def run(
         int | None, typer.Option(help="Strides between kept frames.", show_default="steps / 1000")
     ] = None,
     logfile: Annotated[str | None, typer.Option(help="File for one line per kept frame; - is standard output.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="File to restart from with `flashmd-rs resume FILE`.")] = None,
+    checkpoint_interval: Annotated[
+        int | None, typer.Option(help="Strides between checkpoints.", show_default="steps / 10, at most 1000")
+    ] = None,
     progress: ProgressBar = True,
     stride_fs: Annotated[float | None, typer.Option(help="Only checked against the model, fs.")] = None,
     device: Device = "auto",
@@ -115,29 +168,83 @@ def run(
     atoms = _read_structure(structure)
     if trajectory is not None and Path(structure).is_file() and trajectory.exists() and trajectory.samefile(structure):
         raise InputError(f"the trajectory would replace the structure it starts from: {trajectory}")
-    result = rollout(
-        atoms,
-        model,
-        steps=steps,
-        time_ps=time_ps,
-        temperature_K=temperature_k,
-        thermostat=thermostat,
-        time_constant_fs=time_constant_fs,
-        rescale_energy=_SWITCHES[rescale_energy],
-        random_rotation=_SWITCHES[random_rotation],
-        seed=seed,
-        energy_model=energy_model,
-        trajectory=trajectory,
-        interval=interval,
-        logfile=logfile,
-        progress=progress,
-        stride_fs=stride_fs,
-        device=device,
-        threads=threads,
-    )
+    with _going_on(checkpoint):
+        result = rollout(
+            atoms,
+            model,
+            steps=steps,
+            time_ps=time_ps,
+            temperature_K=temperature_k,
+            thermostat=thermostat,
+            time_constant_fs=time_constant_fs,
+            pressure_bar=pressure_bar,
+            barostat=barostat,
+            barostat_time_constant_fs=barostat_time_constant_fs,
+            barostat_interval=barostat_interval,
+            barostat_coupling=barostat_coupling,
+            compressibility_per_bar=compressibility_per_bar,
+            rescale_energy=_SWITCHES.get(rescale_energy, rescale_energy),
+            rescale_fallback=rescale_fallback,
+            rescale_limit=rescale_limit,
+            guard=guard,
+            guard_fallback_strides=guard_fallback_strides,
+            guard_timestep_fs=guard_timestep_fs,
+            collected=collected,
+            random_rotation=_SWITCHES.get(random_rotation, random_rotation),
+            seed=seed,
+            energy_model=energy_model,
+            trajectory=trajectory,
+            interval=interval,
+            logfile=logfile,
+            checkpoint=checkpoint,
+            checkpoint_interval=checkpoint_interval,
+            progress=progress,
+            stride_fs=stride_fs,
+            device=device,
+            threads=threads,
+        )
     typer.echo(summary(result), err=logfile == "-")
     where = f"{len(result)} frames in {trajectory}" if trajectory else "not kept (give --trajectory FILE)"
     typer.echo(f"trajectory  {where}", err=logfile == "-")
+
+
+@app.command()
+@_plainly
+def resume(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint that a run left.")],
+    steps: Annotated[
+        int | None, typer.Option(help="Strides of the whole run.", show_default="the end that was planned")
+    ] = None,
+    time_ps: Annotated[float | None, typer.Option(help="Simulated time of the whole run, ps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed from here on.", show_default="that of the run")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's file, if it has moved.")] = None,
+    allow_other_model: Annotated[
+        bool, typer.Option("--allow-other-model", help="Go on with another model than the checkpoint was made with.")
+    ] = False,
+    energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(show_default="as the run was given")] = None,
+    threads: Annotated[int | None, typer.Option(show_default="as the run was given")] = None,
+    progress: ProgressBar = True,
+) -> None:
+    """Go on with a run from its CHECKPOINT, to the last bit as if it had not stopped."""
+    from flashmd_rs.describe import summary
+    from flashmd_rs.rollout import resume as go_on
+
+    with _going_on(checkpoint):
+        result = go_on(
+            checkpoint,
+            steps=steps,
+            time_ps=time_ps,
+            seed=seed,
+            model=model,
+            allow_other_model=allow_other_model,
+            energy_model=energy_model,
+            device=device,
+            threads=threads,
+            progress=progress,
+        )
+    for run in result if isinstance(result, list) else [result]:
+        typer.echo(summary(run))
 
 
 def _read_structure(name: str) -> Any:

@@ -39,11 +39,21 @@ class CalculatorEnergy:
         """Potential energy at ``positions`` [N,3] (Å) in ``cell`` [3,3] (Å), eV."""
         return float(self._at(replica, positions, cell).get_potential_energy())
 
-    def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, F64]:
-        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV), −V times ASE's stress."""
+    def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, F64 | None]:
+        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV), −V times ASE's stress; None where it has none."""
         atoms = self._at(replica, positions, cell)
-        virial: F64 = -atoms.get_volume() * atoms.get_stress(voigt=False)
-        return float(atoms.get_potential_energy()), np.array(atoms.get_forces(), dtype=float), virial
+        energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces(), dtype=float)
+        return energy, forces, self._virial(atoms)
+
+    def _virial(self, atoms: ase.Atoms) -> F64 | None:
+        from ase.calculators.calculator import PropertyNotImplementedError
+
+        if not atoms.pbc.all():
+            return None
+        try:
+            return np.asarray(-atoms.get_volume() * atoms.get_stress(voigt=False))
+        except PropertyNotImplementedError:
+            return None
 
     def _at(self, replica: int, positions: F64, cell: F64) -> ase.Atoms:
         atoms: ase.Atoms = self._systems[replica]

@@ -151,13 +151,29 @@ def summary(trajectory: Trajectory) -> str:
     rows = [
         ("model", f"{report['model']}, stride {report['stride_fs']:g} fs, on {report['device']}"),
         ("strides", f"{report['steps']}"),
-        ("simulated", f"{report['time_ps']:g} ps in {report['seconds']:.1f} s"),
+        ("simulated", f"{_simulated_ps(report):g} ps in {report['seconds']:.1f} s"),
         ("speed", f"{report['ns_per_day']:.3g} ns/day, network {_share(report, 'seconds_network')} of the time"),
         *_temperature_rows(trajectory),
         *_energy_rows(trajectory),
+        *_guard_rows(report),
         ("seed", f"{trajectory.seed}"),
     ]
     return _table(rows)
+
+
+def _guard_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """What was out of bounds, where anything was."""
+    guard = report["guard"]
+    if not guard or not guard["strides"]:
+        return []
+    found = ", ".join(f"{quantity} in {count}" for quantity, count in guard["strides"].items())
+    fallen = f"; {guard['fallback_strides']} by velocity Verlet" if guard["fallback_strides"] else ""
+    return [("guard", f"strides out of bounds: {found}{fallen}")]
+
+
+def _simulated_ps(report: dict[str, Any]) -> float:
+    """Simulated time of this call, which may have gone on from a checkpoint, ps."""
+    return float(report["steps"] * report["stride_fs"] / 1000.0)
 
 
 def _share(report: dict[str, Any], part: str) -> str:
@@ -171,7 +187,9 @@ def second_half(values: Any) -> Any:
 
 def _temperature_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
     target = trajectory.report["temperature_K"]
-    rows = []
+    rows: list[tuple[str, str]] = []
+    if not len(trajectory):
+        return rows
     for name, values in trajectory.temperature_K.items():
         mean = float(np.mean(second_half(values)))
         wanted = "" if target is None else f" (target {target:g} K, {mean - target:+.1f})"
@@ -184,9 +202,9 @@ def _energy_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
     """The energy that should stay: the total in NVE, less the heat of the bath with a thermostat."""
     bath = trajectory.report["thermostat"] != "none"
     values = trajectory.conserved_energy if bath else trajectory.total_energy
-    time_ps = trajectory.report["time_ps"]
-    if values is None or time_ps == 0:
+    if values is None or len(values) < 2:
         return []
+    time_ps = trajectory.times_ps[-1] - trajectory.times_ps[0]
     change = float(values[-1] - values[0])
     per_atom = 1000.0 * change / len(trajectory.frames[0]) / time_ps
     text = f"changed by {change:+.4g} eV ({per_atom:+.3g} meV/atom/ps)"

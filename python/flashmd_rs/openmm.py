@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from ase.units import kJ, mol, nm
 
 from flashmd_rs.errors import InputError
@@ -41,18 +42,24 @@ class ContextEnergy:
 
     def energy(self, replica: int, positions: F64, cell: F64) -> float:
         """Potential energy at ``positions`` [N,3] (Å) in ``cell`` [3,3] (Å), eV."""
-        from openmm.unit import kilojoule_per_mole
+        return self._energy(self._at(positions, cell, getEnergy=True))
 
+    def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, None]:
+        """Energy (eV) and forces [N,3] (eV/Å); there is no virial."""
+        from openmm.unit import kilojoule_per_mole, nanometer
+
+        state = self._at(positions, cell, getEnergy=True, getForces=True)
+        forces = state.getForces(asNumpy=True).value_in_unit(kilojoule_per_mole / nanometer)
+        return self._energy(state), np.asarray(forces) * (kJ / mol / nm), None
+
+    def _at(self, positions: F64, cell: F64, **wanted: bool) -> Any:
+        """OpenMM's ``State`` at ``positions``, with what is wanted of it."""
         if self._periodic:
             self._context.setPeriodicBoxVectors(*(cell / nm))
         self._context.setPositions(positions / nm)
-        energy = self._context.getState(getEnergy=True).getPotentialEnergy()
-        return float(energy.value_in_unit(kilojoule_per_mole)) * kJ / mol
+        return self._context.getState(**wanted)
 
-    def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, F64]:
-        """Raise: there is no virial.
+    def _energy(self, state: Any) -> float:
+        from openmm.unit import kilojoule_per_mole
 
-        Raises:
-            InputError: always.
-        """
-        raise InputError("an OpenMM Context gives no virial, which cell rescaling needs: use barostat='monte_carlo'")
+        return float(state.getPotentialEnergy().value_in_unit(kilojoule_per_mole)) * kJ / mol

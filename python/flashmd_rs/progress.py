@@ -13,16 +13,19 @@ class Progress:
         steps: strides of the whole run.
         stride_fs: simulated time of one stride, fs.
         shown: False shows nothing anywhere.
+        first: strides that were done before.
     """
 
-    def __init__(self, steps: int, stride_fs: float, shown: bool) -> None:
+    def __init__(self, steps: int, stride_fs: float, shown: bool, first: int = 0) -> None:
         import tqdm.auto
 
         self._stride_ps = stride_fs / 1000.0
+        self._first_ps = first * self._stride_ps
         self._start = time.perf_counter()
         tqdm_class: Any = tqdm.auto.tqdm
         self._bar = tqdm_class(
             total=steps * self._stride_ps,
+            initial=self._first_ps,
             disable=None if shown else True,
             bar_format="{percentage:3.0f}%|{bar}| {n:.3f}/{total:.3f} ps [{elapsed}<{remaining}{postfix}]",
             dynamic_ncols=True,
@@ -32,7 +35,8 @@ class Progress:
         """Move the bar to ``step``."""
         done = step * self._stride_ps
         elapsed = max(time.perf_counter() - self._start, 1e-9)
-        self._bar.set_postfix_str(f"{ns_per_day(done, elapsed):.3g} ns/day, T {temperature_K:.0f} K", refresh=False)
+        speed = ns_per_day(done - self._first_ps, elapsed)
+        self._bar.set_postfix_str(f"{speed:.3g} ns/day, T {temperature_K:.0f} K", refresh=False)
         self._bar.update(done - self._bar.n)
 
     def close(self) -> None:

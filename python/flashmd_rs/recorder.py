@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from array import array
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +17,29 @@ from flashmd_rs.stored import FrameFile, StoredFrames, make_frame
 from flashmd_rs.structure import F64, constraints
 from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
-from flashmd_rs.writers import FrameWriter, LogWriter, StoredFrame, check_frames, open_frames
+from flashmd_rs.writers import FrameWriter, LogWriter, Mark, StoredFrame, check_frames, open_frames, reopen_frames
 
 if TYPE_CHECKING:
-    import os
-
     import ase
+
+
+Marks = dict[str, Mark | None]
+PathLike = str | os.PathLike[str]
+
+
+@dataclass(frozen=True)
+class Files:
+    """What a run writes as it goes, by name of the argument; None for what it does not.
+
+    Attributes:
+        trajectory: the kept frames.
+        logfile: one line for each, ``"-"`` for standard output.
+        collected: structures that the guard flagged.
+    """
+
+    trajectory: PathLike | None = None
+    logfile: PathLike | None = None
+    collected: PathLike | None = None
 
 
 class Recorder:
@@ -30,11 +49,14 @@ class Recorder:
 
     Args:
         atoms: structure that frames are copies of.
-        trajectory: checked path for frames, or None. Files are opened, and old ones emptied, with the first frame:
-            only then has the core found everything good.
-        logfile: path for the log, ``"-"`` for standard output, or None.
+        files: checked. They are opened, and old ones emptied, with the first frame: only then has the core found
+            everything good.
         header: lines that open the log.
+        replica: number of the system, for messages.
+
+    Attributes:
         warning: said with the first frame, or None.
+        flags: the first time each quantity was out of bounds: ``{"quantity", "step", "atoms", "message"}``.
 
     Raises:
         InputError: the trajectory's format cannot keep the structure.
@@ -43,13 +65,14 @@ class Recorder:
     def __init__(
         self,
         atoms: ase.Atoms,
-        trajectory: Path | None,
-        logfile: str | os.PathLike[str] | None,
+        files: Files,
         header: list[str],
-        warning: str | None = None,
+        replica: int = 0,
     ) -> None:
-        if trajectory is not None:
-            check_frames(trajectory, atoms)
+        self.path, self._collected = (None if p is None else Path(p) for p in (files.trajectory, files.collected))
+        for path in (self.path, self._collected):
+            if path is not None:
+                check_frames(path, atoms)
         self.atoms: ase.Atoms = atoms.copy()
         self._fixed = constraints(atoms).fixed
         self._masses: F64 = atoms.get_masses()
@@ -62,16 +85,18 @@ class Recorder:
         self._conserved = array("d")
         self._kinetic = array("d")
         self._kelvin: dict[str, array[float]] = {}
-        self.path, self._logfile, self._header = trajectory, logfile, header
-        self._warning = warning
+        self._logfile, self._header, self._replica = files.logfile, header, replica
+        self.warning: str | None = None
         self._writer: FrameWriter | None = None
         self._log: LogWriter | None = None
+        self._flagged: FrameWriter | None = None
+        self.flags: list[dict[str, Any]] = []
 
     def __call__(self, frame: dict[str, Any]) -> None:
         """Take one frame of the core's ``on_frame``: it is written first, and only then counted."""
         if not self._steps:
-            if self._warning is not None:
-                warnings.warn(self._warning, FlashMDWarning, stacklevel=3)
+            if self.warning is not None:
+                warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
             self._open()
         step, time_ps, energy = int(frame["step"]), frame["time_fs"] / 1000.0, frame["potential_energy"]
         state = StoredFrame(frame["positions"], frame["momenta"], frame["cell"])
@@ -94,11 +119,50 @@ class Recorder:
             self._kelvin.setdefault(name, array("d")).append(value)
 
     def _open(self) -> None:
-        if self.path is not None:
+        if self.path is not None and self._writer is None:
             self._writer = open_frames(self.path)
-        if self._logfile is not None:
-            species = sorted(set(self._symbols.tolist()))
-            self._log = LogWriter(self._logfile, self._header, species, len(self.atoms))
+        if self._logfile is not None and self._log is None:
+            self._log = self._open_log(self._logfile, None)
+
+    def flag(self, flag: dict[str, Any]) -> None:
+        """Take the core's ``on_flag``: warn of each quantity once, and keep the structure where that was asked for."""
+        known = {entry["quantity"] for entry in self.flags}
+        for quantity, atoms, message in flag["findings"]:
+            if quantity not in known:
+                self.flags.append({"quantity": quantity, "step": flag["step"], "atoms": atoms, "message": message})
+                said = f"replica {self._replica}, after step {flag['step']}: {message}"
+                warnings.warn(said, FlashMDWarning, stacklevel=3)
+        if self._collected is not None:
+            if self._flagged is None:
+                self._flagged = open_frames(self._collected)
+            state = StoredFrame(flag["positions"], flag["momenta"], flag["cell"])
+            self._flagged.write(make_frame(self.atoms, state, flag["step"], flag["time_ps"], None))
+
+    def reopen(self, marks: Marks) -> None:
+        """Go on with the files of a run that was left, cut back to where they ended then.
+
+        Raises:
+            OSError: a file is missing, or is not what was left.
+        """
+        trajectory, logfile = marks["trajectory"], marks["logfile"]
+        if self.path is not None and trajectory is not None:
+            self._writer = reopen_frames(self.path, trajectory)
+        if self._logfile is not None and logfile:
+            self._log = self._open_log(self._logfile, logfile)
+        if self._collected is not None and marks["collected"] is not None:
+            self._flagged = reopen_frames(self._collected, marks["collected"])
+
+    def _open_log(self, logfile: PathLike, mark: Mark | None) -> LogWriter:
+        species = sorted(set(self._symbols.tolist()))
+        return LogWriter(logfile, self._header, species, len(self.atoms), mark)
+
+    def marks(self) -> Marks:
+        """Where the files end, once that is safely on disk."""
+        return {
+            "trajectory": None if self._writer is None else self._writer.mark(),
+            "logfile": None if self._log is None else self._log.mark(),
+            "collected": None if self._flagged is None else self._flagged.mark(),
+        }
 
     @property
     def time_ps(self) -> float:
@@ -108,7 +172,7 @@ class Recorder:
     def close(self) -> None:
         """Finish the files."""
         with ExitStack() as stack:
-            for output in (self._log, self._writer):
+            for output in (self._flagged, self._log, self._writer):
                 if output is not None:
                     stack.callback(output.close)
 

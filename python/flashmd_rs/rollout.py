@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from flashmd_rs import _core
+from flashmd_rs.checkpoint import PROGRAM, Checkpoint, check_checkpoint_path, previous, read_checkpoint, record
 from flashmd_rs.companion import EnergySource, companion_model, energy_source
-from flashmd_rs.describe import drift_at_export, run_header, versions
-from flashmd_rs.errors import FlashMDWarning, InputError, ModelError, StabilityError
+from flashmd_rs.describe import drift_at_export
+from flashmd_rs.errors import CheckpointError, FlashMDWarning, InputError, ModelError
 from flashmd_rs.model import Model, check_device, check_threads
-from flashmd_rs.progress import Progress, ns_per_day
-from flashmd_rs.recorder import Recorder
-from flashmd_rs.settings import BAROSTAT_OPTIONS, Settings, settle
-from flashmd_rs.structure import Start, constraints, geometry, momenta, with_state
+from flashmd_rs.recorder import Files, Marks
+from flashmd_rs.run import Keeper, Plan, execute
+from flashmd_rs.settings import Settings, settle, settle_checkpoint_interval
+from flashmd_rs.structure import Start, constraints, geometry, momenta
 from flashmd_rs.temperature import draw_momenta, internal_momenta
 from flashmd_rs.trajectory import Trajectory
-from flashmd_rs.writers import check_trajectory_path, check_writable, open_frames
+from flashmd_rs.writers import check_trajectory_path, check_writable
 
 if TYPE_CHECKING:
     import ase
@@ -52,6 +52,10 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     rescale_energy: bool | str = "auto",
     rescale_fallback: str = "stop",
     rescale_limit: float = 0.25,
+    guard: str = "warn",
+    guard_fallback_strides: int = 1,
+    guard_timestep_fs: float = 0.5,
+    collected: PathLike | None = None,
     random_rotation: bool | str = "auto",
     seed: int | None = None,
     replica: int = 0,
@@ -59,6 +63,10 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     trajectory: PathLike | None = None,
     interval: int | None = None,
     logfile: PathLike | None = None,
+    checkpoint: PathLike | None = None,
+    checkpoint_interval: int | None = None,
+    resume: bool | str = False,
+    allow_other_model: bool = False,
     progress: bool = True,
     stride_fs: float | None = None,
     device: str = "auto",
@@ -94,6 +102,16 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         rescale_fallback: what happens where a stride cannot be rescaled: ``"stop"`` raises, ``"skip"`` leaves it,
             ``"clamp"`` goes to the limit; what is left is corrected later. Each is counted in the report.
         rescale_limit: largest |α − 1| of a stride's factor α on the momenta.
+        guard: what becomes of a state that the model's metadata does not cover (pair distances, momenta, neighbour
+            counts, density, temperature, the model's own uncertainty) or that explodes, freezes or evaporates:
+            ``"warn"`` says it once per quantity and goes on; ``"collect"`` also keeps the structure in ``collected``
+            for relabelling; ``"stop"`` raises; ``"fallback"`` takes the stride back and does it and the next by
+            velocity Verlet with the energy model; ``"off"`` looks at nothing but numbers that are not finite. All are
+            counted in ``report["guard"]``.
+        guard_fallback_strides: strides done by velocity Verlet after a stride out of bounds.
+        guard_timestep_fs: its time step, fs.
+        collected: file for the structures of ``guard="collect"``, one each time a quantity leaves its bounds; formats
+            and ``{replica}`` as for ``trajectory``.
         random_rotation: turn the model's frame at random each stride. ``"auto"``: for direct models that are not
             equivariant.
         seed: of everything random; None draws one, kept in the result.
@@ -101,12 +119,22 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         energy_model: energy model file, bundled name, :class:`Model`, ASE calculator or OpenMM ``Context``. Its
             energies are recorded with each frame; None uses the companion named by the model's metadata where one is
             needed.
-        trajectory: file for the frames as they come: ``.extxyz``, ``.xyz`` or ``.traj``. An existing file is
-            replaced, after every argument was found good. ``{replica}`` in it becomes the replica's number.
+        trajectory: file for the frames as they come, in the format of its suffix (see :mod:`flashmd_rs.writers`). An
+            existing file is replaced, after every argument was found good. ``{replica}`` in it becomes the replica's
+            number.
         interval: strides between kept frames, default ``max(1, steps // 1000)``; the first and the last frame are
             always kept.
         logfile: file for one line per kept frame (replaced if it exists), ``"-"`` for standard output; ``{replica}`` as
             in ``trajectory``.
+        checkpoint: file (safetensors) to restart from, saved at the start, every ``checkpoint_interval`` strides, at
+            the end, and on Ctrl-C and SIGTERM (which then exits with 143). Always whole; the one before it is kept as
+            ``NAME.previous``. One that exists already is never replaced by a run that does not go on from it.
+        checkpoint_interval: strides between checkpoints, default ``min(1000, max(1, steps // 10))``.
+        resume: True goes on from ``checkpoint``; ``"auto"`` does if there is one, and starts anew if not. The same
+            arguments then give the same bits as a run that was never stopped: trajectory and log are cut back to the
+            checkpoint. ``steps`` and ``time_ps`` are those of the whole run, by default what was planned; ``seed`` and
+            ``interval`` are by default those of the checkpoint. What is returned begins with the first frame after it.
+        allow_other_model: go on with another model than the checkpoint was made with.
         progress: show a progress bar where standard error is a terminal.
         stride_fs: only checked against the model, whose stride it is.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -122,6 +150,7 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         StabilityError: the run of a single structure left the numbers it can go on from. ``last_good`` holds the last
             sound frame, which is also written beside ``trajectory`` if that was given.
         RuntimeLibraryError: ONNX Runtime is missing, or CUDA was asked for and is not usable.
+        CheckpointError: the checkpoint is damaged, of other atoms, or of another model.
         OSError: a file cannot be read or written.
 
     Example:
@@ -133,8 +162,21 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     check_device(device)
     check_threads(threads)
     structures = _structures(atoms, replica)
-    outputs = {r: _check_outputs(trajectory, logfile, r, len(structures) > 1) for r in structures}
+    if (guard == "collect") != (collected is not None):
+        raise InputError(
+            "guard='collect' and collected, the file for the structures, go together: give both or neither"
+        )
+    files = Files(trajectory, logfile, collected)
+    outputs = {r: _check_outputs(files, r, len(structures) > 1) for r in structures}
+    _check_distinct(checkpoint, outputs)
+    saved = _find_checkpoint(checkpoint, resume)
     opened = _open(model, device, threads)
+    if saved is not None:
+        _check_model(saved, opened, allow_other_model)
+        if steps is None and time_ps is None:
+            steps = saved.arguments["steps"]
+        seed = saved.arguments["seed"] if seed is None else seed
+        interval = saved.arguments["interval"] if interval is None else interval
     settings = settle(
         opened,
         len(structures),
@@ -152,56 +194,163 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         rescale_energy=rescale_energy,
         rescale_fallback=rescale_fallback,
         rescale_limit=rescale_limit,
+        guard=guard,
+        guard_fallback_strides=guard_fallback_strides,
+        guard_timestep_fs=guard_timestep_fs,
         random_rotation=random_rotation,
         seed=seed,
         interval=interval,
         stride_fs=stride_fs,
     )
+    every = settle_checkpoint_interval(checkpoint_interval, settings.steps)
     starts = _starts(structures, settings)
     energy = energy_source(energy_model, structures, opened) if energy_model is not None else None
     energy, scope, warning = _decide_energy(opened, settings, energy)
     settings = replace(settings, rescale_scope=scope)
-    reports = [_settings_report(opened, settings, energy, start) for start in starts]
-    recorders = [
-        Recorder(structures[start.replica], *outputs[start.replica], run_header(report), warning if k == 0 else None)
-        for k, (start, report) in enumerate(zip(starts, reports, strict=True))
-    ]
-    bar = Progress(settings.steps, settings.stride_fs, progress)
-    try:
-        done = _core.rollout(
-            opened._core,
-            starts,
-            settings,
-            energy=energy._core if isinstance(energy, Model) else energy,
-            on_frame=lambda frame: recorders[frame["system"]](frame),
-            on_progress=bar,
+    marks = [] if saved is None else _marks(saved, files)
+    plan = Plan(opened, energy, settings, structures, starts, outputs, warning, marks)
+    if saved is not None:
+        _check_continuation(saved, settings)
+    single = not isinstance(atoms, Sequence)
+    keeper = None
+    if checkpoint is not None:
+        arguments = settings.arguments() | {
+            "model": opened,
+            "energy_model": energy,
+            **asdict(files),
+            "checkpoint_interval": every,
+            "replica": min(structures),
+            "device": device,
+            "threads": threads,
+        }
+        target = Path(checkpoint).absolute()
+        keeper = Keeper(target, every, record(arguments, target, list(structures.values()), single))
+    return _result(execute(plan, keeper, saved, progress), single)
+
+
+def resume(
+    checkpoint: PathLike,
+    *,
+    steps: int | None = None,
+    time_ps: float | None = None,
+    seed: int | None = None,
+    model: PathLike | Model | None = None,
+    allow_other_model: bool = False,
+    energy_model: Any = None,
+    device: str | None = None,
+    threads: int | None = None,
+    progress: bool = True,
+) -> Trajectory | list[Trajectory]:
+    """Go on with a run from its checkpoint, which knows everything about it.
+
+    Args:
+        checkpoint: the file.
+        steps: strides of the whole run; None (and no ``time_ps``) is the end that was planned.
+        time_ps: simulated time of the whole run, ps.
+        seed: another seed from here on.
+        model: the model's file, if it has moved.
+        allow_other_model: go on with another model than the checkpoint was made with.
+        energy_model: as in :func:`rollout`; needed where it was an ASE calculator or an OpenMM ``Context``.
+        device: as in :func:`rollout`, by default what the run was given.
+        threads: as in :func:`rollout`, by default what the run was given.
+        progress: show a progress bar where standard error is a terminal.
+
+    Returns:
+        As :func:`rollout`, from the first frame after the checkpoint on.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged or of another model.
+        InputError: the run needs what a file cannot hold, or was already longer than asked for.
+        OSError: a file cannot be read or written.
+    """
+    saved = read_checkpoint(checkpoint)
+    given = {"seed": seed, "model": model, "energy_model": energy_model, "device": device, "threads": threads}
+    arguments = saved.arguments | {name: value for name, value in given.items() if value is not None}
+    if steps is not None or time_ps is not None:
+        arguments |= {"steps": steps, "time_ps": time_ps}
+    energy = arguments["energy_model"]
+    if isinstance(energy, str) and energy.startswith(PROGRAM):
+        raise InputError(
+            f"the run takes its energies from {energy.removeprefix(PROGRAM)}, which no file can hold: go on with it "
+            "from Python, flashmd_rs.resume(checkpoint, energy_model=…)"
         )
-    finally:
-        bar.close()
-        for recorder in recorders:
-            recorder.close()
-    accounts = done.pop("systems")
-    trajectories = []
-    for recorder, report, account in zip(recorders, reports, accounts, strict=True):
-        failure = account.pop("failure")
-        if failure is not None:
-            failure = _with_last_good(failure, recorder.atoms, recorder.path)
-        report |= done | account
-        report["time_ps"] = recorder.time_ps
-        report["ns_per_day"] = ns_per_day(recorder.time_ps, report["seconds"])
-        trajectories.append(recorder.trajectory(settings.seed, report, failure))
-    return _result(trajectories, single=not isinstance(atoms, Sequence))
+    return rollout(
+        saved.structures[0] if saved.single else saved.structures,
+        **arguments,
+        checkpoint=checkpoint,
+        resume=True,
+        allow_other_model=allow_other_model,
+        progress=progress,
+    )
+
+
+def _check_distinct(checkpoint: PathLike | None, outputs: dict[int, Files]) -> None:
+    """Refuse two outputs in one file."""
+    seen = set() if checkpoint is None else {os.path.abspath(checkpoint), str(previous(Path(checkpoint).absolute()))}
+    for path in (path for files in outputs.values() for path in asdict(files).values()):
+        if path is None or path == "-":
+            continue
+        if os.path.abspath(path) in seen:
+            raise InputError(f"two outputs of the run are the same file: {path}")
+        seen.add(os.path.abspath(path))
+
+
+def _find_checkpoint(checkpoint: PathLike | None, resume: bool | str) -> Checkpoint | None:
+    """The checkpoint to go on from, if there is one to go on from."""
+    if not isinstance(resume, bool) and resume != "auto":
+        raise InputError(f"got resume={resume!r}, wanted True, False or 'auto'")
+    if checkpoint is None:
+        if resume:
+            raise InputError("resume needs the checkpoint to go on from: give checkpoint")
+        return None
+    target = check_checkpoint_path(checkpoint, bool(resume))
+    if not resume or (resume == "auto" and not (target.exists() or previous(target).exists())):
+        return None
+    saved = read_checkpoint(target)
+    if saved.passed_over is not None:
+        warnings.warn(saved.passed_over, FlashMDWarning, stacklevel=3)
+    return saved
+
+
+def _check_model(saved: Checkpoint, model: Model, allow_other: bool) -> None:
+    if saved.model_sha256 != model.sha256 and not allow_other:
+        raise CheckpointError(
+            f"{saved.path} was made with the model of SHA-256 {saved.model_sha256}, {model.name} is {model.sha256}: "
+            "give that model, or allow_other_model=True"
+        )
+
+
+def _check_continuation(saved: Checkpoint, settings: Settings) -> None:
+    """Refuse what a checkpoint cannot be continued to."""
+    if settings.steps < saved.step:
+        raise InputError(
+            f"{saved.path} is at step {saved.step}, beyond the {settings.steps} strides asked for: steps and time_ps "
+            "are those of the whole run"
+        )
+    if settings.uses_molecules and not saved.uses_molecules:
+        raise InputError(
+            f"{saved.path} is of a run that did not look for molecules, which a barostat and rescaling per molecule "
+            "need from the start: begin a new run from its last frame"
+        )
+
+
+def _marks(saved: Checkpoint, files: Files) -> list[Marks]:
+    """Where the files ended that the run goes on with; others begin anew."""
+    given = asdict(files).items()
+    same = {name for name, path in given if path is not None and saved.arguments[name] == os.path.abspath(path)}
+    return [{name: mark if name in same else None for name, mark in marks.items()} for marks in saved.marks]
 
 
 def _result(trajectories: list[Trajectory], single: bool) -> Trajectory | list[Trajectory]:
     """One trajectory, or all of them with a warning of those that failed."""
-    failed = [run for run in trajectories if run.failure is not None]
     if single:
         if trajectories[0].failure is not None:
             raise trajectories[0].failure from None
         return trajectories[0]
-    for run in failed:
-        warnings.warn(f"replica {run.report['replica']} ended early: {run.failure}", FlashMDWarning, stacklevel=3)
+    for run in trajectories:
+        if run.failure is not None:
+            message = f"replica {run.report['replica']} ended early: {run.failure}"
+            warnings.warn(message, FlashMDWarning, stacklevel=3)
     return trajectories
 
 
@@ -258,18 +407,17 @@ def _open(model: str | os.PathLike[str] | Model, device: str, threads: int | Non
     return model
 
 
-def _check_outputs(
-    trajectory: PathLike | None, logfile: PathLike | None, replica: int, several: bool
-) -> tuple[Path | None, PathLike | None]:
-    """The paths of one replica; nothing is written, but everything is known to be writable."""
-    frames = check_trajectory_path(_expand(trajectory, replica, several)) if trajectory is not None else None
-    if logfile is None or logfile == "-":
-        return frames, logfile
-    log = Path(_expand(logfile, replica, several))
-    if frames is not None and log.absolute() == frames.absolute():
-        raise InputError(f"trajectory and logfile are the same file: {log}")
-    check_writable(log, "log file")
-    return frames, log
+def _check_outputs(files: Files, replica: int, several: bool) -> Files:
+    """The files of one replica; nothing is written, but everything is known to be writable."""
+
+    def frames(path: PathLike | None) -> Path | None:
+        return None if path is None else check_trajectory_path(_expand(path, replica, several))
+
+    log = files.logfile
+    if log is not None and log != "-":
+        log = Path(_expand(log, replica, several))
+        check_writable(log, "log file")
+    return Files(frames(files.trajectory), log, frames(files.collected))
 
 
 def _expand(path: PathLike, replica: int, several: bool) -> str:
@@ -285,11 +433,15 @@ def _decide_energy(
 ) -> tuple[EnergySource | None, str | None, str | None]:
     """The energy to use, the scope of rescaling by it, and what the user should be warned of."""
     scope = settings.rescale_scope
-    coupled = settings.barostat != "none"
-    if coupled or scope not in (None, "auto"):
+    needs = {
+        "a barostat": settings.barostat != "none",
+        "guard='fallback'": settings.guard == "fallback",
+        "rescale_energy": scope not in (None, "auto"),
+    }
+    if any(needs.values()):
         energy = energy or companion_model(model)
         if energy is None:
-            what = "a barostat" if coupled else "rescale_energy"
+            what = next(name for name, needed in needs.items() if needed)
             raise InputError(f"{what} needs an energy, and {model.name} names no energy model: give energy_model")
     if scope != "auto":
         return energy, scope, None
@@ -308,48 +460,3 @@ def _drift_warning(model: Model, why: str) -> str:
         f"({drift_at_export(model.metadata)}). Give temperature_K for a thermostat, "
         "or energy_model to rescale energies."
     )
-
-
-def _settings_report(model: Model, settings: Settings, energy: EnergySource | None, start: Start) -> dict[str, Any]:
-    bath, coupled = settings.thermostat != "none", settings.barostat != "none"
-    chosen = asdict(settings)
-    del chosen["steps"]
-    return {
-        "model": model.name,
-        "kind": model.kind,
-        "sha256": model.sha256,
-        "device": model.device,
-        "threads": model.threads,
-        **{name: value for name, value in chosen.items() if coupled or name not in BAROSTAT_OPTIONS},
-        "barostat": settings.barostat,
-        "replica": start.replica,
-        "temperature_K": start.temperature_K if bath else None,
-        "time_constant_fs": settings.time_constant_fs if bath else None,
-        "rescale_energy": settings.rescale_scope or False,
-        "energy_model": None if energy is None else energy.name,
-        "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
-        "versions": versions(),
-    }
-
-
-def _with_last_good(error: StabilityError, atoms: ase.Atoms, trajectory: Path | None) -> StabilityError:
-    """The core's error with its last good frame as ``ase.Atoms``, saved beside the trajectory if there is one."""
-    good: Any = error.last_good
-    if not isinstance(good, dict):
-        return error
-    frame = with_state(atoms, good["positions"], good["momenta"], good["cell"])
-    details = {"step": error.step, "time_ps": error.time_ps, "atoms": error.atoms, "quantity": error.quantity}
-    message = str(error)
-    saved_to = None
-    if trajectory is not None:
-        target = trajectory.with_name(f"{trajectory.stem}.last_good.extxyz")
-        try:
-            writer = open_frames(target)
-            writer.write(frame)
-            writer.close()
-        except OSError as failure:
-            message += f"; the last good frame could not be saved to {target}: {failure.strerror}"
-        else:
-            saved_to = str(target)
-            message += f"; the last good frame is in {target}"
-    return StabilityError(message, **details, last_good=frame, saved_to=saved_to)

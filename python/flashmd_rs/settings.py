@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ _SCOPES = ("global", "species", "molecule")
 _FALLBACKS = ("stop", "skip", "clamp")
 _THERMOSTATS = ("langevin", "bussi", "none")
 _BAROSTATS = ("cell_rescaling", "monte_carlo", "none")
+_GUARDS = ("warn", "stop", "fallback", "collect", "off")
 _COUPLINGS = ("isotropic", "anisotropic")
 BAROSTAT_OPTIONS = (
     "pressure_bar",
@@ -51,6 +52,9 @@ class Settings:
             and there is no bath; decided later) or None.
         rescale_fallback: ``"stop"``, ``"skip"`` or ``"clamp"``.
         rescale_limit: largest |α − 1| of a stride.
+        guard: what becomes of a state out of bounds: ``"warn"``, ``"stop"``, ``"fallback"``, ``"collect"``, ``"off"``.
+        guard_fallback_strides: strides done by velocity Verlet after one out of bounds.
+        guard_timestep_fs: largest time step of velocity Verlet there, fs.
         seed: of everything random.
     """
 
@@ -70,7 +74,24 @@ class Settings:
     rescale_scope: str | None
     rescale_fallback: str
     rescale_limit: float
+    guard: str
+    guard_fallback_strides: int
+    guard_timestep_fs: float
     seed: int
+
+    @property
+    def uses_molecules(self) -> bool:
+        """True if whole molecules are acted on; they are found once, at the start of a run."""
+        return self.barostat != "none" or self.rescale_scope == "molecule"
+
+    def arguments(self) -> dict[str, Any]:
+        """Arguments of :func:`flashmd_rs.rollout` that settle to these settings."""
+        chosen = asdict(self)
+        del chosen["stride_fs"]
+        chosen["rescale_energy"] = chosen.pop("rescale_scope") or False
+        if self.barostat == "none":
+            chosen["pressure_bar"] = None
+        return chosen
 
 
 def settle(
@@ -91,6 +112,9 @@ def settle(
     rescale_energy: Any,
     rescale_fallback: str,
     rescale_limit: float,
+    guard: str,
+    guard_fallback_strides: int,
+    guard_timestep_fs: float,
     random_rotation: Any,
     seed: int | None,
     interval: int | None,
@@ -123,8 +147,22 @@ def settle(
         rescale_scope=_scope(rescale_energy),
         rescale_fallback=_one_of("rescale_fallback", rescale_fallback, _FALLBACKS),
         rescale_limit=_fraction("rescale_limit", rescale_limit),
+        guard=_one_of("guard", guard, _GUARDS),
+        guard_fallback_strides=_whole("guard_fallback_strides", guard_fallback_strides, "strides"),
+        guard_timestep_fs=_number("guard_timestep_fs", guard_timestep_fs, "fs"),
         seed=_seed(seed),
     )
+
+
+def settle_checkpoint_interval(wanted: int | None, steps: int) -> int:
+    """Strides between checkpoints.
+
+    Raises:
+        InputError: not a whole number of at least 1.
+    """
+    if wanted is None:
+        return min(1000, max(1, steps // 10))
+    return _whole("checkpoint_interval", wanted, "strides")
 
 
 def _stride(model: Model, wanted: float | None) -> float:

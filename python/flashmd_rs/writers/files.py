@@ -5,9 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import stat
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 
 _PAGE = 1 << 14
 _Bytes = bytes | bytearray | memoryview
@@ -65,7 +68,7 @@ class AppendedFile:
         """Return once everything written would survive a power cut."""
         with _named(self._path, "write", self._what):
             os.fsync(self._file.fileno())
-            sync(self._path.parent)
+            sync_folder(self._path.parent)
 
     def close(self) -> None:
         """Close the file."""
@@ -194,9 +197,35 @@ class StagedFile:
                 self._file.close()
 
 
+@contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until a library that cannot be interrupted is done."""
+    handler = signal.getsignal(signal.SIGINT)
+    if threading.current_thread() is not threading.main_thread() or not callable(handler):
+        yield
+        return
+    held: list[FrameType | None] = []
+    signal.signal(signal.SIGINT, lambda _, frame: held.append(frame))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+        if held:
+            handler(signal.SIGINT, held[0])
+
+
 def sync(path: Path) -> None:
-    """Return once a file, or the names in a folder, would survive a power cut."""
-    handle = os.open(path, os.O_RDONLY)
+    """Return once a file would survive a power cut."""
+    _sync(path, os.O_RDONLY)
+
+
+def sync_folder(path: Path) -> None:
+    """Return once the names in a folder would survive a power cut."""
+    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _sync(path: Path, flags: int) -> None:
+    handle = os.open(path, flags)
     try:
         os.fsync(handle)
     finally:

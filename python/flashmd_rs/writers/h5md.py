@@ -12,7 +12,7 @@ import numpy as np
 from ase.units import fs
 from numpy.typing import NDArray
 
-from flashmd_rs.writers.files import StagedFile
+from flashmd_rs.writers.files import StagedFile, uninterrupted
 from flashmd_rs.writers.frames import StoredFrame, step_and_time
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class H5mdSegment:
         import h5py
 
         self._file = StagedFile(path)
-        self._h5 = h5py.File(self._file, "w")
+        with uninterrupted():
+            self._h5 = h5py.File(self._file, "w")
         self._tables: dict[str, Any] = {}
 
     def write(self, atoms: ase.Atoms) -> None:
@@ -68,6 +69,10 @@ class H5mdSegment:
                 self._append(rows, fixed, boundary)
 
     def _append(self, rows: Table, fixed: Table, boundary: list[str]) -> None:
+        with uninterrupted():
+            self._append_rows(rows, fixed, boundary)
+
+    def _append_rows(self, rows: Table, fixed: Table, boundary: list[str]) -> None:
         try:
             if not self._tables:
                 self._tables = _lay_out(self._h5, rows, fixed, boundary)
@@ -83,8 +88,9 @@ class H5mdSegment:
 
     def close(self) -> None:
         """Close the file."""
-        self._h5.close()
-        self._file.close()
+        with uninterrupted():
+            self._h5.close()
+            self._file.close()
 
     @staticmethod
     def count(path: Path) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from flashmd_rs.writers.files import not_what_was_left, sync
+from flashmd_rs.writers.files import not_what_was_left, sync, sync_folder
 from flashmd_rs.writers.frames import Mark, StoredFrame
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ class SegmentedFrames:
         if self._written:
             self._end()
             sync(self._parts[-1])
-            sync(self._path.parent)
+            sync_folder(self._path.parent)
             self._written = 0
         return {"frames": self._frames}
 
@@ -160,7 +160,7 @@ class SegmentedFrames:
                 joined.close()
             sync(whole)
             whole.replace(self._path)
-            sync(self._path.parent)
+            sync_folder(self._path.parent)
         except BaseException:
             whole.unlink(missing_ok=True)
             raise

@@ -21,5 +21,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(model::inspect_model, module)?)?;
     module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;
     module.add_function(wrap_pyfunction!(rollout::rollout, module)?)?;
+    module.add_function(wrap_pyfunction!(rollout::read_checkpoint, module)?)?;
     module.add_class::<model::Model>()
 }

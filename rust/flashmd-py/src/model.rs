@@ -128,7 +128,7 @@ impl Model {
     }
 
     #[getter]
-    fn sha256(&self) -> &str {
+    pub(crate) fn sha256(&self) -> &str {
         &self.sha256
     }
 
@@ -177,7 +177,7 @@ impl Model {
         let (masses, numbers, cell, pbc) = (&masses, &numbers, &cell, &pbc);
         let state = Atoms { positions: &positions, momenta: None, masses, numbers, cell, pbc }.state(py)?;
         let result = detached(py, || self.evaluate(&state))?;
-        Ok((result.energy, to_array(py, &result.forces), to_array(py, &result.virial)))
+        Ok((result.energy, to_array(py, &result.forces), to_array(py, &result.virial.unwrap_or_default())))
     }
 }
 

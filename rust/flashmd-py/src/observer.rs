@@ -1,12 +1,17 @@
 //! Python callbacks as an observer and an energy.
 
 use std::ops::ControlFlow;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flashmd::State;
+use flashmd::checkpoint;
 use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
+use flashmd::guard::Finding;
 use flashmd::rollout::{Frame, Observer};
+use flashmd::system::System;
+use flashmd::units::{FS, FS_PER_PS};
 use numpy::PyReadonlyArray2;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -15,30 +20,54 @@ use crate::convert::{to_array, vectors};
 use crate::errors::{from_python, input_error};
 
 type Array<'py> = PyReadonlyArray2<'py, f64>;
+type Evaluated<'py> = (f64, Array<'py>, Option<Array<'py>>);
 
 /// Least time between two calls of `on_progress`.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Calls back into Python; Ctrl-C is looked for after every stride.
 pub(crate) struct PyObserver {
-    pub(crate) on_frame: Py<PyAny>,
-    pub(crate) on_progress: Option<Py<PyAny>>,
-    pub(crate) last_step: u64,
-    pub(crate) last_progress: Instant,
+    on_frame: Py<PyAny>,
+    on_flag: Py<PyAny>,
+    on_progress: Option<Py<PyAny>>,
+    saver: Option<Saver>,
+    last_step: u64,
+    last_progress: Instant,
+}
+
+/// Saves checkpoints: the core's part, and what Python wants to find again beside it.
+pub(crate) struct Saver {
+    pub(crate) path: PathBuf,
+    /// Brings the run's files to disk and says, in JSON, where they end.
+    pub(crate) on_save: Py<PyAny>,
+    pub(crate) model_sha256: String,
 }
 
 impl PyObserver {
+    pub(crate) fn new(
+        on_frame: Py<PyAny>,
+        on_flag: Py<PyAny>,
+        on_progress: Option<Py<PyAny>>,
+        saver: Option<Saver>,
+        last_step: u64,
+    ) -> Self {
+        Self { on_frame, on_flag, on_progress, saver, last_step, last_progress: Instant::now() }
+    }
+
     fn call_frame(&self, py: Python<'_>, frame: &Frame<'_>) -> PyResult<()> {
-        let dict = PyDict::new(py);
-        dict.set_item("system", frame.system)?;
-        dict.set_item("step", frame.state.step)?;
+        let dict = describe(py, frame.system, frame.state)?;
         dict.set_item("time_fs", frame.time_fs)?;
-        dict.set_item("positions", to_array(py, &frame.state.positions))?;
-        dict.set_item("momenta", to_array(py, &frame.state.momenta))?;
-        dict.set_item("cell", to_array(py, frame.state.cell.matrix()))?;
         dict.set_item("potential_energy", frame.potential_energy)?;
         dict.set_item("conserved_energy", frame.conserved_energy)?;
         self.on_frame.call1(py, (dict,)).map(drop)
+    }
+
+    fn call_flag(&self, py: Python<'_>, system: usize, findings: &[Finding], state: &State) -> PyResult<()> {
+        let dict = describe(py, system, state)?;
+        let said = |f: &Finding| (f.quantity.name(), f.atoms.clone(), f.message.clone());
+        dict.set_item("time_ps", state.time / FS / FS_PER_PS)?;
+        dict.set_item("findings", findings.iter().map(said).collect::<Vec<_>>())?;
+        self.on_flag.call1(py, (dict,)).map(drop)
     }
 
     fn poll(&mut self, py: Python<'_>, state: &State) -> PyResult<()> {
@@ -62,6 +91,27 @@ impl Observer for PyObserver {
         Python::attach(|py| self.poll(py, state)).map_err(from_python)?;
         Ok(ControlFlow::Continue(()))
     }
+
+    fn flagged(&mut self, system: usize, findings: &[Finding], state: &State) -> Result<()> {
+        Python::attach(|py| self.call_flag(py, system, findings, state)).map_err(from_python)
+    }
+
+    fn checkpoint(&mut self, systems: &[System]) -> Result<()> {
+        let Some(Saver { path, on_save, model_sha256 }) = &self.saver else { return Ok(()) };
+        let run = Python::attach(|py| on_save.call0(py)?.extract::<String>(py)).map_err(from_python)?;
+        checkpoint::save(path, systems, model_sha256, run)
+    }
+}
+
+/// A state as a dictionary.
+fn describe<'py>(py: Python<'py>, system: usize, state: &State) -> PyResult<Bound<'py, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("system", system)?;
+    dict.set_item("step", state.step)?;
+    dict.set_item("positions", to_array(py, &state.positions))?;
+    dict.set_item("momenta", to_array(py, &state.momenta))?;
+    dict.set_item("cell", to_array(py, state.cell.matrix()))?;
+    Ok(dict)
 }
 
 /// A Python object with `energy` and `evaluate`, each of (replica, positions, cell).
@@ -74,9 +124,10 @@ impl PyEnergy {
     }
 
     fn call_evaluate(&self, py: Python<'_>, state: &State) -> PyResult<EnergyForces> {
-        let (energy, forces, virial): (f64, Array<'_>, Array<'_>) = self.call(py, "evaluate", state)?.extract()?;
+        let (energy, forces, virial): Evaluated<'_> = self.call(py, "evaluate", state)?.extract()?;
         let forces = vectors(py, "forces", &forces)?;
-        match <[[f64; 3]; 3]>::try_from(vectors(py, "virial", &virial)?) {
+        let virial = virial.map(|v| vectors(py, "virial", &v)).transpose()?;
+        match virial.map(<[[f64; 3]; 3]>::try_from).transpose() {
             Ok(virial) if forces.len() == state.len() => Ok(EnergyForces { energy, forces, virial }),
             _ => Err(input_error(py, "forces must have shape [N, 3] and the virial [3, 3]")),
         }

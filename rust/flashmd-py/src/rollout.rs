@@ -1,21 +1,23 @@
 //! `rollout`.
 
-use std::time::Instant;
+use std::path::{Path, PathBuf};
 
 use flashmd::State;
+use flashmd::checkpoint;
 use flashmd::energy::PotentialEnergy;
 use flashmd::error::Result;
 use flashmd::model::Kind;
 use flashmd::model::energy::EnergyModel;
-use flashmd::rollout::{Report, Rollout};
+use flashmd::rollout::{Report, Rollout, common_step};
 use flashmd::stride::{Direct, Randomness};
 use flashmd::system::System;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::errors::detached;
+use crate::convert::to_array;
+use crate::errors::{detached, to_python};
 use crate::model::Model;
-use crate::observer::{PyEnergy, PyObserver};
+use crate::observer::{PyEnergy, PyObserver, Saver};
 use crate::systems::{Settings, Start, account};
 
 /// Where potential energies come from.
@@ -24,8 +26,18 @@ enum Energy {
     Python(PyEnergy),
 }
 
+/// Where and how often checkpoints are saved: the fields of `flashmd_rs.checkpoint.Saving`.
+#[derive(FromPyObject)]
+pub(crate) struct Saving {
+    path: PathBuf,
+    interval: u64,
+    /// Called before each; what it returns is kept in the file.
+    on_save: Py<PyAny>,
+}
+
 #[pyfunction]
-#[pyo3(signature = (model, starts, settings, *, energy, on_frame, on_progress = None))]
+#[pyo3(signature = (model, starts, settings, *, energy, on_frame, on_flag, on_progress = None, saving = None, resume = None))]
+#[allow(clippy::too_many_arguments, reason = "keywords of a Python function")]
 pub(crate) fn rollout<'py>(
     py: Python<'py>,
     model: Py<Model>,
@@ -33,25 +45,62 @@ pub(crate) fn rollout<'py>(
     settings: Settings,
     energy: Option<Bound<'py, PyAny>>,
     on_frame: Py<PyAny>,
+    on_flag: Py<PyAny>,
     on_progress: Option<Py<PyAny>>,
+    saving: Option<Saving>,
+    resume: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let mut systems = starts.iter().map(|start| start.system(py, &settings)).collect::<PyResult<Vec<System>>>()?;
+    let mut systems = systems(py, &starts, &settings, resume.as_deref())?;
     let energy = energy.map(|e| match e.cast::<Model>() {
         Ok(model) => Energy::Model(model.clone().unbind()),
         Err(_) => Energy::Python(PyEnergy(e.unbind())),
     });
-    let mut observer = PyObserver { on_frame, on_progress, last_step: settings.steps, last_progress: Instant::now() };
-    let report = detached(py, || run(model.get(), &mut systems, &settings, energy, &mut observer))?;
+    let checkpoint_interval = saving.as_ref().map(|s| s.interval);
+    let saver = saving.map(|Saving { path, on_save, .. }| Saver {
+        path,
+        on_save,
+        model_sha256: model.get().sha256().to_owned(),
+    });
+    let mut observer = PyObserver::new(on_frame, on_flag, on_progress, saver, settings.steps);
+    let course = Course { checkpoint_interval, resumed: resume.is_some() };
+    let report = detached(py, || run(model.get(), &mut systems, &settings, course, energy, &mut observer))?;
     let dict = to_dict(py, &report)?;
     let accounts = systems.iter_mut().map(|s| account(py, s)).collect::<PyResult<Vec<_>>>()?;
     dict.set_item("systems", PyList::new(py, accounts)?)?;
     Ok(dict)
 }
 
+/// The systems at their beginning, or as the checkpoint at `resume` holds them.
+fn systems(py: Python<'_>, starts: &[Start<'_>], settings: &Settings, resume: Option<&Path>) -> PyResult<Vec<System>> {
+    let states = starts.iter().map(|start| start.state(py, settings)).collect::<PyResult<Vec<State>>>()?;
+    let build = || {
+        let mut systems = match resume {
+            Some(path) => checkpoint::load(path)?.resume(&states)?,
+            None => {
+                let begin = |(start, state): (&Start<'_>, State)| start.begin(state, settings);
+                starts.iter().zip(states).map(begin).collect::<Result<Vec<System>>>()?
+            }
+        };
+        for (system, start) in systems.iter_mut().zip(starts) {
+            settings.equip(system, start.temperature_K)?;
+        }
+        Ok(systems)
+    };
+    build().map_err(|e| to_python(py, e))
+}
+
+/// Where a run stands between its beginning and its end.
+#[derive(Clone, Copy)]
+struct Course {
+    checkpoint_interval: Option<u64>,
+    resumed: bool,
+}
+
 fn run(
     model: &Model,
     systems: &mut [System],
     settings: &Settings,
+    course: Course,
     energy: Option<Energy>,
     observer: &mut PyObserver,
 ) -> Result<Report> {
@@ -62,7 +111,16 @@ fn run(
     let mut held = model.hold()?;
     let randomness = Randomness { rotate: settings.random_rotation, residual: true };
     let mut propagator = Direct::new(held.model(), &states(systems), randomness)?;
-    let mut options = Rollout { steps: settings.steps, interval: settings.interval, ..Rollout::default() };
+    if settings.watches() {
+        propagator = propagator.watching();
+    }
+    let mut options = Rollout {
+        steps: settings.steps.saturating_sub(common_step(systems)),
+        interval: settings.interval,
+        checkpoint_interval: course.checkpoint_interval,
+        resumed: course.resumed,
+        energy: None,
+    };
     match energy {
         None => options.run(systems, &mut propagator, observer),
         Some(Energy::Python(mut python)) => {
@@ -76,6 +134,24 @@ fn run(
             options.run(systems, &mut propagator, observer)
         }
     }
+}
+
+#[pyfunction]
+pub(crate) fn read_checkpoint<'py>(py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
+    let found = detached(py, || checkpoint::load(&path))?;
+    let dict = PyDict::new(py);
+    dict.set_item("path", &found.path)?;
+    dict.set_item("passed_over", &found.passed_over)?;
+    dict.set_item("step", found.header.step)?;
+    dict.set_item("model_sha256", &found.header.model_sha256)?;
+    dict.set_item("run", &found.header.run)?;
+    let frame = |system: &System| {
+        let state = &system.state;
+        let (positions, momenta) = (to_array(py, &state.positions), to_array(py, &state.momenta));
+        (positions, momenta, to_array(py, state.cell.matrix()))
+    };
+    dict.set_item("frames", PyList::new(py, found.systems.iter().map(frame))?)?;
+    Ok(dict)
 }
 
 fn states(systems: &[System]) -> Vec<&State> {

@@ -2,6 +2,7 @@
 
 use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::error::Result;
+use flashmd::guard::{Policy, Quantity};
 use flashmd::molecules::Molecules;
 use flashmd::random::Key;
 use flashmd::rescale::{Fallback, Rescale, Scope};
@@ -14,6 +15,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::convert::Atoms;
+use crate::errors::to_python;
 
 /// What is the same for every system of a run: the fields of `flashmd_rs.settings.Settings`.
 #[derive(FromPyObject)]
@@ -35,6 +37,9 @@ pub(crate) struct Settings {
     barostat_time_constant_fs: f64,
     barostat_interval: u64,
     barostat_coupling: String,
+    guard: String,
+    guard_fallback_strides: u64,
+    guard_timestep_fs: f64,
 }
 
 /// One system: the fields of `flashmd_rs.structure.Start`.
@@ -50,12 +55,12 @@ pub(crate) struct Start<'py> {
     fixed: PyReadonlyArray1<'py, bool>,
     bond_radii: PyReadonlyArray1<'py, f64>,
     replica: u64,
-    temperature_K: Option<f64>,
+    pub(crate) temperature_K: Option<f64>,
 }
 
 impl Start<'_> {
-    /// The system with its filters.
-    pub(crate) fn system(&self, py: Python<'_>, settings: &Settings) -> PyResult<System> {
+    /// The state it describes.
+    pub(crate) fn state(&self, py: Python<'_>, settings: &Settings) -> PyResult<State> {
         let atoms = Atoms {
             positions: &self.positions,
             momenta: Some(&self.momenta),
@@ -64,29 +69,49 @@ impl Start<'_> {
             cell: &self.cell,
             pbc: &self.pbc,
         };
-        let state = atoms.state(py)?;
-        let fixed = self.fixed.as_array().to_vec();
-        let radii = self.bond_radii.as_array().to_vec();
-        let build = || {
-            let mut state = state.with_fixed(fixed)?;
-            state.key = Key { seed: settings.seed, replica: self.replica };
-            settings.equip(state, self.temperature_K, &radii)
-        };
-        build().map_err(|e| crate::errors::to_python(py, e))
+        let mut state = atoms.state(py)?.with_fixed(self.fixed.as_array().to_vec()).map_err(|e| to_python(py, e))?;
+        state.key = Key { seed: settings.seed, replica: self.replica };
+        Ok(state)
+    }
+
+    /// `state` as a system at its beginning: its molecules are found where something needs them.
+    pub(crate) fn begin(&self, state: State, settings: &Settings) -> Result<System> {
+        let mut system = System::new(state);
+        if settings.needs_molecules() {
+            system.molecules = Molecules::find(&system.state, &self.bond_radii.as_array().to_vec())?;
+        }
+        Ok(system)
     }
 }
 
 impl Settings {
-    /// `state` with the filters of these settings.
-    fn equip(&self, state: State, kelvin: Option<f64>, radii: &[f64]) -> Result<System> {
-        let mut system = System::new(state);
-        if self.barostat != "none" || self.rescale_scope.as_deref() == Some("molecule") {
-            system.molecules = Molecules::find(&system.state, radii)?;
-        }
+    fn needs_molecules(&self) -> bool {
+        self.barostat != "none" || self.rescale_scope.as_deref() == Some("molecule")
+    }
+
+    /// Puts the filters of these settings around a system.
+    pub(crate) fn equip(&self, system: &mut System, kelvin: Option<f64>) -> Result<()> {
+        system.guard = self.guard()?;
         system.thermostat = self.thermostat(kelvin)?;
-        system.rescale = self.rescale(&system)?;
+        system.rescale = self.rescale(system)?;
         system.barostat = self.barostat(kelvin)?;
-        Ok(system)
+        Ok(())
+    }
+
+    /// True if the model's domain is looked at.
+    pub(crate) fn watches(&self) -> bool {
+        self.guard != "off"
+    }
+
+    fn guard(&self) -> Result<Option<Policy>> {
+        match self.guard.as_str() {
+            "off" => Ok(None),
+            // A frame is collected where it is reported.
+            "warn" | "collect" => Ok(Some(Policy::Report)),
+            "stop" => Ok(Some(Policy::Stop)),
+            "fallback" => Policy::fallback(self.guard_fallback_strides, self.guard_timestep_fs).map(Some),
+            other => Err(unknown("guard", other)),
+        }
     }
 
     fn thermostat(&self, kelvin: Option<f64>) -> Result<Option<Thermostat>> {
@@ -164,7 +189,12 @@ pub(crate) fn account<'py>(py: Python<'py>, system: &mut System) -> PyResult<Bou
     moves.set_item("tried", ledger.moves.tried)?;
     moves.set_item("accepted", ledger.moves.accepted)?;
     dict.set_item("barostat", system.barostat.as_ref().map(|_| moves))?;
-    let failure = system.failure.take().map(|e| crate::errors::to_python(py, e).into_value(py));
+    let guard = PyDict::new(py);
+    guard.set_item("fallback_strides", ledger.guard.fallbacks)?;
+    let counts = Quantity::ALL.iter().zip(ledger.guard.counts).filter(|(_, count)| *count > 0);
+    guard.set_item("strides", counts.map(|(quantity, count)| (quantity.name(), count)).collect::<Vec<_>>())?;
+    dict.set_item("guard", system.guard.map(|_| guard))?;
+    let failure = system.failure.take().map(|e| to_python(py, e).into_value(py));
     dict.set_item("failure", failure)?;
     Ok(dict)
 }

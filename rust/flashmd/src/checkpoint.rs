@@ -17,18 +17,24 @@ use sha2::{Digest, Sha256};
 use crate::barostat::Moves;
 use crate::cell::Cell;
 use crate::error::{Error, Instability, Result};
+use crate::guard;
 use crate::linalg::Vec3;
 use crate::molecules::Molecules;
 use crate::random::Key;
 use crate::rescale::Tally;
+use crate::rollout::common_step;
 use crate::state::State;
 use crate::system::{Ledger, System};
 
 /// Version of what is in the file.
 pub const SCHEMA: u32 = 1;
 
-/// Key of the header among the metadata of safetensors.
+/// Keys among the metadata of safetensors: the header, and the SHA-256 of it and of the tensors by name.
 const HEADER: &str = "flashmd";
+const CHECKSUM: &str = "sha256";
+
+/// What the name of the checkpoint before the newest ends in.
+const PREVIOUS: &str = ".previous";
 
 /// What is said once for all systems.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -41,8 +47,6 @@ pub struct Header {
     pub model_sha256: String,
     /// What the caller wants to find again: settings, where its files ended. JSON.
     pub run: String,
-    /// SHA-256 of the tensors in the order of their names.
-    sha256: String,
     failures: Vec<Option<Failure>>,
 }
 
@@ -65,6 +69,8 @@ pub struct Checkpoint {
     pub systems: Vec<System>,
     /// The file it was read from: the one asked for, or the one before it.
     pub path: PathBuf,
+    /// Why the file asked for was not used, if it was not.
+    pub passed_over: Option<String>,
 }
 
 /// Writes a checkpoint; the one that was there becomes the previous one.
@@ -91,7 +97,7 @@ fn write_to_disk(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Renames twice. Between the two the checkpoint is the previous one, which [`load`] knows.
 fn put_in_place(fresh: &Path, path: &Path) -> io::Result<()> {
-    match fs::rename(path, beside(path, ".previous")) {
+    match fs::rename(path, beside(path, PREVIOUS)) {
         Err(e) if e.kind() != io::ErrorKind::NotFound => return Err(e),
         _ => {}
     }
@@ -111,18 +117,15 @@ fn beside(path: &Path, suffix: &str) -> PathBuf {
     name.into()
 }
 
-/// Reads the checkpoint at `path`, or the one before it if the newest is missing or damaged.
+/// Reads the checkpoint at `path`, or the one before it if that is missing or damaged.
 ///
 /// # Errors
 /// `File` if there is none; `Checkpoint` if neither can be used.
 pub fn load(path: &Path) -> Result<Checkpoint> {
-    let newest = load_one(path);
-    match newest {
-        Err(ref error) if !matches!(error, Error::Checkpoint(m) if m.contains("schema")) => {
-            load_one(&beside(path, ".previous")).or(newest)
-        }
-        done => done,
-    }
+    load_one(path).or_else(|newest| match load_one(&beside(path, PREVIOUS)) {
+        Ok(previous) => Ok(Checkpoint { passed_over: Some(newest.to_string()), ..previous }),
+        Err(_) => Err(newest),
+    })
 }
 
 fn load_one(path: &Path) -> Result<Checkpoint> {
@@ -132,42 +135,40 @@ fn load_one(path: &Path) -> Result<Checkpoint> {
         Error::Checkpoint(m) | Error::Input(m) => Error::Checkpoint(format!("{}: {m}", path.display())),
         other => other,
     })?;
-    Ok(Checkpoint { header, systems, path: path.to_owned() })
+    Ok(Checkpoint { header, systems, path: path.to_owned(), passed_over: None })
 }
 
 impl Checkpoint {
-    /// Puts what was saved into `systems` made from the same structures, which bring the filters.
+    /// The systems as they were saved, for a run that starts from the structures in `starts`.
     ///
     /// # Errors
     /// `Checkpoint` if they are other systems.
-    pub fn restore(self, systems: &mut [System]) -> Result<()> {
+    pub fn resume(self, starts: &[State]) -> Result<Vec<System>> {
         let name = self.path.display();
-        if systems.len() != self.systems.len() {
+        if starts.len() != self.systems.len() {
             return Err(Error::Checkpoint(format!(
                 "{name} holds {} systems, the run has {}; give the structures it was started with",
                 self.systems.len(),
-                systems.len()
+                starts.len()
             )));
         }
-        for (saved, system) in self.systems.iter().zip(systems.iter()) {
-            let (a, b) = (&saved.state, &system.state);
-            if a.numbers != b.numbers || a.masses != b.masses || a.fixed != b.fixed || a.cell.pbc() != b.cell.pbc() {
+        let mut systems = self.systems;
+        for (System { state: saved, .. }, start) in systems.iter_mut().zip(starts) {
+            if !same_atoms(saved, start) {
                 return Err(Error::Checkpoint(format!(
                     "{name} was made with other atoms, masses, fixed atoms or periodic axes than this structure has; \
                      give the structure it was started with"
                 )));
             }
-        }
-        for (saved, system) in self.systems.into_iter().zip(systems) {
             // A new seed is allowed: the streams are addressed by step, so nothing is drawn twice.
-            let key = system.state.key;
-            system.state = saved.state;
-            system.state.key = key;
-            system.ledger = saved.ledger;
-            system.failure = saved.failure;
+            saved.key = start.key;
         }
-        Ok(())
+        Ok(systems)
     }
+}
+
+fn same_atoms(a: &State, b: &State) -> bool {
+    a.numbers == b.numbers && a.masses == b.masses && a.fixed == b.fixed && a.cell.pbc() == b.cell.pbc()
 }
 
 // ------------------------------------------------------------------------------------------------- the file
@@ -232,13 +233,14 @@ fn encode(systems: &[System], model_sha256: &str, run: String) -> io::Result<Vec
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
     let header = Header {
         schema: SCHEMA,
-        step: systems.first().map_or(0, |s| s.state.step),
+        step: common_step(systems),
         model_sha256: model_sha256.to_owned(),
         run,
-        sha256: digest(tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes.as_slice()))),
         failures: systems.iter().map(|s| s.failure.as_ref().map(failure_of)).collect(),
     };
-    let metadata = HashMap::from([(HEADER.to_owned(), serde_json::to_string(&header)?)]);
+    let header = serde_json::to_string(&header)?;
+    let checksum = digest(&header, tensors.iter().map(|(name, tensor)| (name.as_str(), tensor.bytes.as_slice())));
+    let metadata = HashMap::from([(HEADER.to_owned(), header), (CHECKSUM.to_owned(), checksum)]);
     safetensors::serialize(tensors.iter().map(|(name, tensor)| (name, tensor)), Some(metadata))
         .map_err(io::Error::other)
 }
@@ -246,9 +248,17 @@ fn encode(systems: &[System], model_sha256: &str, run: String) -> io::Result<Vec
 fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
     let System { state, ledger, molecules, .. } = system;
     let n = state.len();
-    let Ledger { heat, work, start_energy, start_volume, rescale, moves } = *ledger;
-    let energies =
-        [heat, work, start_energy.unwrap_or(f64::NAN), start_volume, rescale.alpha_min, rescale.alpha_max, state.time];
+    let Ledger { heat, work, start_energy, start_volume, start_temperature, rescale, moves, guard } = *ledger;
+    let account = [
+        heat,
+        work,
+        start_energy.unwrap_or(f64::NAN),
+        start_volume,
+        start_temperature,
+        rescale.alpha_min,
+        rescale.alpha_max,
+        state.time,
+    ];
     let counts = [
         state.step,
         state.key.seed,
@@ -258,6 +268,9 @@ fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
         rescale.clamped,
         moves.tried,
         moves.accepted,
+        guard.fallbacks,
+        guard.fallback_left,
+        guard.active,
     ];
     vec![
         ("positions", Tensor::f64(&[n, 3], state.positions.iter().flatten().copied())),
@@ -269,8 +282,9 @@ fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
         ("pbc", Tensor::u8(state.cell.pbc().map(u8::from).to_vec())),
         ("molecules", Tensor::u64(molecules.of.iter().map(|&m| m.into()))),
         ("shifts", Tensor::i64(&[n, 3], molecules.shifts.iter().flatten().copied())),
-        ("account", Tensor::f64(&[energies.len()], energies)),
+        ("account", Tensor::f64(&[account.len()], account)),
         ("counts", Tensor::u64(counts)),
+        ("flags", Tensor::u64(guard.counts)),
     ]
 }
 
@@ -289,8 +303,9 @@ fn failure_of(error: &Error) -> Failure {
     }
 }
 
-fn digest<'a>(tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
+fn digest<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
     let mut hash = Sha256::new();
+    hash.update(header.as_bytes());
     for (name, bytes) in tensors {
         hash.update(name.as_bytes());
         hash.update(bytes);
@@ -302,26 +317,29 @@ fn damaged(what: impl std::fmt::Display) -> Error {
     Error::Checkpoint(format!("not a whole checkpoint of flashmd-rs: {what}"))
 }
 
+#[derive(Deserialize)]
+struct Version {
+    schema: u32,
+}
+
 fn decode(bytes: &[u8]) -> Result<(Header, Vec<System>)> {
     let (_, metadata) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let text = metadata.metadata().as_ref().and_then(|m| m.get(HEADER)).ok_or_else(|| damaged("it has no header"))?;
-    #[derive(Deserialize)]
-    struct Version {
-        schema: u32,
-    }
+    let said = |key| metadata.metadata().as_ref().and_then(|m| m.get(key));
+    let text = said(HEADER).ok_or_else(|| damaged("it has no header"))?;
     let Version { schema } = serde_json::from_str(text).map_err(damaged)?;
     if schema != SCHEMA {
         return Err(Error::Checkpoint(format!(
             "it follows schema {schema}, this version reads schema {SCHEMA}; use the flashmd-rs that wrote it"
         )));
     }
-    let header: Header = serde_json::from_str(text).map_err(damaged)?;
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut tensors: Vec<(String, &[u8])> = file.iter().map(|(name, view)| (name.to_owned(), view.data())).collect();
     tensors.sort_by(|a, b| a.0.cmp(&b.0));
-    if digest(tensors.iter().map(|(name, data)| (name.as_str(), *data))) != header.sha256 {
+    let checksum = digest(text, tensors.iter().map(|(name, data)| (name.as_str(), *data)));
+    if said(CHECKSUM) != Some(&checksum) {
         return Err(damaged("its checksum is another"));
     }
+    let header: Header = serde_json::from_str(text).map_err(damaged)?;
     let read = |(at, failure): (usize, &Option<Failure>)| Reader { file: &file, at }.system(failure.as_ref());
     let systems = header.failures.iter().enumerate().map(read).collect::<Result<_>>()?;
     Ok((header, systems))
@@ -375,10 +393,11 @@ impl Reader<'_> {
             cell,
         )?;
         state.fixed = self.flags("fixed")?;
-        let [heat, work, start_energy, start_volume, alpha_min, alpha_max, time] =
+        let [heat, work, start_energy, start_volume, start_temperature, alpha_min, alpha_max, time] =
             self.f64("account")?.try_into().map_err(|_| short("account"))?;
-        let [step, seed, replica, count, skipped, clamped, tried, accepted] =
+        let [step, seed, replica, count, skipped, clamped, tried, accepted, fallbacks, fallback_left, active] =
             self.u64("counts")?.try_into().map_err(|_| short("counts"))?;
+        let flags = self.u64("flags")?.try_into().map_err(|_| short("flags"))?;
         (state.step, state.time, state.key) = (step, time, Key { seed, replica });
         let mut system = System::new(state);
         system.molecules = self.molecules(system.state.len())?;
@@ -387,8 +406,10 @@ impl Reader<'_> {
             work,
             start_energy: Some(start_energy).filter(|e| e.is_finite()),
             start_volume,
+            start_temperature,
             rescale: Tally { count, skipped, clamped, alpha_min, alpha_max },
             moves: Moves { tried, accepted },
+            guard: guard::Tally { counts: flags, fallbacks, fallback_left, active },
         };
         system.failure = failure.map(|f| {
             Error::Stability(Box::new(Instability {

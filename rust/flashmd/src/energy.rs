@@ -11,8 +11,8 @@ pub struct EnergyForces {
     pub energy: f64,
     /// −∂E/∂r, `[N]` eV/Å.
     pub forces: Vec<Vec3>,
-    /// −Σ r⊗∂E/∂r over the edges, eV.
-    pub virial: Mat3,
+    /// −Σ r⊗∂E/∂r over the edges, eV; not every surface has one.
+    pub virial: Option<Mat3>,
 }
 
 /// A potential energy surface.
@@ -26,10 +26,8 @@ pub trait PotentialEnergy {
     /// Energy, forces and virial of `state`.
     ///
     /// # Errors
-    /// `Input` if the surface has no forces or virial, otherwise as [`energy`](Self::energy).
+    /// `Input` if the surface has no forces, otherwise as [`energy`](Self::energy).
     fn evaluate(&mut self, _state: &State) -> Result<EnergyForces> {
-        Err(Error::Input(
-            "this potential energy has no forces and virial; give one that has, or do without them".into(),
-        ))
+        Err(Error::Input("this potential energy has no forces; give one that has, or do without them".into()))
     }
 }

@@ -1,7 +1,173 @@
-//! The guard after every stride: no number that is not finite goes on.
+//! The guard: no number that is not finite goes on, and no state that the model does not know goes unnoticed.
+//!
+//! Findings about what the model was trained on are its propagator's ([`crate::model::domain`]); what can be told from the
+//! state alone is found here. A policy says what becomes of a finding.
 
 use crate::error::{Error, Result, list_atoms};
 use crate::state::{State, not_finite};
+
+/// Kinetic temperature over that of the bath and of the start beyond which a system has exploded, and below which it has
+/// frozen.
+const EXPLODED: f64 = 10.0;
+const FROZEN: f64 = 0.1;
+/// Fewer degrees of freedom than this reach both by chance.
+const MIN_FREEDOM: usize = 60;
+
+/// What can be out of bounds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Quantity {
+    /// A pair of atoms is closer than any the model was trained on.
+    PairDistance,
+    /// A momentum is larger.
+    Momentum,
+    /// An atom has more neighbours, or fewer.
+    NeighborCount,
+    /// The density of the cell is another.
+    Density,
+    /// The temperature is another.
+    Temperature,
+    /// The model says that it does not know.
+    Uncertainty,
+    /// The system is several times as hot as its bath, or as it was.
+    Explosion,
+    /// It has lost nearly all of its kinetic energy.
+    Freezing,
+    /// Atoms have left the others: no neighbour within the cutoff.
+    Evaporation,
+}
+
+impl Quantity {
+    /// Every quantity, in the order of [`Tally::counts`].
+    pub const ALL: [Self; 9] = [
+        Self::PairDistance,
+        Self::Momentum,
+        Self::NeighborCount,
+        Self::Density,
+        Self::Temperature,
+        Self::Uncertainty,
+        Self::Explosion,
+        Self::Freezing,
+        Self::Evaporation,
+    ];
+
+    /// Name for people.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::PairDistance => "pair distance",
+            Self::Momentum => "momentum",
+            Self::NeighborCount => "number of neighbours",
+            Self::Density => "density",
+            Self::Temperature => "temperature",
+            Self::Uncertainty => "uncertainty",
+            Self::Explosion => "explosion",
+            Self::Freezing => "freezing",
+            Self::Evaporation => "evaporation",
+        }
+    }
+}
+
+/// One quantity out of bounds.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Finding {
+    /// What.
+    pub quantity: Quantity,
+    /// Whose; empty for the whole system.
+    pub atoms: Vec<usize>,
+    /// A sentence with the value and the bound.
+    pub message: String,
+}
+
+/// What becomes of a finding.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Policy {
+    /// It is reported, and the run goes on.
+    Report,
+    /// It ends the system with a `Stability` error.
+    Stop,
+    /// The stride is taken back and done by velocity Verlet with the run's energy, and so are the next ones.
+    Fallback {
+        /// Strides done so, this one included.
+        strides: u64,
+        /// Time step of velocity Verlet, fs.
+        timestep_fs: f64,
+    },
+}
+
+impl Policy {
+    /// A checked fallback.
+    ///
+    /// # Errors
+    /// `Input` if a number is out of its range.
+    pub fn fallback(strides: u64, timestep_fs: f64) -> Result<Self> {
+        if strides == 0 || !(timestep_fs.is_finite() && timestep_fs > 0.0) {
+            return Err(Error::Input(format!(
+                "the guard is to fall back for {strides} strides of Verlet steps of {timestep_fs} fs; both must be positive"
+            )));
+        }
+        Ok(Self::Fallback { strides, timestep_fs })
+    }
+}
+
+/// What the guard of a system did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Strides that began out of bounds, by [`Quantity::ALL`].
+    pub counts: [u64; Quantity::ALL.len()],
+    /// Strides done by velocity Verlet.
+    pub fallbacks: u64,
+    /// Strides still to be done by it.
+    pub fallback_left: u64,
+    /// Quantities out of bounds when the last stride began, one bit each.
+    pub active: u64,
+}
+
+impl Tally {
+    /// Counts the findings of a stride; returns the quantities that were within bounds before it.
+    pub fn count(&mut self, findings: &[Finding]) -> Vec<Quantity> {
+        let before = std::mem::take(&mut self.active);
+        let mut fresh = Vec::new();
+        for finding in findings {
+            let at = finding.quantity as usize;
+            self.counts[at] += 1;
+            self.active |= 1 << at;
+            if before & (1 << at) == 0 {
+                fresh.push(finding.quantity);
+            }
+        }
+        fresh
+    }
+}
+
+/// Explosion and freezing, against the temperatures (K) of the bath, if there is one, and of the start of the run.
+pub fn watch(state: &State, bath: Option<f64>, start: f64) -> Option<Finding> {
+    let kelvin = state.temperature();
+    let (low, high) = bath.map_or((start, start), |bath| (start.min(bath), start.max(bath)));
+    if high <= 0.0 || state.degrees_of_freedom() < MIN_FREEDOM {
+        return None;
+    }
+    let finding = |quantity, what: &str| Finding {
+        quantity,
+        atoms: Vec::new(),
+        message: format!("the system has {what}: its temperature is {kelvin:.1} K, far from {low:.1} to {high:.1} K"),
+    };
+    if kelvin > EXPLODED * high {
+        return Some(finding(Quantity::Explosion, "exploded"));
+    }
+    (kelvin < FROZEN * low).then(|| finding(Quantity::Freezing, "frozen"))
+}
+
+/// The error that the policy to stop makes of findings.
+pub fn stop(findings: &[Finding]) -> Error {
+    let said: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
+    let first = findings.first();
+    let message = format!("{}; start from another structure, or use a model trained for this", said.join("; "));
+    Error::unstable(
+        first.map_or("guard", |f| f.quantity.name()),
+        first.map_or(Vec::new(), |f| f.atoms.clone()),
+        message,
+    )
+}
 
 /// Checks that every position and momentum is finite.
 ///

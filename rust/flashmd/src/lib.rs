@@ -28,6 +28,7 @@ pub mod stride;
 pub mod system;
 pub mod thermostat;
 pub mod units;
+pub mod verlet;
 
 pub use cell::Cell;
 pub use error::{Error, Result};

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::linalg::scale;
+use crate::model::domain::Surroundings;
 use crate::model::session::{Batch, check_finite};
 use crate::model::{Model, Output};
 use crate::nef::{Nef, Part};
@@ -82,6 +83,21 @@ impl<'m> Network<'m> {
     /// The edges of the last run.
     pub fn nef(&self) -> &Nef {
         &self.nef
+    }
+
+    /// What the last run saw of system `at`; `uncertainty` is that output, if it was wanted.
+    pub fn surroundings(&self, at: usize, uncertainty: bool) -> Surroundings<'_> {
+        let rows = self.rows[at].clone();
+        let slots = rows.start * self.nef.slots..rows.end * self.nef.slots;
+        Surroundings {
+            first: rows.start,
+            species: &self.species[rows.clone()],
+            edge_vectors: &self.nef.edge_vectors[3 * slots.start..3 * slots.end],
+            mask: &self.nef.mask[slots.clone()],
+            neighbors: &self.nef.neighbors[slots],
+            momenta: &self.momenta[3 * rows.start..3 * rows.end],
+            uncertainty: if uncertainty { self.output(Output::Uncertainty, at) } else { &[] },
+        }
     }
 
     /// Time spent so far.

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::energy::PotentialEnergy;
 use crate::error::{Error, Result};
+use crate::guard::Finding;
 use crate::network::Timing;
 use crate::state::State;
 use crate::system::System;
@@ -27,6 +28,11 @@ pub trait Propagator {
     /// What ends the whole batch.
     fn advance_all(&mut self, states: &mut [&mut State]) -> Result<Vec<Result<()>>> {
         Ok(states.iter_mut().map(|state| self.advance(state)).collect())
+    }
+
+    /// What was out of bounds about the state that was `at` that place in the last call, before it was moved.
+    fn findings(&mut self, _at: usize) -> Vec<Finding> {
+        Vec::new()
     }
 
     /// Time spent so far, if it is counted.
@@ -64,6 +70,14 @@ pub trait Observer {
     /// `Callback` or `Interrupted`; it ends the run and passes through.
     fn stride(&mut self, _state: &State) -> Result<ControlFlow<()>> {
         Ok(ControlFlow::Continue(()))
+    }
+
+    /// Quantities that have just gone out of bounds, and the state that did so.
+    ///
+    /// # Errors
+    /// `Callback`; it ends the run and passes through.
+    fn flagged(&mut self, _system: usize, _findings: &[Finding], _state: &State) -> Result<()> {
+        Ok(())
     }
 
     /// A point to restart from, after the frames of its step.
@@ -126,6 +140,11 @@ impl Surface<'_> {
         Ok(system.potential)
     }
 
+    /// Runs `f` on the energy.
+    pub(crate) fn with(&mut self, f: impl FnOnce(&mut dyn PotentialEnergy) -> Result<()>) -> Result<()> {
+        self.timed(|energy| f(energy).map(|()| 0.0)).map(drop)
+    }
+
     /// Runs `f` on the energy; what it returns must be a finite number.
     pub(crate) fn timed(&mut self, f: impl FnOnce(&mut dyn PotentialEnergy) -> Result<f64>) -> Result<f64> {
         let Some(energy) = &mut self.energy else {
@@ -142,8 +161,13 @@ impl Surface<'_> {
     }
 }
 
+/// Strides that the systems of a run have done: those that failed stayed behind.
+pub fn common_step(systems: &[System]) -> u64 {
+    systems.iter().map(|s| s.state.step).max().unwrap_or(0)
+}
+
 impl Rollout<'_> {
-    /// Runs `systems`, all at the same step, to the end, or until the observer stops them or all have failed.
+    /// Runs `systems`, all that have not failed at the same step, to the end, or until the observer stops them or all have failed.
     ///
     /// A system that fails keeps its error in [`System::failure`] and leaves the others alone.
     ///
@@ -155,8 +179,8 @@ impl Rollout<'_> {
         propagator: &mut dyn Propagator,
         observer: &mut dyn Observer,
     ) -> Result<Report> {
-        let step = systems.first().map_or(0, |s| s.state.step);
-        if systems.iter().any(|s| s.state.step != step) {
+        let step = common_step(systems);
+        if systems.iter().any(|s| s.is_alive() && s.state.step != step) {
             return Err(Error::Input("the replicas of a run must be at the same step".into()));
         }
         let run = Run {
@@ -226,12 +250,7 @@ impl Run<'_, '_> {
     /// Runs `f` on every system that has not failed; an instability ends that system, any other error the run.
     fn each_alive(&mut self, mut f: impl FnMut(&mut System, &mut Surface<'_>) -> Result<()>) -> Result<()> {
         for system in self.systems.iter_mut().filter(|s| s.is_alive()) {
-            match f(system, &mut self.surface) {
-                Err(error @ Error::Stability(_)) => {
-                    system.fail(error, self.step, self.step as f64 * self.stride_fs / FS_PER_PS);
-                }
-                done => done?,
-            }
+            settle(f(system, &mut self.surface), system, self.step, self.stride_fs)?;
         }
         Ok(())
     }
@@ -243,18 +262,35 @@ impl Run<'_, '_> {
             system.before_stride();
             Ok(())
         })?;
-        let mut moving: Vec<&mut State> =
-            self.systems.iter_mut().filter(|s| s.is_alive()).map(|s| &mut s.state).collect();
-        let mut moved = self.propagator.advance_all(&mut moving)?.into_iter();
-        let (step, time) = (self.step, self.step as f64 * self.stride_fs * FS);
-        self.each_alive(|system, surface| {
-            moved.next().unwrap_or(Ok(()))?;
-            system.after_stride(surface)?;
-            (system.state.step, system.state.time) = (step, time);
-            system.remember();
-            Ok(())
-        })?;
+        let moving = self.systems.iter_mut().filter(|s| s.is_alive() && !s.is_falling_back());
+        let mut moving: Vec<&mut State> = moving.map(|s| &mut s.state).collect();
+        let mut moved =
+            if moving.is_empty() { Vec::new() } else { self.propagator.advance_all(&mut moving)? }.into_iter();
+        let (step, time, stride_fs) = (self.step, self.step as f64 * self.stride_fs * FS, self.stride_fs);
+        let (mut at, mut flagged) = (0, Vec::new());
+        let propagator = &mut *self.propagator;
+        for (number, system) in self.systems.iter_mut().enumerate().filter(|(_, s)| s.is_alive()) {
+            let surface = &mut self.surface;
+            let mut go_on = || {
+                if system.is_falling_back() {
+                    system.fall_back(stride_fs, surface)?;
+                } else {
+                    let (result, findings) = (moved.next().unwrap_or(Ok(())), propagator.findings(at));
+                    at += 1;
+                    let fresh = system.judge(result, findings, stride_fs, surface)?;
+                    flagged.extend((!fresh.is_empty()).then_some((number, fresh)));
+                }
+                system.after_stride(surface)?;
+                (system.state.step, system.state.time) = (step, time);
+                system.remember();
+                Ok(())
+            };
+            settle(go_on(), system, step, stride_fs)?;
+        }
         self.report.steps += 1;
+        for (number, findings) in flagged {
+            self.observer.flagged(number, &findings, self.systems[number].before())?;
+        }
         Ok(())
     }
 
@@ -287,8 +323,9 @@ impl Run<'_, '_> {
         Ok(if stop.is_break() { stop } else { flow })
     }
 
+    /// Saves a checkpoint; one of nothing but failures would be no point to go on from.
     fn save(&mut self) -> Result<()> {
-        if self.checkpoint_interval.is_none() {
+        if self.checkpoint_interval.is_none() || !self.systems.iter().any(System::is_alive) {
             return Ok(());
         }
         let start = Instant::now();
@@ -319,5 +356,16 @@ impl Run<'_, '_> {
             }
         }
         Ok(flow)
+    }
+}
+
+/// An instability ends its system, any other error the run.
+fn settle(result: Result<()>, system: &mut System, step: u64, stride_fs: f64) -> Result<()> {
+    match result {
+        Err(error @ Error::Stability(_)) => {
+            system.fail(error, step, step as f64 * stride_fs / FS_PER_PS);
+            Ok(())
+        }
+        done => done,
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::constraints::CentreOfMass;
 use crate::error::Result;
+use crate::guard::Finding;
 use crate::linalg::{Vec3, add, scale};
 use crate::model::{Kind, Model, Output};
 use crate::network::{Network, Timing, View};
@@ -27,6 +28,8 @@ pub struct Direct<'m> {
     randomness: Randomness,
     wanted: Vec<Output>,
     displacements: Vec<Vec3>,
+    /// What was out of the model's domain in the last stride, by place in the batch; not looked for unless asked.
+    findings: Option<Vec<Vec<Finding>>>,
 }
 
 impl<'m> Direct<'m> {
@@ -40,7 +43,31 @@ impl<'m> Direct<'m> {
         if randomness.residual && model.contract().has(Output::ResidualScale) {
             wanted.push(Output::ResidualScale);
         }
-        Ok(Self { network: Network::new(model, states)?, randomness, wanted, displacements: Vec::new() })
+        let network = Network::new(model, states)?;
+        Ok(Self { network, randomness, wanted, displacements: Vec::new(), findings: None })
+    }
+
+    /// Looks in every stride for what is out of the model's domain.
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        if self.network.model().contract().has(Output::Uncertainty) {
+            self.wanted.push(Output::Uncertainty);
+        }
+        self.findings = Some(Vec::new());
+        self
+    }
+
+    /// Judges the states that the network has just seen.
+    fn judge(&mut self, states: &[&mut State], results: &[Result<()>]) {
+        let Some(findings) = &mut self.findings else { return };
+        let metadata = self.network.model().metadata();
+        let uncertainty = self.wanted.contains(&Output::Uncertainty);
+        let judged = states.iter().zip(results).enumerate().map(|(at, (state, result))| match result {
+            Ok(()) => metadata.domain.judge(&metadata.species, state, self.network.surroundings(at, uncertainty)),
+            Err(_) => Vec::new(),
+        });
+        findings.clear();
+        findings.extend(judged);
     }
 
     /// What comes after the network, for the system at place `at` of the batch.
@@ -115,12 +142,17 @@ impl Propagator for Direct<'_> {
         let seen: Vec<View<'_>> =
             states.iter().zip(&frames).map(|(state, frame)| View { state, rotation: frame.as_ref() }).collect();
         let results = self.network.run(&seen, &self.wanted)?;
+        self.judge(states, &results);
         for (at, (state, frame)) in states.iter_mut().zip(&frames).enumerate() {
             if results[at].is_ok() {
                 self.finish(at, state, frame.as_ref());
             }
         }
         Ok(results)
+    }
+
+    fn findings(&mut self, at: usize) -> Vec<Finding> {
+        self.findings.as_mut().and_then(|f| f.get_mut(at)).map(std::mem::take).unwrap_or_default()
     }
 
     fn timing(&self) -> Timing {

@@ -2,12 +2,13 @@
 
 use crate::barostat::{Barostat, Moves};
 use crate::error::{Error, GoodFrame, Result};
-use crate::guard;
+use crate::guard::{self, Finding, Policy, Quantity};
 use crate::molecules::Molecules;
 use crate::rescale::{Rescale, Tally};
 use crate::rollout::Surface;
 use crate::state::State;
 use crate::thermostat::{Half, Thermostat};
+use crate::verlet;
 
 /// What a run must carry from stride to stride beside the state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -20,17 +21,23 @@ pub struct Ledger {
     pub start_energy: Option<f64>,
     /// Volume at the start of the run, Å³: what a Monte Carlo barostat takes its step from. Zero before the first stride.
     pub start_volume: f64,
+    /// Temperature at the start of the run, K: what explosion and freezing are told by where there is no bath.
+    pub start_temperature: f64,
     /// What rescaling did.
     pub rescale: Tally,
     /// What the barostat did.
     pub moves: Moves,
+    /// What the guard found and did.
+    pub guard: guard::Tally,
 }
 
-/// A state and its filters. Each is optional; they act in the order of the fields.
+/// A state and what acts on it around each stride. Everything is optional; it acts in the order of the fields.
 #[derive(Debug)]
 pub struct System {
     /// Positions, momenta and the rest.
     pub state: State,
+    /// What becomes of a stride out of bounds; without it only numbers that are not finite are noticed.
+    pub guard: Option<Policy>,
     /// Bath around every stride.
     pub thermostat: Option<Thermostat>,
     /// Keeps the conserved energy after every stride.
@@ -45,6 +52,8 @@ pub struct System {
     pub failure: Option<Error>,
     /// Potential energy of the current positions, eV, if known.
     pub(crate) potential: Option<f64>,
+    /// The state the last stride began with, where the guard may need it.
+    before: Option<State>,
     /// The last frame that passed every check.
     good: GoodFrame,
 }
@@ -53,6 +62,7 @@ impl System {
     /// `state` without any filter: NVE.
     pub fn new(state: State) -> Self {
         Self {
+            guard: None,
             thermostat: None,
             rescale: None,
             barostat: None,
@@ -60,6 +70,7 @@ impl System {
             ledger: Ledger::default(),
             failure: None,
             potential: None,
+            before: None,
             good: GoodFrame::default(),
             state,
         }
@@ -82,7 +93,12 @@ impl System {
         if let Some(barostat) = &self.barostat {
             barostat.check(&self.state)?;
         }
-        for (wanted, what) in [(self.rescale.is_some(), "rescale_energy"), (self.barostat.is_some(), "a barostat")] {
+        let falls_back = matches!(self.guard, Some(Policy::Fallback { .. }));
+        for (wanted, what) in [
+            (self.rescale.is_some(), "rescale_energy"),
+            (self.barostat.is_some(), "a barostat"),
+            (falls_back, "guard 'fallback'"),
+        ] {
             if wanted && !surface.is_some() {
                 return Err(Error::Input(format!("{what} needs an energy model; give one, or leave {what} out")));
             }
@@ -95,6 +111,7 @@ impl System {
         self.remember();
         if self.ledger.start_volume == 0.0 {
             self.ledger.start_volume = self.state.cell.volume();
+            self.ledger.start_temperature = self.state.temperature();
         }
         if self.rescale.is_some() && self.ledger.start_energy.is_none() {
             self.ledger.start_energy = surface.of(self)?.map(|v| self.state.kinetic_energy() + v);
@@ -106,6 +123,75 @@ impl System {
     pub(crate) fn before_stride(&mut self) {
         self.bath(Half::Before);
         self.potential = None;
+        if self.guard.is_some() {
+            let before = self.before.get_or_insert_with(|| self.state.clone());
+            before.positions.clone_from(&self.state.positions);
+            before.momenta.clone_from(&self.state.momenta);
+            before.cell.clone_from(&self.state.cell);
+            (before.step, before.time) = (self.state.step, self.state.time);
+        }
+    }
+
+    /// The state the last stride began with.
+    pub(crate) fn before(&self) -> &State {
+        self.before.as_ref().unwrap_or(&self.state)
+    }
+
+    /// True if the next stride is velocity Verlet's.
+    pub(crate) fn is_falling_back(&self) -> bool {
+        self.ledger.guard.fallback_left > 0 && matches!(self.guard, Some(Policy::Fallback { .. }))
+    }
+
+    /// Applies the guard's policy to a stride that was made and to the `findings` about its beginning; returns those that
+    /// are new.
+    pub(crate) fn judge(
+        &mut self,
+        made: Result<()>,
+        mut findings: Vec<Finding>,
+        stride_fs: f64,
+        surface: &mut Surface<'_>,
+    ) -> Result<Vec<Finding>> {
+        let Some(policy) = self.guard else { return made.map(|()| Vec::new()) };
+        findings.extend(guard::watch(self.before(), self.bath_temperature(), self.ledger.start_temperature));
+        let falls_back = matches!(policy, Policy::Fallback { .. });
+        match made {
+            Err(Error::Stability(broken)) if falls_back => {
+                findings.push(Finding { quantity: Quantity::Explosion, atoms: broken.atoms, message: broken.message })
+            }
+            made => made?,
+        }
+        let fresh = self.ledger.guard.count(&findings);
+        match policy {
+            _ if findings.is_empty() => {}
+            Policy::Report => {}
+            Policy::Stop => return Err(guard::stop(&findings)),
+            Policy::Fallback { strides, .. } => {
+                self.take_back();
+                self.ledger.guard.fallback_left = strides;
+                self.fall_back(stride_fs, surface)?;
+            }
+        }
+        findings.retain(|finding| fresh.contains(&finding.quantity));
+        Ok(findings)
+    }
+
+    /// One stride by velocity Verlet.
+    pub(crate) fn fall_back(&mut self, stride_fs: f64, surface: &mut Surface<'_>) -> Result<()> {
+        let Some(Policy::Fallback { timestep_fs, .. }) = self.guard else { return Ok(()) };
+        self.ledger.guard.fallback_left -= 1;
+        self.ledger.guard.fallbacks += 1;
+        surface.with(|energy| verlet::advance(&mut self.state, stride_fs, timestep_fs, energy))
+    }
+
+    fn take_back(&mut self) {
+        if let Some(before) = &self.before {
+            self.state.positions.clone_from(&before.positions);
+            self.state.momenta.clone_from(&before.momenta);
+        }
+    }
+
+    fn bath_temperature(&self) -> Option<f64> {
+        self.thermostat.as_ref().map(Thermostat::temperature)
     }
 
     /// What comes after it: guard, rescale, barostat, O(½).

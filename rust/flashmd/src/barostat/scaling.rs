@@ -4,7 +4,7 @@ use crate::cell::Cell;
 use crate::energy::EnergyForces;
 use crate::error::{Error, Result};
 use crate::linalg::{Mat3, Vec3, add, scale, sub};
-use crate::molecules::Molecules;
+use crate::molecules::{Centre, Molecules};
 use crate::state::State;
 
 /// Factors along x, y and z.
@@ -49,7 +49,15 @@ impl Dilation {
 
 /// Instantaneous pressure of molecules along x, y and z, eV/Å³: (Σ_g P_g²/M_g + Σ_g R_g·F_g)/V with momenta relative to
 /// the whole, whose own motion counts k_B·T (`thermal`, eV).
-pub fn pressure(state: &State, molecules: &Molecules, forces: &EnergyForces, thermal: f64) -> Vec3 {
+///
+/// # Errors
+/// `Input` if the energy has no virial.
+pub fn pressure(state: &State, molecules: &Molecules, forces: &EnergyForces, thermal: f64) -> Result<Vec3> {
+    let Some(virial) = forces.virial else {
+        return Err(Error::Input(
+            "cell rescaling needs the virial, and this energy has none; use the Monte Carlo barostat".into(),
+        ));
+    };
     let centres = molecules.centres(state);
     let velocity = state.centre_of_mass_velocity();
     let mut sum = [thermal; 3];
@@ -59,20 +67,20 @@ pub fn pressure(state: &State, molecules: &Molecules, forces: &EnergyForces, the
             sum[k] += relative[k] * relative[k] / centre.mass;
         }
     }
-    let virial = molecular_virial(state, molecules, &centres, forces);
+    let virial = molecular_virial(state, molecules, &centres, &forces.forces, virial);
     let volume = state.cell.volume();
-    std::array::from_fn(|k| (sum[k] + virial[k][k]) / volume)
+    Ok(std::array::from_fn(|k| (sum[k] + virial[k][k]) / volume))
 }
 
 /// Σ_g R_g⊗F_g = Σ_i r_i⊗F_i − Σ_i (r_i − R_g)⊗F_i: forces within molecules cancel.
 fn molecular_virial(
     state: &State,
     molecules: &Molecules,
-    centres: &[crate::molecules::Centre],
-    forces: &EnergyForces,
+    centres: &[Centre],
+    forces: &[Vec3],
+    mut virial: Mat3,
 ) -> Mat3 {
-    let mut virial = forces.virial;
-    for (i, f) in forces.forces.iter().enumerate() {
+    for (i, f) in forces.iter().enumerate() {
         let arm = molecules.arm(state, centres, i);
         for a in 0..3 {
             for b in 0..3 {

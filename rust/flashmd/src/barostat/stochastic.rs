@@ -59,7 +59,7 @@ impl CellRescaling {
     pub fn apply(&self, state: &mut State, molecules: &Molecules, energy: &mut dyn PotentialEnergy) -> Result<()> {
         let forces = energy.evaluate(state)?;
         let thermal = KB * self.reservoir.temperature;
-        let strain = self.strain(state, pressure(state, molecules, &forces, thermal));
+        let strain = self.strain(state, pressure(state, molecules, &forces, thermal)?);
         let change: f64 = strain.iter().sum();
         if !(strain.iter().all(|u| u.abs() <= MAX_CHANGE) && change.abs() <= MAX_CHANGE) {
             let message = format!(

@@ -62,7 +62,7 @@ fn run(session: &mut Session, contract: &Contract) -> Result<()> {
 
 fn used_outputs(contract: &Contract) -> Vec<Output> {
     let of_kind: &[Output] = match contract.metadata.kind {
-        Kind::Direct => &[Output::Displacement, Output::MomentaOut, Output::ResidualScale],
+        Kind::Direct => &[Output::Displacement, Output::MomentaOut, Output::ResidualScale, Output::Uncertainty],
         Kind::Energy => &[Output::Energy, Output::EdgeGradient],
     };
     of_kind.iter().copied().filter(|&o| contract.has(o)).collect()
@@ -85,7 +85,7 @@ impl Probe {
     fn new(contract: &Contract) -> Result<Self> {
         let metadata = &contract.metadata;
         let mut stream = Stream::new(1, Purpose::Check, 0);
-        let spacing = SPACING.max(APPROACH * metadata.closest_approach);
+        let spacing = SPACING.max(APPROACH * metadata.domain.closest_approach());
         let edge = LATTICE as f64 * spacing;
         let mut positions = Vec::new();
         for at in 0..LATTICE.pow(3) {
@@ -166,7 +166,7 @@ impl Values {
     fn turned(&self, rotation: &Rotation) -> Self {
         let turn = |(output, values): &(Output, Vec<f64>)| {
             let turned = match output {
-                Output::Energy | Output::ResidualScale => values.clone(),
+                Output::Energy | Output::ResidualScale | Output::Uncertainty => values.clone(),
                 _ => values.chunks_exact(3).flat_map(|v| rotation.apply([v[0], v[1], v[2]])).collect(),
             };
             (*output, turned)

@@ -101,12 +101,20 @@ pub enum Output {
     Energy,
     /// f32 `[N,K,3]`, ∂E/∂edge_vectors, eV/Å.
     EdgeGradient,
+    /// f32 `[N,2]`, calibrated standard deviations of (displacement, momenta_out), in their units.
+    Uncertainty,
 }
 
 impl Output {
     /// Every output, in the order of [`Output::index`].
-    pub const ALL: [Self; 5] =
-        [Self::Displacement, Self::MomentaOut, Self::ResidualScale, Self::Energy, Self::EdgeGradient];
+    pub const ALL: [Self; 6] = [
+        Self::Displacement,
+        Self::MomentaOut,
+        Self::ResidualScale,
+        Self::Energy,
+        Self::EdgeGradient,
+        Self::Uncertainty,
+    ];
 
     /// Position in [`Output::ALL`].
     pub fn index(self) -> usize {
@@ -121,6 +129,7 @@ impl Output {
             Self::ResidualScale => "residual_scale",
             Self::Energy => "energy",
             Self::EdgeGradient => "edge_gradient",
+            Self::Uncertainty => "uncertainty",
         }
     }
 
@@ -129,16 +138,13 @@ impl Output {
             Self::Displacement | Self::MomentaOut | Self::ResidualScale => &[Dim::N, Dim::Three],
             Self::Energy => &[Dim::N],
             Self::EdgeGradient => &[Dim::N, Dim::K, Dim::Three],
+            Self::Uncertainty => &[Dim::N, Dim::Two],
         }
     }
 
     /// Shape for N atoms and K slots.
     pub fn shape(self, atoms: usize, slots: usize) -> Vec<i64> {
-        let size = |d: &Dim| match d {
-            Dim::N => atoms as i64,
-            Dim::K => slots as i64,
-            Dim::Three => 3,
-        };
+        let size = |d: &Dim| d.size().unwrap_or(if *d == Dim::N { atoms } else { slots } as i64);
         self.dims().iter().map(size).collect()
     }
 }
@@ -148,7 +154,19 @@ impl Output {
 enum Dim {
     N,
     K,
+    Two,
     Three,
+}
+
+impl Dim {
+    /// Size of an axis that is always the same.
+    fn size(self) -> Option<i64> {
+        match self {
+            Self::N | Self::K => None,
+            Self::Two => Some(2),
+            Self::Three => Some(3),
+        }
+    }
 }
 
 /// What a checked file promises.
@@ -268,7 +286,8 @@ fn read_outputs(graph: &GraphProto, kind: Kind) -> Result<Vec<Output>> {
         }
     }
     let mut outputs = Vec::new();
-    for output in Output::ALL {
+    // The uncertainty of an energy has another shape and is not used.
+    for output in Output::ALL.into_iter().filter(|&o| o != Output::Uncertainty || kind == Kind::Direct) {
         let mut found = graph.output.iter().filter(|value| value.name == output.name());
         if let Some(value) = found.next() {
             check_value("output", value, FLOAT, output.dims())?;
@@ -298,12 +317,15 @@ fn check_value(what: &str, value: &ValueInfo, element: i32, dims: &[Dim]) -> Res
         return refuse(format!("{what} {name:?} has {} axes, the contract wants {dims:?}", shape.dim.len()));
     }
     for (axis, (got, want)) in shape.dim.iter().zip(dims).enumerate() {
-        match (got.dim_value, want) {
-            (None, _) | (Some(3), Dim::Three) => {}
-            (Some(size), Dim::Three) => {
-                return refuse(format!("{what} {name:?} has size {size} along axis {axis}, the contract wants 3"));
+        match (got.dim_value, want.size()) {
+            (None, _) => {}
+            (Some(size), Some(wanted)) if size == wanted => {}
+            (Some(size), Some(wanted)) => {
+                return refuse(format!(
+                    "{what} {name:?} has size {size} along axis {axis}, the contract wants {wanted}"
+                ));
             }
-            (Some(size), _) => {
+            (Some(size), None) => {
                 return refuse(format!(
                     "{what} {name:?} is fixed to {size} along axis {axis}; export the model with N and K dynamic"
                 ));

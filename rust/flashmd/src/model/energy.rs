@@ -52,20 +52,19 @@ impl PotentialEnergy for EnergyModel<'_> {
         self.run(state, &[Output::Energy, Output::EdgeGradient])?;
         let nef = self.network.nef();
         let gradient = self.network.output(Output::EdgeGradient, 0);
-        let mut result =
-            EnergyForces { energy: self.total(), forces: vec![[0.0; 3]; state.len()], virial: [[0.0; 3]; 3] };
+        let (mut forces, mut virial) = (vec![[0.0; 3]; state.len()], [[0.0; 3]; 3]);
         for at in (0..nef.mask.len()).filter(|&at| nef.mask[at]) {
             let component = |data: &[f32]| -> Vec3 { std::array::from_fn(|c| f64::from(data[3 * at + c])) };
             let (g, v) = (component(gradient), component(&nef.edge_vectors));
             let (i, j) = (at / nef.slots, nef.neighbors[at] as usize);
-            result.forces[i] = add(result.forces[i], g);
-            result.forces[j] = sub(result.forces[j], g);
+            forces[i] = add(forces[i], g);
+            forces[j] = sub(forces[j], g);
             for a in 0..3 {
                 for b in 0..3 {
-                    result.virial[a][b] -= v[a] * g[b];
+                    virial[a][b] -= v[a] * g[b];
                 }
             }
         }
-        Ok(result)
+        Ok(EnergyForces { energy: self.total(), forces, virial: Some(virial) })
     }
 }

@@ -1,10 +1,10 @@
 //! The metadata of a model: one JSON object under the key `flashmd`.
 
-use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use serde::Deserialize;
 
+use super::domain::Domain;
 use crate::elements;
 use crate::error::{Error, Result, one_line};
 
@@ -58,8 +58,8 @@ pub struct Metadata {
     pub masses: Option<Vec<f64>>,
     /// True if the graph itself is O(3)-equivariant.
     pub equivariant: bool,
-    /// Largest of the closest distances per species pair in the training data, Å; 0 if not stated.
-    pub closest_approach: f64,
+    /// What it was trained on.
+    pub domain: Domain,
 }
 
 #[derive(Deserialize)]
@@ -79,13 +79,6 @@ struct Raw {
     equivariant: bool,
     #[serde(default)]
     domain: Domain,
-}
-
-#[derive(Deserialize, Default)]
-#[allow(non_snake_case)]
-struct Domain {
-    #[serde(default)]
-    smallest_pair_distance_A: BTreeMap<String, f64>,
 }
 
 impl Metadata {
@@ -122,7 +115,7 @@ impl Metadata {
             species: raw.species,
             masses: raw.masses_u,
             equivariant: raw.equivariant,
-            closest_approach: raw.domain.smallest_pair_distance_A.values().fold(0.0, |m, &d| d.max(m)),
+            domain: raw.domain,
         };
         metadata.check(raw.stride_fs)?;
         Ok(metadata)
@@ -130,7 +123,8 @@ impl Metadata {
 
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
         within("cutoff_A", self.cutoff, &CUTOFFS)?;
-        within("smallest_pair_distance_A", self.closest_approach, &DISTANCES)?;
+        self.domain.check()?;
+        within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
         match (self.kind, stride_fs) {
             (Kind::Direct, None) => return model("the metadata of a direct model lacks `stride_fs`"),
             (Kind::Direct, Some(stride)) => within("stride_fs", stride, &STRIDES)?,

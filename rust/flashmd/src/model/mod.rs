@@ -2,6 +2,7 @@
 
 pub mod check;
 pub mod contract;
+pub mod domain;
 pub mod energy;
 pub mod library;
 pub mod metadata;

@@ -49,8 +49,8 @@ pub trait Forces {
     fn evaluate(&mut self, state: &State) -> (f64, Vec<Vec3>);
 
     /// Σ over pairs of r⊗F, where it is defined.
-    fn virial(&mut self, _state: &State) -> Mat3 {
-        unimplemented!("this potential has no virial")
+    fn virial(&mut self, _state: &State) -> Option<Mat3> {
+        None
     }
 }
 
@@ -93,7 +93,7 @@ impl LennardJones {
 }
 
 impl Forces for LennardJones {
-    fn virial(&mut self, state: &State) -> Mat3 {
+    fn virial(&mut self, state: &State) -> Option<Mat3> {
         self.search.update(&state.positions, &state.cell).unwrap();
         let mut virial = [[0.0; 3]; 3];
         for pair in self.search.pairs() {
@@ -105,7 +105,7 @@ impl Forces for LennardJones {
                 }
             }
         }
-        virial
+        Some(virial)
     }
 
     fn evaluate(&mut self, state: &State) -> (f64, Vec<Vec3>) {

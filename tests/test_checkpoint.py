@@ -1,0 +1,498 @@
+"""Restart: to the last bit as if the run had not stopped, after any end and for every ensemble."""
+
+import json
+import multiprocessing
+import os
+import random
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase.io
+import h5py
+import numpy as np
+import pytest
+
+from flashmd_rs import CheckpointError, FlashMDWarning, InputError, Model, StabilityError, resume, rollout
+from flashmd_rs.checkpoint import read_checkpoint
+
+from conftest import fixture_model, make_crystal, one_clear_error
+
+BATH = {"temperature_K": 60.0, "time_constant_fs": 50.0}
+PRESSURE = {**BATH, "pressure_bar": 2000.0, "barostat_interval": 3, "compressibility_per_bar": 1e-5}
+ENSEMBLES = {
+    "nve": {"rescale_energy": False, "energy_model": fixture_model("pair_energy")},
+    "rescaled": {},
+    "per species": {"rescale_energy": "species"},
+    "per molecule": {"rescale_energy": "molecule"},
+    "langevin": BATH,
+    "bussi": {**BATH, "thermostat": "bussi"},
+    "rescaled under a bath": {**BATH, "rescale_energy": True},
+    "rotated": {**BATH, "random_rotation": True},
+    "cell rescaling": PRESSURE,
+    "anisotropic": {**PRESSURE, "barostat_coupling": "anisotropic"},
+    "monte carlo": {**PRESSURE, "barostat": "monte_carlo"},
+    "all at once": {**PRESSURE, "rescale_energy": "molecule", "random_rotation": True},
+}
+
+
+def start(replica=0):
+    atoms = make_crystal(3, seed=3 + replica)
+    atoms.set_tags(range(len(atoms)))
+    return atoms
+
+
+def assert_same_frames(some, others):
+    assert len(some) == len(others) > 0
+    for one, other in zip(some, others, strict=True):
+        assert one.info["step"] == other.info["step"]
+        np.testing.assert_array_equal(one.positions, other.positions)
+        np.testing.assert_array_equal(one.get_momenta(), other.get_momenta())
+        np.testing.assert_array_equal(one.cell.array, other.cell.array)
+        np.testing.assert_array_equal(one.get_tags(), other.get_tags())
+
+
+class TestSameBits:
+    @pytest.mark.parametrize("replicas", [1, 3])
+    @pytest.mark.parametrize("ensemble", ENSEMBLES)
+    def test_n_and_m_strides_are_n_plus_m(self, models, tmp_path, ensemble, replicas):
+        """Stopped twice, once where neither a frame nor a checkpoint was due, against one run of 60 strides."""
+        options = {"seed": 11, "interval": 7, **ENSEMBLES[ensemble]}
+        atoms = [start(r) for r in range(replicas)] if replicas > 1 else start()
+        mark = "{replica}" if replicas > 1 else ""
+        files = {"trajectory": tmp_path / f"run{mark}.traj", "checkpoint": tmp_path / "run.ckpt"}
+        whole = rollout(atoms, models("pair_stride"), steps=60, trajectory=tmp_path / f"whole{mark}.traj", **options)
+        rollout(atoms, models("pair_stride"), steps=23, checkpoint_interval=5, **files, **options)
+        rollout(atoms, models("pair_stride"), steps=38, resume=True, **files, **options)
+        rest = rollout(atoms, models("pair_stride"), steps=60, resume=True, **files, **options)
+        several = replicas > 1
+        for run, part, r in zip(*([whole, rest] if several else [[whole], [rest]]), range(replicas), strict=True):
+            end = str(r) if several else ""
+            assert_same_frames(
+                ase.io.read(tmp_path / f"run{end}.traj", ":"), ase.io.read(tmp_path / f"whole{end}.traj", ":")
+            )
+            assert part.frames[0].info["step"] == 42
+            assert_same_frames(list(part.frames), list(run.frames)[-len(part) :])
+            for name in ("heat_eV", "work_eV", "rescale", "barostat"):
+                assert part.report[name] == run.report[name], name
+            if run.conserved_energy is not None:
+                np.testing.assert_array_equal(part.conserved_energy, run.conserved_energy[-len(part) :])
+
+    def test_noise_of_the_model(self, models, gas, tmp_path):
+        options = {"temperature_K": 60.0, "seed": 2, "progress": False}
+        whole = rollout(gas, models("noisy"), steps=20, **options)
+        rollout(gas, models("noisy"), steps=9, checkpoint=tmp_path / "c", **options)
+        rest = rollout(gas, models("noisy"), steps=20, checkpoint=tmp_path / "c", resume=True, **options)
+        assert_same_frames([rest.frames[-1]], [whole.frames[-1]])
+
+    def test_resume_needs_nothing_else(self, tmp_path):
+        """The file knows the call; a moved folder is found again; the end can be moved."""
+        folder = tmp_path / "run"
+        folder.mkdir()
+        shutil.copy(fixture_model("pair_stride"), folder / "model.onnx")
+        shutil.copy(fixture_model("pair_energy"), folder / "energy.onnx")
+        model, energy = Model(folder / "model.onnx"), Model(folder / "energy.onnx")
+        files = {"trajectory": folder / "run.extxyz", "logfile": folder / "run.log", "checkpoint": folder / "run.ckpt"}
+        options = {"seed": 5, "interval": 4, "energy_model": energy, **PRESSURE, "barostat": "monte_carlo"}
+        rollout(start(), model, steps=10, **files, **options)
+        whole = rollout(
+            start(), model, steps=30, trajectory=tmp_path / "w.extxyz", logfile=tmp_path / "w.log", **options
+        )
+        folder.rename(tmp_path / "moved")
+        moved = tmp_path / "moved"
+        rest = resume(moved / "run.ckpt", steps=30)
+        assert (moved / "run.extxyz").read_bytes() == (tmp_path / "w.extxyz").read_bytes()
+        assert (moved / "run.log").read_bytes() == (tmp_path / "w.log").read_bytes()
+        assert_same_frames([rest.frames[-1]], [whole.frames[-1]])
+        assert rest.report["steps"] == 20
+        done = resume(moved / "run.ckpt")
+        assert done.report["steps"] == 0
+
+    def test_constraints_come_back(self, tmp_path):
+        from ase.constraints import FixAtoms
+
+        atoms = start()
+        atoms.set_constraint(FixAtoms([0, 5]))
+        options = {**BATH, "seed": 5}
+        whole = rollout(atoms, fixture_model("pair_stride"), steps=20, **options)
+        rollout(atoms, fixture_model("pair_stride"), steps=10, checkpoint=tmp_path / "c", **options)
+        rest = resume(tmp_path / "c", steps=20)
+        assert_same_frames([rest.frames[-1]], [whole.frames[-1]])
+        np.testing.assert_array_equal(rest.frames[-1].positions[[0, 5]], atoms.positions[[0, 5]])
+
+    def test_another_seed_from_here_on(self, models, tmp_path):
+        options = {**BATH, "seed": 5, "checkpoint": tmp_path / "c"}
+        rollout(start(), models("pair_stride"), steps=10, **options)
+        shutil.copy(tmp_path / "c", tmp_path / "d")
+        same, other = resume(tmp_path / "c", steps=20), resume(tmp_path / "d", steps=20, seed=6)
+        assert other.seed == 6
+        assert not np.array_equal(same.frames[-1].positions, other.frames[-1].positions)
+
+    def test_an_energy_of_a_program_must_be_given_again(self, models, tmp_path):
+        from ase.calculators.lj import LennardJones
+
+        def energy():
+            return LennardJones(sigma=2.0, epsilon=0.01, rc=4.0)
+
+        options = {**BATH, "seed": 5, "checkpoint": tmp_path / "c"}
+        whole = rollout(start(), models("pair_stride"), steps=12, energy_model=energy(), **BATH, seed=5)
+        rollout(start(), models("pair_stride"), steps=5, energy_model=energy(), **options)
+        with pytest.raises(InputError, match="takes its energies from LennardJones"):
+            resume(tmp_path / "c", steps=12)
+        rest = resume(tmp_path / "c", steps=12, energy_model=energy())
+        assert rest.potential_energy[-1] == whole.potential_energy[-1]
+
+    def test_a_failed_replica_stays_failed(self, models, gas, tmp_path):
+        """The one that dies leaves the others alone, also over a restart."""
+        hot = gas.copy()
+        hot.set_momenta(200.0 * gas.get_momenta())
+        options = {"seed": 1, "temperature_K": [60.0, 60.0], "checkpoint": tmp_path / "c", "checkpoint_interval": 2}
+        with pytest.warns(FlashMDWarning, match="replica 1 ended early"):
+            first = rollout([gas, hot], models("explodes"), steps=4, **options)
+        assert first[0].failure is None
+        with pytest.warns(FlashMDWarning, match="replica 1 ended early"):
+            rest = rollout([gas, hot], models("explodes"), steps=6, **options, resume=True)
+        assert str(rest[1].failure).split(";")[0] == str(first[1].failure).split(";")[0]
+        assert rest[1].failure.step == first[1].failure.step
+        assert rest[0].frames[-1].info["step"] == 6
+
+
+def contents(path):
+    if path.suffix == ".traj":
+        return [(f.positions, f.get_momenta(), f.cell.array, f.info["step"]) for f in ase.io.read(path, ":")]
+    if path.suffix == ".h5md":
+        tables = {}
+        with h5py.File(path) as file:
+            file.visititems(lambda name, item: tables.update({name: item[()]} if hasattr(item, "shape") else {}))
+        return sorted(tables.items())
+    return path.read_bytes()
+
+
+def a_run(folder, suffix, steps=40, **more):
+    """What a job script does: go on if there is something to go on from."""
+    os.chdir(folder)
+    options = {"seed": 7, "interval": 2, "checkpoint_interval": 3, "resume": "auto", "progress": False, **BATH, **more}
+    files = {"trajectory": f"run{suffix}", "logfile": "run.log", "checkpoint": "run.ckpt"}
+    rollout(start(), fixture_model("pair_stride"), steps=steps, threads=1, **files, **options)
+
+
+def forkserver():
+    """Children without an ONNX Runtime session in their past, and without the time an import takes."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["test_checkpoint", "MDAnalysis.lib.formats.libmdaxdr", "h5py", "ase.io.extxyz"])
+    return context
+
+
+def run_in_child(*arguments, kill_after=None, **more):
+    child = forkserver().Process(target=a_run, args=arguments, kwargs=more)
+    child.start()
+    if kill_after is not None:
+        time.sleep(kill_after)
+        child.kill()
+    child.join()
+    return child.exitcode
+
+
+@pytest.mark.parametrize("trials", [4, pytest.param(200, marks=[pytest.mark.long, pytest.mark.timeout(3000)])])
+@pytest.mark.parametrize("suffix", [".extxyz", ".xtc", ".h5md", ".traj"])
+def test_kill_9_at_any_instant(tmp_path, suffix, trials):
+    """SIGKILL, up to three times in one run: trajectory and log are those of the undisturbed one."""
+    reference = tmp_path / "reference"
+    reference.mkdir()
+    assert run_in_child(reference, suffix) == 0
+    begun = time.perf_counter()
+    (tmp_path / "timed").mkdir()
+    assert run_in_child(tmp_path / "timed", suffix) == 0
+    duration = time.perf_counter() - begun
+    instants, killed = random.Random(suffix), 0
+    for trial in range(trials):
+        folder = tmp_path / str(trial)
+        folder.mkdir()
+        for _ in range(instants.randint(1, 3)):
+            code = run_in_child(folder, suffix, kill_after=instants.uniform(0.2, 1.0) * duration)
+            assert code in (0, -signal.SIGKILL)
+            killed += code != 0
+        assert run_in_child(folder, suffix) == 0
+        np.testing.assert_equal(contents(folder / f"run{suffix}"), contents(reference / f"run{suffix}"))
+        assert (folder / "run.log").read_bytes() == (reference / "run.log").read_bytes()
+        assert {path.name for path in folder.iterdir()} <= {
+            *(path.name for path in reference.iterdir()),
+            "run.ckpt.new",
+        }
+        shutil.rmtree(folder)
+    assert killed >= trials / 2
+
+
+def wait_for(condition, seconds=30):
+    end = time.perf_counter() + seconds
+    while not condition():
+        assert time.perf_counter() < end
+        time.sleep(0.01)
+
+
+class TestStopped:
+    @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+    def test_signals_save(self, shell, tmp_path, number, code):
+        """A signal between two checkpoints: what was done since the last one is in the file all the same."""
+        start().write(tmp_path / "start.extxyz")
+        command = ("run", "start.extxyz", "--model", fixture_model("pair_stride"), "--temperature-k", 60, "--seed", 4)
+        whole = ("--steps", 100_000_000, "--interval", 50, "--checkpoint", "run.ckpt", "--checkpoint-interval", 10**8)
+        files = ("--trajectory", "run.extxyz", "--logfile", "run.log")
+        arguments = [sys.executable, "-m", "flashmd_rs", *map(str, (*command, *whole, *files))]
+        process = subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+        wait_for(lambda: (tmp_path / "run.log").exists() and len((tmp_path / "run.log").read_bytes()) > 3000)
+        process.send_signal(number)
+        assert process.wait(timeout=10) == code
+        assert "flashmd-rs resume run.ckpt" in process.stderr.read()
+        saved = read_checkpoint(tmp_path / "run.ckpt")
+        assert saved.step >= 50 * (len(ase.io.read(tmp_path / "run.extxyz", ":")) - 1) > 0
+        steps = saved.step + 70
+        assert shell("resume", "run.ckpt", "--steps", steps).returncode == 0
+        files = ("--trajectory", "whole.extxyz", "--logfile", "whole.log")
+        assert shell(*command, "--steps", steps, "--interval", 50, *files).returncode == 0
+        assert (tmp_path / "run.extxyz").read_bytes() == (tmp_path / "whole.extxyz").read_bytes()
+        assert (tmp_path / "run.log").read_bytes() == (tmp_path / "whole.log").read_bytes()
+
+    def test_a_handler_of_the_program_is_left_alone(self, models, tmp_path):
+        before = signal.signal(signal.SIGTERM, lambda *_: None)
+        try:
+            handler = signal.getsignal(signal.SIGTERM)
+            rollout(start(), models("pair_stride"), steps=3, checkpoint=tmp_path / "c", **BATH)
+            assert signal.getsignal(signal.SIGTERM) is handler
+        finally:
+            signal.signal(signal.SIGTERM, before)
+        rollout(start(), models("pair_stride"), steps=3, checkpoint=tmp_path / "d", **BATH)
+        assert signal.getsignal(signal.SIGTERM) is before
+
+    def test_command(self, shell, tmp_path):
+        start().write(tmp_path / "start.extxyz")
+        result = shell(
+            *("run", "start.extxyz", "--model", fixture_model("pair_stride"), "--steps", 30, "--temperature-k", 60),
+            *("--pressure-bar", 2000, "--barostat", "monte_carlo", "--checkpoint", "run.ckpt", "--seed", 1),
+            *("--checkpoint-interval", 10, "--trajectory", "run.extxyz", "--thermostat", "bussi"),
+        )
+        assert result.returncode == 0, result.stderr
+        again = shell("resume", "run.ckpt", "--time-ps", 0.1)
+        assert again.returncode == 0, again.stderr
+        assert "strides" in again.stdout
+        assert "20" in again.stdout
+        assert len(ase.io.read(tmp_path / "run.extxyz", ":")) == 51
+        assert one_clear_error(shell("resume", "nothing.ckpt").stderr)
+        assert one_clear_error(shell("resume", "start.extxyz").stderr)
+        assert one_clear_error(shell("resume", "run.ckpt", "--steps", 3).stderr)
+
+
+def limited_run(folder, limit):
+    """A run on a disk that takes files up to a size."""
+    os.chdir(folder)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    options = {"seed": 7, "interval": 1000, "checkpoint_interval": 3, "progress": False, **BATH}
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
+        rollout(start(), fixture_model("pair_stride"), steps=40, checkpoint="run.ckpt", resume="auto", **options)
+    except OSError as error:
+        os._exit(28 if error.filename and "cannot write the checkpoint" in str(error) else 1)
+
+
+def forbidden_run(folder):
+    """A user who loses the right to write in the middle of the run."""
+    os.chdir(folder)
+    options = {"seed": 7, "interval": 1, "checkpoint_interval": 3, "progress": False, **BATH}
+
+    from ase.calculators.lj import LennardJones
+
+    class Energy(LennardJones):
+        calls = 0
+
+        def get_potential_energy(self, *_, **__):
+            self.calls += 1
+            if self.calls == 8:
+                Path(folder).chmod(0o555)
+                os.seteuid(65534)
+            return 0.0
+
+    energy = Energy()
+    try:
+        rollout(
+            start(),
+            fixture_model("pair_stride"),
+            steps=40,
+            checkpoint="run.ckpt",
+            energy_model=energy,
+            **options,
+        )
+    except PermissionError as error:
+        os._exit(13 if "cannot write the checkpoint: Permission denied" in str(error) else 1)
+
+
+class TestNothingIsLost:
+    def test_disk_full_midway(self, tmp_path):
+        """A limit on the size of files answers like a full disk; the checkpoint before is whole."""
+        folder = tmp_path / "full"
+        folder.mkdir()
+        a_run(folder, ".extxyz", steps=6)
+        before = read_checkpoint(folder / "run.ckpt")
+        half = (folder / "run.ckpt").stat().st_size // 2
+        child = forkserver().Process(target=limited_run, args=(folder, half))
+        child.start()
+        child.join()
+        assert child.exitcode == 28
+        after = read_checkpoint(folder / "run.ckpt")
+        assert after.step == before.step == 6
+        assert after.passed_over is None
+        assert not (folder / "run.ckpt.new").exists()
+
+    def test_permission_lost_midway(self, tmp_path_factory):
+        folder = tmp_path_factory.mktemp("run")
+        if os.geteuid() != 0:
+            pytest.skip("gives up root's rights, which this user does not have")
+        child = forkserver().Process(target=forbidden_run, args=(folder,))
+        child.start()
+        child.join()
+        folder.chmod(0o755)
+        assert child.exitcode == 13
+        assert read_checkpoint(folder / "run.ckpt").step == 6
+
+    def test_the_one_before_steps_in(self, models, tmp_path):
+        path = tmp_path / "c"
+        options = {**BATH, "seed": 5, "checkpoint": path, "checkpoint_interval": 4}
+        whole = rollout(start(), models("pair_stride"), steps=20, **BATH, seed=5)
+        rollout(start(), models("pair_stride"), steps=10, **options)
+        good = path.read_bytes()
+        for damaged in (good[:-1], good[:100], b"", good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], None):
+            path.unlink()
+            if damaged is not None:
+                path.write_bytes(damaged)
+            with pytest.warns(FlashMDWarning, match="going on from the one before it"):
+                rest = rollout(start(), models("pair_stride"), steps=20, resume=True, **options)
+            assert rest.report["steps"] == 12
+            assert_same_frames([rest.frames[-1]], [whole.frames[-1]])
+            shutil.copy(tmp_path / "c.previous", path)
+            path.unlink()
+            path.write_bytes(good)
+            rollout(start(), models("pair_stride"), steps=8, **{**options, "checkpoint": tmp_path / "eight"})
+            (tmp_path / "eight").replace(tmp_path / "c.previous")
+
+    def test_any_damage_is_seen(self, models, tmp_path):
+        """Every single byte of the file changed, one by one: never another run, never anything but CheckpointError."""
+        path = tmp_path / "c"
+        rollout(make_crystal(1), models("pair_stride"), steps=2, seed=1, checkpoint=path, **BATH)
+        (tmp_path / "c.previous").unlink()
+        good = path.read_bytes()
+        whole = read_checkpoint(path)
+        rng = np.random.default_rng(1)
+        for at in range(len(good)):
+            path.write_bytes(good[:at] + bytes([good[at] ^ int(rng.integers(1, 256))]) + good[at + 1 :])
+            try:
+                found = read_checkpoint(path)
+            except CheckpointError:
+                continue
+            # A byte of padding between header and tensors may be any white space.
+            assert found.arguments == whole.arguments
+            np.testing.assert_array_equal(found.structures[0].positions, whole.structures[0].positions)
+        for length in range(0, len(good), 7):
+            path.write_bytes(good[:length])
+            with pytest.raises(CheckpointError, match="not a whole checkpoint"):
+                read_checkpoint(path)
+
+    def test_a_checkpoint_is_not_replaced_by_another_run(self, models, tmp_path):
+        path = tmp_path / "c"
+        rollout(start(), models("pair_stride"), steps=2, checkpoint=path, **BATH)
+        kept = path.read_bytes()
+        with pytest.raises(InputError, match="there is a checkpoint already"):
+            rollout(start(), models("pair_stride"), steps=2, checkpoint=path, **BATH)
+        assert path.read_bytes() == kept
+
+
+class TestRefused:
+    @pytest.fixture
+    def saved(self, models, tmp_path):
+        path = tmp_path / "c"
+        rollout(start(), models("pair_stride"), steps=4, checkpoint=path, seed=1, **BATH)
+        return path
+
+    def test_another_model(self, models, saved):
+        options = {"checkpoint": saved, "resume": True, "steps": 8, **BATH}
+        with pytest.raises(CheckpointError, match="allow_other_model"):
+            rollout(start(), models("pair_alone"), **options)
+        with pytest.raises(CheckpointError, match="made with the model of SHA-256"):
+            resume(saved, model=fixture_model("pair_alone"), steps=8)
+        run = rollout(start(), models("pair_alone"), allow_other_model=True, **options)
+        assert run.report["steps"] == 4
+
+    @pytest.mark.parametrize(
+        "change",
+        [
+            lambda atoms: atoms[:-1],
+            lambda atoms: [atoms, atoms],
+            lambda atoms: atoms.set_pbc([True, True, False]) or atoms,
+            lambda atoms: atoms.set_masses(np.full(len(atoms), 39.95)) or atoms,
+        ],
+    )
+    def test_other_atoms(self, models, saved, change):
+        with pytest.raises(CheckpointError, match="give the structure"):
+            rollout(change(start()), models("pair_stride"), checkpoint=saved, resume=True, steps=8, **BATH)
+
+    def test_a_barostat_where_no_molecules_were_found(self, models, saved):
+        with pytest.raises(InputError, match="did not look for molecules"):
+            rollout(start(), models("pair_stride"), checkpoint=saved, resume=True, steps=8, **PRESSURE)
+
+    def test_arguments(self, models, saved, tmp_path):
+        with pytest.raises(InputError, match="beyond the 3 strides"):
+            resume(saved, steps=3)
+        with pytest.raises(InputError, match="resume needs the checkpoint"):
+            rollout(start(), models("pair_stride"), resume=True, steps=8)
+        with pytest.raises(InputError, match="wanted True, False or 'auto'"):
+            rollout(start(), models("pair_stride"), checkpoint=saved, resume="maybe", steps=8)
+        with pytest.raises(InputError, match="checkpoint_interval"):
+            rollout(start(), models("pair_stride"), checkpoint=tmp_path / "n", checkpoint_interval=0, steps=8, **BATH)
+        with pytest.raises(InputError, match="same file"):
+            rollout(start(), models("pair_stride"), checkpoint=tmp_path / "n", logfile=tmp_path / "n", steps=8, **BATH)
+        with pytest.raises(FileNotFoundError):
+            rollout(start(), models("pair_stride"), checkpoint=tmp_path / "none", resume=True, steps=8, **BATH)
+        with pytest.raises(OSError, match="cannot write the checkpoint"):
+            rollout(start(), models("pair_stride"), checkpoint=tmp_path / "no" / "c", steps=8, **BATH)
+
+    def test_another_schema(self, saved):
+        """A file of a later version says so, and is not taken for a damaged one."""
+        data = saved.read_bytes()
+        assert b'\\"schema\\":1' in data
+        saved.write_bytes(data.replace(b'\\"schema\\":1', b'\\"schema\\":9', 1))
+        (saved.parent / "c.previous").unlink()
+        with pytest.raises(CheckpointError, match="schema 9, this version reads schema 1"):
+            resume(saved)
+
+    def test_the_trajectory_is_gone(self, models, tmp_path):
+        files = {"checkpoint": tmp_path / "c", "trajectory": tmp_path / "run.extxyz"}
+        rollout(start(), models("pair_stride"), steps=4, **files, **BATH)
+        (tmp_path / "run.extxyz").unlink()
+        with pytest.raises(FileNotFoundError, match="cannot go on with the trajectory"):
+            resume(tmp_path / "c", steps=8)
+
+
+def test_the_file_is_safetensors(models, tmp_path):
+    """Read without a library: a length, a JSON header, little-endian tensors."""
+    path = tmp_path / "c"
+    run = rollout(start(), models("pair_stride"), steps=4, checkpoint=path, seed=1, **BATH)
+    data = path.read_bytes()
+    size = int.from_bytes(data[:8], "little")
+    head = json.loads(data[8 : 8 + size])
+    first, last = head["0.positions"]["data_offsets"]
+    positions = np.frombuffer(data[8 + size + first : 8 + size + last], "<f8").reshape(-1, 3)
+    np.testing.assert_array_equal(positions, run.frames[-1].positions)
+    header = json.loads(head["__metadata__"]["flashmd"])
+    assert header["schema"] == 1
+    assert header["step"] == 4
+    assert header["model_sha256"] == models("pair_stride").sha256
+
+
+def test_an_unstable_run_goes_on_from_before(models, gas, tmp_path):
+    """A failure is never what is saved last: another seed may take the run past it."""
+    path = tmp_path / "c"
+    with pytest.raises(StabilityError) as caught:
+        rollout(gas, models("explodes"), steps=1000, temperature_K=300, seed=1, checkpoint=path, checkpoint_interval=1)
+    assert read_checkpoint(path).step == caught.value.step - 1
