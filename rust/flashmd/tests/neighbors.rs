@@ -268,8 +268,10 @@ fn what_cannot_be_computed_with_is_an_error_not_a_wrong_list() {
     let skewed = [[0.0, 0.0, -6e8], [-6e8, -6e8, 0.0], [-6e8 + 1.0, -6e8, -6e8]];
     assert!(Cell::new(skewed, [true; 3]).unwrap_err().to_string().contains("do not span a volume"));
     // Less skewed, but so far out that it happens all the same.
-    let skewed = Cell::new([[1e4, 0.0, 0.0], [1e4, 0.02, 0.0], [0.0, 0.0, 10.0]], [true; 3]).unwrap();
-    assert!(message(full_list(&[[0.0, 1e7, 0.0]], &skewed, 0.01)).contains("its place in it is lost"));
+    let skewed = [[1e4 / 3.0, 1e4 / 3.0, 0.0], [1e4 / 7.0 + 0.01, 1e4 / 7.0 - 0.01, 0.0], [0.0, 0.0, 10.0]];
+    let skewed = Cell::new(skewed, [true; 3]).unwrap();
+    let far: Vec<Vec3> = (0..100_000).map(|k| [5e6 + 1e-3 * k as f64, -5e6, 0.0]).collect();
+    assert!(message(full_list(&far, &skewed, 0.01)).contains("its place in it is lost"));
 }
 
 #[test]
