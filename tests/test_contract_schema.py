@@ -87,6 +87,11 @@ REFUSED = {
     "negative_mass": ({"masses_u": [-16.0, 1.0]}, "masses_u"),
     "equivariant_in_words": ({"equivariant": "yes"}, "flashmd"),
     "distance_in_words": ({"domain": {"smallest_pair_distance_A": {"O-H": "near"}}}, "flashmd"),
+    "negative_distance": ({"domain": {"smallest_pair_distance_A": {"O-H": -1.0}}}, "smallest_pair_distance_A"),
+    "one_temperature": ({"domain": {"temperature_K": [300.0]}}, "flashmd"),
+    "negative_temperature": ({"domain": {"temperature_K": [-3.0, 300.0]}}, "temperature_K"),
+    "negative_uncertainty": ({"domain": {"largest_uncertainty": [-0.1, 0.1]}}, "largest_uncertainty"),
+    "negative_neighbor_count": ({"domain": {"smallest_neighbor_count": -1}}, "flashmd"),
     "domain_is_a_list": ({"domain": 3}, "flashmd"),
 }
 

@@ -152,7 +152,7 @@ def _common(saved: dict, segments: Segments, cutoff: float) -> dict:
 def domain(segments: Segments, cutoff: float, frames: int = 60) -> dict:
     """What the training data spans: temperature, density, distances, momenta, neighbour counts."""
     closest: dict[str, float] = {}
-    momentum, neighbors = 0.0, 0
+    momentum, most, fewest = 0.0, 0, np.inf
     everything = np.arange(len(segments.temperature_K))
     pairs = Pairs(segments, everything, segments.spacing_fs, cutoff, False)
     for segment in everything[np.linspace(0, len(everything) - 1, frames).astype(int)]:
@@ -165,7 +165,8 @@ def domain(segments: Segments, cutoff: float, frames: int = 60) -> dict:
                 name = f"{SPECIES[a]}-{SPECIES[b]}"
                 closest[name] = round(min(closest.get(name, np.inf), float(d[of].min())), 3)
         momentum = max(momentum, float(graph.momenta.abs().max()))
-        neighbors = max(neighbors, int(graph.mask.sum(1).max()))
+        counts = graph.mask.sum(1)
+        most, fewest = max(most, int(counts.max())), min(fewest, int(counts.min()))
     volume_cm3 = float(segments.lengths.prod()) * 1e-24
     grams = float(segments.masses.sum()) * 1.66053906660e-24
     return dict(
@@ -173,7 +174,8 @@ def domain(segments: Segments, cutoff: float, frames: int = 60) -> dict:
         density_g_per_cm3=[round(grams / volume_cm3, 4)] * 2,
         smallest_pair_distance_A=closest,
         largest_scaled_momentum_sqrt_eV=round(momentum, 3),
-        largest_neighbor_count=neighbors,
+        largest_neighbor_count=most,
+        smallest_neighbor_count=int(fewest),
     )
 
 

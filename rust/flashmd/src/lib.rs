@@ -25,6 +25,7 @@ pub mod rollout;
 pub mod rotation;
 pub mod state;
 pub mod stride;
+mod surface;
 pub mod system;
 pub mod thermostat;
 pub mod units;

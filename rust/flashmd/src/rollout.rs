@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::guard::Finding;
 use crate::network::Timing;
 use crate::state::State;
+use crate::surface::Surface;
 use crate::system::System;
 use crate::units::{FS, FS_PER_PS};
 
@@ -120,47 +121,6 @@ pub struct Report {
     pub observer: Duration,
 }
 
-/// The potential energy of a run, and the time it took.
-pub(crate) struct Surface<'a> {
-    energy: Option<&'a mut dyn PotentialEnergy>,
-    spent: Duration,
-}
-
-impl Surface<'_> {
-    pub(crate) fn is_some(&self) -> bool {
-        self.energy.is_some()
-    }
-
-    /// Potential energy of the system's positions, computed at most once.
-    pub(crate) fn of(&mut self, system: &mut System) -> Result<Option<f64>> {
-        if system.potential.is_none() && self.is_some() {
-            let state = &system.state;
-            system.potential = Some(self.timed(|energy| energy.energy(state))?);
-        }
-        Ok(system.potential)
-    }
-
-    /// Runs `f` on the energy.
-    pub(crate) fn with(&mut self, f: impl FnOnce(&mut dyn PotentialEnergy) -> Result<()>) -> Result<()> {
-        self.timed(|energy| f(energy).map(|()| 0.0)).map(drop)
-    }
-
-    /// Runs `f` on the energy; what it returns must be a finite number.
-    pub(crate) fn timed(&mut self, f: impl FnOnce(&mut dyn PotentialEnergy) -> Result<f64>) -> Result<f64> {
-        let Some(energy) = &mut self.energy else {
-            return Err(Error::Input("there is no energy model; give one".into()));
-        };
-        let start = Instant::now();
-        let potential = f(&mut **energy)?;
-        self.spent += start.elapsed();
-        if !potential.is_finite() {
-            let message = format!("the potential energy is {potential}; start from a relaxed structure");
-            return Err(Error::unstable("potential energy", Vec::new(), message));
-        }
-        Ok(potential)
-    }
-}
-
 /// Strides that the systems of a run have done: those that failed stayed behind.
 pub fn common_step(systems: &[System]) -> u64 {
     systems.iter().map(|s| s.state.step).max().unwrap_or(0)
@@ -187,7 +147,7 @@ impl Rollout<'_> {
             last: step + self.steps,
             step,
             stride_fs: propagator.stride_fs(),
-            surface: Surface { energy: self.energy, spent: Duration::ZERO },
+            surface: Surface::new(self.energy),
             interval: self.interval,
             checkpoint_interval: self.checkpoint_interval,
             resumed: self.resumed,
@@ -227,7 +187,7 @@ impl Run<'_, '_> {
         let after = self.propagator.timing();
         self.report.propagator.neighbors = after.neighbors - before.neighbors;
         self.report.propagator.network = after.network - before.network;
-        self.report.energy = self.surface.spent;
+        self.report.energy = self.surface.spent();
         self.report.total = start.elapsed();
         Ok(self.report)
     }
@@ -337,7 +297,7 @@ impl Run<'_, '_> {
     /// Gives the frame of every system that has not failed to the observer.
     fn keep(&mut self) -> Result<ControlFlow<()>> {
         // An energy that cannot be computed ends its system before its frame is kept.
-        self.each_alive(|system, surface| surface.of(system).map(drop))?;
+        self.each_alive(|system, surface| system.potential(surface).map(drop))?;
         let mut flow = ControlFlow::Continue(());
         for (at, system) in self.systems.iter().enumerate().filter(|(_, s)| s.is_alive()) {
             let outside = system.ledger.heat + system.ledger.work;

@@ -5,8 +5,8 @@ use crate::error::{Error, GoodFrame, Result};
 use crate::guard::{self, Finding, Policy, Quantity};
 use crate::molecules::Molecules;
 use crate::rescale::{Rescale, Tally};
-use crate::rollout::Surface;
 use crate::state::State;
+use crate::surface::Surface;
 use crate::thermostat::{Half, Thermostat};
 use crate::verlet;
 
@@ -106,6 +106,14 @@ impl System {
         Ok(())
     }
 
+    /// Potential energy of the current positions, eV, computed at most once; `None` if the run has no energy.
+    pub(crate) fn potential(&mut self, surface: &mut Surface<'_>) -> Result<Option<f64>> {
+        if self.potential.is_none() && surface.is_some() {
+            self.potential = Some(surface.potential(|energy| energy.energy(&self.state))?);
+        }
+        Ok(self.potential)
+    }
+
     /// The energy to conserve, once, before the first stride.
     pub(crate) fn open_account(&mut self, surface: &mut Surface<'_>) -> Result<()> {
         self.remember();
@@ -114,7 +122,7 @@ impl System {
             self.ledger.start_temperature = self.state.temperature();
         }
         if self.rescale.is_some() && self.ledger.start_energy.is_none() {
-            self.ledger.start_energy = surface.of(self)?.map(|v| self.state.kinetic_energy() + v);
+            self.ledger.start_energy = self.potential(surface)?.map(|v| self.state.kinetic_energy() + v);
         }
         Ok(())
     }
@@ -225,7 +233,7 @@ impl System {
         if self.rescale.is_none() {
             return Ok(());
         }
-        let potential = surface.of(self)?;
+        let potential = self.potential(surface)?;
         if let (Some(rescale), Some(potential), Some(start)) = (&self.rescale, potential, self.ledger.start_energy) {
             let target = start + self.ledger.heat + self.ledger.work;
             rescale.apply(&mut self.state, target, potential, &mut self.ledger.rescale)?;
@@ -238,13 +246,13 @@ impl System {
         if !self.barostat.as_ref().is_some_and(|b| b.is_due(self.state.step + 1)) {
             return Ok(());
         }
-        let potential = surface.of(self)?;
+        let potential = self.potential(surface)?;
         if let (Some(barostat), Some(potential)) = (&self.barostat, potential) {
             let before = self.state.kinetic_energy() + potential;
             let Self { state, molecules, ledger, .. } = self;
             let Ledger { start_volume, ref mut moves, .. } = *ledger;
             let after =
-                surface.timed(|energy| barostat.apply(state, molecules, potential, start_volume, energy, moves))?;
+                surface.potential(|energy| barostat.apply(state, molecules, potential, start_volume, energy, moves))?;
             self.ledger.work += self.state.kinetic_energy() + after - before;
             self.potential = Some(after);
         }

@@ -123,8 +123,8 @@ impl Metadata {
 
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
         within("cutoff_A", self.cutoff, &CUTOFFS)?;
-        self.domain.check()?;
         within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
+        self.domain.check()?;
         match (self.kind, stride_fs) {
             (Kind::Direct, None) => return model("the metadata of a direct model lacks `stride_fs`"),
             (Kind::Direct, Some(stride)) => within("stride_fs", stride, &STRIDES)?,
