@@ -13,6 +13,7 @@ import numpy as np
 from flashmd_rs.errors import InputError, ModelError
 from flashmd_rs.model import Model
 
+_LARGEST_COUNT = 2**63 - 1
 _LARGEST_SEED = 2**64 - 1
 _AUTO = (True, False, "auto")
 _SCOPES = ("global", "species", "molecule")
@@ -184,6 +185,8 @@ def _steps(steps: int | None, time_ps: float | None, stride_fs: float) -> int:
     if steps is not None:
         return _whole("steps", steps, "strides")
     strides = _number("time_ps", time_ps, "ps") * 1000.0 / stride_fs
+    if strides > _LARGEST_COUNT:
+        raise InputError(f"got time_ps={time_ps!r}, {strides:g} strides, which no run reaches")
     return max(1, math.ceil(strides - 1e-9 * max(strides, 1.0)))
 
 
@@ -257,7 +260,7 @@ def _fraction(name: str, value: Any) -> float:
 def _finite(name: str, value: Any, unit: str) -> float:
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):
         raise InputError(f"got {name}={value!r}, wanted a finite number of {unit}")
@@ -274,7 +277,9 @@ def _seed(seed: int | None) -> int:
 
 def _whole(name: str, value: Any, unit: str) -> int:
     if isinstance(value, bool) or not _is_whole(value) or value < 1:
-        raise InputError(f"got {name}={value!r}, wanted a whole number of {unit}, at least 1")
+        raise InputError(f"got {name}={value!r:.100}, wanted a whole number of {unit}, at least 1")
+    if value > _LARGEST_COUNT:
+        raise InputError(f"got {name} beyond 2⁶³ − 1, which no run reaches: wanted a whole number of {unit}")
     return int(value)
 
 
@@ -287,7 +292,7 @@ def _number(name: str, value: Any, unit: str, *, zero: bool = False) -> float:
     wanted = f"a {'non-negative' if zero else 'positive'} number of {unit}"
     try:
         number = float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         raise InputError(f"got {name}={value!r}, wanted {wanted}") from None
     if not math.isfinite(number) or number < 0.0 or (number == 0.0 and not zero):
         raise InputError(f"got {name}={number:g}, wanted {wanted}")

@@ -259,7 +259,7 @@ fn what_cannot_be_computed_with_is_an_error_not_a_wrong_list() {
     assert!(message(full_list(&[[0.0; 3]; 2], &Cell::open(), 1e-200)).contains("wanted one from 1e-6"));
     assert!(message(full_list(&[[0.0; 3]; 2], &Cell::open(), 1e200)).contains("wanted one from 1e-6"));
     assert!(message(full_list(&[[1e308, -1e308, 0.0]; 2], &Cell::open(), 4.0)).contains("wrap the atoms"));
-    assert!(cube(5e-324).unwrap_err().to_string().contains("too thin"));
+    assert!(cube(5e-324).unwrap_err().to_string().contains("length zero"));
     assert!(cube(1e-7).unwrap_err().to_string().contains("too thin"));
     assert!(cube(1e10).unwrap_err().to_string().contains("too large"));
     // Open axes mean nothing, but their volume is asked for.
@@ -267,6 +267,11 @@ fn what_cannot_be_computed_with_is_an_error_not_a_wrong_list() {
     // So skewed that round-off puts a wrapped atom dozens of cells away.
     let skewed = [[0.0, 0.0, -6e8], [-6e8, -6e8, 0.0], [-6e8 + 1.0, -6e8, -6e8]];
     assert!(Cell::new(skewed, [true; 3]).unwrap_err().to_string().contains("do not span a volume"));
+    // Less skewed, but so far out that it happens all the same.
+    let skewed = [[1e4 / 3.0, 1e4 / 3.0, 0.0], [1e4 / 7.0 + 0.01, 1e4 / 7.0 - 0.01, 0.0], [0.0, 0.0, 10.0]];
+    let skewed = Cell::new(skewed, [true; 3]).unwrap();
+    let far: Vec<Vec3> = (0..100_000).map(|k| [5e6 + 1e-3 * k as f64, -5e6, 0.0]).collect();
+    assert!(message(full_list(&far, &skewed, 0.01)).contains("its place in it is lost"));
 }
 
 #[test]
