@@ -1,42 +1,52 @@
-//! Time of the neighbour search and of the NEF assembly for 774 atoms at the density of water, one thread,
-//! best of 200 (the machine may be busy). //! Run with `cargo run --release -p flashmd --example nef_time`.
+//! Processor time of the neighbour search and of the NEF arrays for water-like boxes, one JSON line per size.
+//!
+//! Run with `cargo run --release -p flashmd --example nef_time -- [waters along an edge]... `.
 #![allow(clippy::print_stdout)]
 
 use std::time::Instant;
 
 use flashmd::Cell;
+use flashmd::linalg::{Vec3, add, scale};
 use flashmd::nef::{Nef, Part};
 use flashmd::neighbors::NeighborSearch;
 use flashmd::random::{Purpose, Stream};
-use flashmd::rotation::Rotation;
 
-const ATOMS: usize = 774;
-const EDGE: f64 = 19.77;
-const REPEATS: u32 = 200;
+const SPACING: f64 = 3.1074;
+
+fn water(n: usize, stream: &mut Stream) -> Vec<Vec3> {
+    let mut positions = Vec::new();
+    for at in 0..n * n * n {
+        let site = [at / (n * n), at / n % n, at % n].map(|i| i as f64 * SPACING);
+        let oxygen = add(site, scale(0.2, stream.normal3()));
+        positions.push(oxygen);
+        for _ in 0..2 {
+            let u = stream.normal3();
+            positions.push(add(oxygen, scale(0.96 / flashmd::linalg::norm(u), u)));
+        }
+    }
+    positions
+}
 
 fn main() -> flashmd::Result<()> {
-    let mut stream = Stream::new(0, Purpose::Check, 0);
-    let positions: Vec<[f64; 3]> = (0..ATOMS).map(|_| std::array::from_fn(|_| EDGE * stream.uniform())).collect();
-    let cell = Cell::new([[EDGE, 0.0, 0.0], [0.0, EDGE, 0.0], [0.0, 0.0, EDGE]], [true; 3])?;
-    let rotation = Rotation::random(&mut stream);
-    for cutoff in [5.0, 6.0] {
-        let (mut search, mut nef) = (NeighborSearch::new(cutoff)?, Nef::default());
-        let (mut searching, mut assembling) = (f64::INFINITY, f64::INFINITY);
-        for _ in 0..REPEATS {
+    let sizes: Vec<usize> = std::env::args().skip(1).filter_map(|a| a.parse().ok()).collect();
+    for n in sizes {
+        let positions = water(n, &mut Stream::new(0, Purpose::Check, 0));
+        let edge = n as f64 * SPACING;
+        let cell = Cell::new([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]], [true; 3])?;
+        let (mut search, mut nef) = (NeighborSearch::new(5.0)?, Nef::default());
+        let (mut a, mut b) = (vec![], vec![]);
+        for _ in 0..(300_000 / positions.len()).clamp(5, 200) {
             let start = Instant::now();
             search.update(&positions, &cell)?;
-            searching = searching.min(start.elapsed().as_secs_f64());
+            a.push(start.elapsed().as_secs_f64());
             let start = Instant::now();
-            nef.assemble(&mut [Part { search: &mut search, rotation: Some(&rotation) }])?;
-            assembling = assembling.min(start.elapsed().as_secs_f64());
+            nef.assemble(&[Part { search: &search, rotation: None }])?;
+            b.push(start.elapsed().as_secs_f64());
         }
-        println!(
-            "cutoff {cutoff} Å, {} edges, K = {}: search {:.3} ms, assembly {:.3} ms",
-            2 * search.pairs().len(),
-            nef.slots,
-            searching * 1e3,
-            assembling * 1e3
-        );
+        a.sort_by(f64::total_cmp);
+        b.sort_by(f64::total_cmp);
+        let per = |x: &[f64]| x[x.len() / 2] * 1e9 / positions.len() as f64;
+        println!("{} atoms K {} edges {}: search {:.0} assembly {:.0} ns/atom", positions.len(), nef.slots, search.edges(), per(&a), per(&b));
     }
     Ok(())
 }

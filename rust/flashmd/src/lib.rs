@@ -11,7 +11,6 @@ pub mod constraints;
 pub mod elements;
 pub mod energy;
 pub mod error;
-mod grid;
 pub mod guard;
 pub mod linalg;
 pub mod model;
@@ -27,6 +26,7 @@ pub mod state;
 pub mod stride;
 pub mod system;
 pub mod thermostat;
+mod threads;
 pub mod units;
 
 pub use cell::Cell;

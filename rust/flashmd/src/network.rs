@@ -139,9 +139,9 @@ impl<'m> Network<'m> {
     fn assemble(&mut self, systems: &[View<'_>], results: &mut [Result<()>]) {
         loop {
             let mut parts: Vec<Part<'_>> = Vec::new();
-            let alive = self.searches.iter_mut().zip(systems).zip(results.iter()).filter(|(_, r)| r.is_ok());
+            let alive = self.searches.iter().zip(systems).zip(results.iter()).filter(|(_, r)| r.is_ok());
             parts.extend(alive.map(|((search, view), _)| Part { search, rotation: view.rotation }));
-            let Err(error) = self.nef.assemble(&mut parts) else { return };
+            let Err(error) = self.nef.assemble(&parts) else { return };
             let alive = (0..systems.len()).filter(|&at| results[at].is_ok());
             if let Some(worst) = alive.max_by_key(|&at| self.searches[at].max_degree()) {
                 results[worst] = Err(error);

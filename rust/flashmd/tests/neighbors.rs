@@ -181,7 +181,7 @@ fn nef_of(case: &Case, rotation: Option<&Rotation>) -> Nef {
     let mut search = NeighborSearch::new(case.cutoff).unwrap();
     search.update(&case.positions, &case.cell).unwrap();
     let mut nef = Nef::default();
-    nef.assemble(&mut [Part { search: &mut search, rotation }]).unwrap();
+    nef.assemble(&[Part { search: &search, rotation }]).unwrap();
     nef
 }
 
@@ -231,7 +231,7 @@ fn nef_buffers_shrink_and_grow() {
     for seed in [3, 10, 4, 100, 7] {
         let case = random_case(seed);
         search.update(&case.positions, &case.cell).unwrap();
-        nef.assemble(&mut [Part { search: &mut search, rotation: None }]).unwrap();
+        nef.assemble(&[Part { search: &search, rotation: None }]).unwrap();
         check_nef(&nef);
     }
 }

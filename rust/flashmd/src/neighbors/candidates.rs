@@ -1,0 +1,137 @@
+//! Everything that can be near the atoms of one cell, sorted once for all of them, and which of it is near each.
+//!
+//! A first look in f32, relative to the middle of the cell, decides nearly every pair with a margin wider than its
+//! round-off; what falls within the margin is decided in f64.
+
+use super::cells::Cells;
+use crate::linalg::{Vec3, add, dot, sub};
+
+/// Candidates looked at together: one bit of a word each.
+const LANES: usize = u32::BITS as usize;
+/// Round-off of an f32 coordinate relative to the largest, and of an f64 one.
+const SINGLE: f64 = f32::EPSILON as f64;
+const DOUBLE: f64 = 4.0 * f64::EPSILON;
+
+/// An atom seen through an image: sorts by (j, S).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Candidate(u64);
+
+impl Candidate {
+    pub(super) fn new(atom: u32, image: usize) -> Self {
+        Self(u64::from(atom) << 32 | image as u64)
+    }
+
+    #[inline]
+    pub(super) fn atom(self) -> usize {
+        (self.0 >> 32) as usize
+    }
+
+    #[inline]
+    pub(super) fn image(self) -> usize {
+        self.0 as u32 as usize
+    }
+}
+
+/// D of the edge from the atom at `r` to `candidate`, Å. Seen from there, the same number with the other sign.
+#[inline]
+pub(super) fn vector(atoms: &[Vec3], cells: &Cells, r: Vec3, candidate: Candidate) -> Vec3 {
+    add(sub(atoms[candidate.atom()], r), cells.images[candidate.image()].offset)
+}
+
+/// Coordinates of [`LANES`] candidates, Å.
+type Lanes = [[f32; LANES]; 3];
+
+/// The candidates of one cell.
+#[derive(Debug, Default)]
+pub(super) struct Candidates {
+    /// By (j, S).
+    pub(super) list: Vec<Candidate>,
+    /// From the middle of the cell; beyond the last candidate, out of reach.
+    local: Vec<Lanes>,
+    middle: Vec3,
+    /// Squares of the distances below which a pair is certain, and above which it is excluded, Å².
+    certain: f32,
+    excluded: f32,
+}
+
+impl Candidates {
+    /// Gathers what is within reach of the atoms of cell `c`.
+    pub(super) fn gather(&mut self, atoms: &[Vec3], cells: &Cells, c: usize, cutoff: f64) {
+        let bounds = cells.bounds(c);
+        let reach2 = cells.range * cells.range;
+        self.list.clear();
+        cells.for_each_near(c, |other, image| {
+            let offset = cells.images[image].offset;
+            for &j in cells.atoms(other) {
+                if bounds.distance2(add(atoms[j as usize], offset)) < reach2 {
+                    self.list.push(Candidate::new(j, image));
+                }
+            }
+        });
+        self.list.sort_unstable();
+        self.middle = bounds.middle();
+        self.set_margin(bounds.radius() + cells.range, cells.largest, cutoff);
+        self.local.clear();
+        for group in self.list.chunks(LANES) {
+            let mut lanes = [[f32::INFINITY; LANES]; 3];
+            for (lane, &candidate) in group.iter().enumerate() {
+                let r = vector(atoms, cells, self.middle, candidate);
+                (0..3).for_each(|k| lanes[k][lane] = r[k] as f32);
+            }
+            self.local.push(lanes);
+        }
+    }
+
+    /// Local coordinates up to `radius` have errors δ, and so differences have 4δ with their own rounding:
+    /// |d² − d²(f32)| ≤ 2·√3·d·4δ + 3·(4δ)² + rounding of the squares.
+    fn set_margin(&mut self, radius: f64, largest: f64, cutoff: f64) {
+        let delta = SINGLE * radius + DOUBLE * largest;
+        let margin = 16.0 * cutoff * delta + 64.0 * delta * delta + 4.0 * SINGLE * cutoff * cutoff;
+        let rc2 = cutoff * cutoff;
+        (self.certain, self.excluded) = ((rc2 - margin) as f32, (rc2 + margin) as f32);
+    }
+
+    /// Appends one bit per candidate to `marks`, set where it is closer than `cutoff` to atom `i`; returns their number.
+    pub(super) fn mark(&self, atoms: &[Vec3], cells: &Cells, i: usize, cutoff: f64, marks: &mut Vec<u32>) -> u32 {
+        let r = atoms[i];
+        let local = sub(r, self.middle).map(|x| x as f32);
+        let mut degree = 0;
+        for (lanes, group) in self.local.iter().zip(self.list.chunks(LANES)) {
+            let (near, mut doubtful) = self.look(lanes, local);
+            let mut word = near;
+            while doubtful != 0 {
+                let lane = doubtful.trailing_zeros();
+                doubtful &= doubtful - 1;
+                let is_near = group.get(lane as usize).is_some_and(|&candidate| {
+                    let d = vector(atoms, cells, r, candidate);
+                    dot(d, d) < cutoff * cutoff
+                });
+                word &= !(u32::from(!is_near) << lane);
+            }
+            degree += word.count_ones();
+            marks.push(word);
+        }
+        degree
+    }
+
+    /// Which lanes are not excluded, and which of those are not certain either.
+    #[inline]
+    fn look(&self, [x, y, z]: &Lanes, r: [f32; 3]) -> (u32, u32) {
+        const WIDTH: usize = 8;
+        let (mut near, mut certain) = ([0u32; WIDTH], [0u32; WIDTH]);
+        for first in (0..LANES).step_by(WIDTH) {
+            for at in 0..WIDTH {
+                let lane = first + at;
+                let (dx, dy, dz) = (x[lane] - r[0], y[lane] - r[1], z[lane] - r[2]);
+                let d2 = dx * dx + dy * dy + dz * dz;
+                let bit = 1u32 << lane;
+                // NaN, from coordinates too large for f32, is not excluded.
+                near[at] |= if d2 >= self.excluded { 0 } else { bit };
+                certain[at] |= if d2 < self.certain { bit } else { 0 };
+            }
+        }
+        let near = near.iter().fold(0, |word, lanes| word | lanes);
+        let certain = certain.iter().fold(0, |word, lanes| word | lanes);
+        (near, near & !certain)
+    }
+}
