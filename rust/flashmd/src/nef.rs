@@ -139,30 +139,34 @@ impl Rows<'_> {
         let vectors = edge_vectors.as_chunks_mut::<3>().0.chunks_exact_mut(slots);
         let rows = neighbors.chunks_exact_mut(slots).zip(reverse.chunks_exact_mut(slots));
         for (at, ((vectors, mask), (neighbors, reverse))) in vectors.zip(mask.chunks_exact_mut(slots)).zip(rows).enumerate() {
-            let i = begin + at;
-            let mut degree = 0;
+            let (i, mut degree) = (begin + at, 0);
+            let (mut previous, mut repeated) = (usize::MAX, false);
+            let mut row = vectors.iter_mut().zip(neighbors.iter_mut().zip(reverse.iter_mut()));
             search.for_each_edge(i, |edge| {
-                vectors[degree] = turn(edge.vector).map(|x| x as f32);
-                neighbors[degree] = (first + edge.neighbor) as i32;
-                degree += 1;
+                let j = edge.neighbor;
+                if let Some((vector, (neighbor, mate))) = row.next() {
+                    *vector = turn(edge.vector).map(|x| x as f32);
+                    *neighbor = (first + j) as i32;
+                    *mate = ((first + j) * slots + mates.next(j)) as i32;
+                }
+                repeated |= j == previous;
+                (previous, degree) = (j, degree + 1);
             });
-            vectors[degree..].fill([0.0; 3]);
-            mask[..degree].fill(true);
-            mask[degree..].fill(false);
-            neighbors[degree..].fill((first + i) as i32);
-            let mut slot = 0;
-            for same in neighbors[..degree].chunk_by(|a, b| a == b) {
-                let j = same[0] as usize;
-                let last = j * slots + mates.claim(j - first, same.len()) + same.len() - 1;
-                for image in 0..same.len() {
-                    // Seen from j the shifts change sign, so the images of one atom come in opposite order.
-                    reverse[slot] = (last - image) as i32;
-                    slot += 1;
+            if repeated {
+                // Seen from j the shifts change sign, so the images of one atom come in opposite order.
+                let mut left = &mut reverse[..degree];
+                for same in neighbors[..degree].chunk_by(|a, b| a == b) {
+                    let (images, rest) = left.split_at_mut(same.len());
+                    images.reverse();
+                    left = rest;
                 }
             }
-            for slot in degree..slots {
-                reverse[slot] = ((first + i) * slots + slot) as i32;
-            }
+            mask[..degree].fill(true);
+            let itself = first + i;
+            vectors[degree..].fill([0.0; 3]);
+            mask[degree..].fill(false);
+            neighbors[degree..].fill(itself as i32);
+            reverse[degree..].iter_mut().zip(itself * slots + degree..).for_each(|(mate, at)| *mate = at as i32);
         }
     }
 }
@@ -184,15 +188,14 @@ impl<'a> Mates<'a> {
         Self { search, begin, next: vec![unasked; search.atoms()] }
     }
 
-    /// The first of `count` slots in row `j` for the atom whose turn it is.
+    /// The slot in row `j` for the edge of the atom whose turn it is.
     #[inline]
-    fn claim(&mut self, j: usize, count: usize) -> usize {
+    fn next(&mut self, j: usize) -> usize {
         let next = &mut self.next[j];
         if *next == Self::UNASKED {
             *next = self.search.rank(j, self.begin) as u32;
         }
-        let slot = *next as usize;
-        *next += count as u32;
-        slot
+        *next += 1;
+        *next as usize - 1
     }
 }

@@ -3,11 +3,14 @@
 //! A first look in f32, relative to the middle of the cell, decides nearly every pair with a margin wider than its
 //! round-off; what falls within the margin is decided in f64.
 
+use wide::{CmpGe, CmpLt, f32x8};
+
 use super::cells::Cells;
 use crate::linalg::{Vec3, add, dot, sub};
 
-/// Candidates looked at together: one bit of a word each.
-const LANES: usize = u32::BITS as usize;
+/// Candidates per word of marks, and how many are looked at together.
+pub(super) const BITS: usize = u64::BITS as usize;
+const LANES: usize = 8;
 /// Round-off of an f32 coordinate relative to the largest, and of an f64 one.
 const SINGLE: f64 = f32::EPSILON as f64;
 const DOUBLE: f64 = 4.0 * f64::EPSILON;
@@ -39,7 +42,7 @@ pub(super) fn vector(atoms: &[Vec3], cells: &Cells, r: Vec3, candidate: Candidat
 }
 
 /// Coordinates of [`LANES`] candidates, Å.
-type Lanes = [[f32; LANES]; 3];
+type Lanes = [f32x8; 3];
 
 /// The candidates of one cell.
 #[derive(Debug, Default)]
@@ -49,7 +52,7 @@ pub(super) struct Candidates {
     /// From the middle of the cell; beyond the last candidate, out of reach.
     local: Vec<Lanes>,
     middle: Vec3,
-    /// Squares of the distances below which a pair is certain, and above which it is excluded, Å².
+    /// Squares of the distances below which a pair is certain, and from which on it is excluded, Å².
     certain: f32,
     excluded: f32,
 }
@@ -58,16 +61,7 @@ impl Candidates {
     /// Gathers what is within reach of the atoms of cell `c`.
     pub(super) fn gather(&mut self, atoms: &[Vec3], cells: &Cells, c: usize, cutoff: f64) {
         let bounds = cells.bounds(c);
-        let reach2 = cells.range * cells.range;
-        self.list.clear();
-        cells.for_each_near(c, |other, image| {
-            let offset = cells.images[image].offset;
-            for &j in cells.atoms(other) {
-                if bounds.distance2(add(atoms[j as usize], offset)) < reach2 {
-                    self.list.push(Candidate::new(j, image));
-                }
-            }
-        });
+        self.list_near(atoms, cells, c);
         self.list.sort_unstable();
         self.middle = bounds.middle();
         self.set_margin(bounds.radius() + cells.range, cells.largest, cutoff);
@@ -78,8 +72,26 @@ impl Candidates {
                 let r = vector(atoms, cells, self.middle, candidate);
                 (0..3).for_each(|k| lanes[k][lane] = r[k] as f32);
             }
-            self.local.push(lanes);
+            self.local.push(lanes.map(f32x8::new));
         }
+    }
+
+    /// Atoms within reach of the box around the atoms of cell `c`.
+    fn list_near(&mut self, atoms: &[Vec3], cells: &Cells, c: usize) {
+        let bounds = cells.bounds(c);
+        let reach2 = cells.range * cells.range;
+        let mut count = 0;
+        cells.for_each_near(c, |other, image| {
+            let offset = cells.images[image].offset;
+            let members = cells.atoms(other);
+            self.list.resize(count + members.len(), Candidate(0));
+            // About half are within reach: to write them all is cheaper than to guess.
+            for &j in members {
+                self.list[count] = Candidate::new(j, image);
+                count += usize::from(bounds.distance2(add(atoms[j as usize], offset)) < reach2);
+            }
+        });
+        self.list.truncate(count);
     }
 
     /// Local coordinates up to `radius` have errors δ, and so differences have 4δ with their own rounding:
@@ -92,21 +104,19 @@ impl Candidates {
     }
 
     /// Appends one bit per candidate to `marks`, set where it is closer than `cutoff` to atom `i`; returns their number.
-    pub(super) fn mark(&self, atoms: &[Vec3], cells: &Cells, i: usize, cutoff: f64, marks: &mut Vec<u32>) -> u32 {
-        let r = atoms[i];
-        let local = sub(r, self.middle).map(|x| x as f32);
+    pub(super) fn mark(&self, atoms: &[Vec3], cells: &Cells, i: usize, cutoff: f64, marks: &mut Vec<u64>) -> u32 {
+        let local = sub(atoms[i], self.middle).map(|x| f32x8::splat(x as f32));
         let mut degree = 0;
-        for (lanes, group) in self.local.iter().zip(self.list.chunks(LANES)) {
-            let (near, mut doubtful) = self.look(lanes, local);
-            let mut word = near;
+        for (lanes, group) in self.local.chunks(BITS / LANES).zip(self.list.chunks(BITS)) {
+            let (mut word, mut doubtful) = self.look(lanes, &local);
             while doubtful != 0 {
-                let lane = doubtful.trailing_zeros();
+                let bit = doubtful.trailing_zeros();
                 doubtful &= doubtful - 1;
-                let is_near = group.get(lane as usize).is_some_and(|&candidate| {
-                    let d = vector(atoms, cells, r, candidate);
+                let is_near = group.get(bit as usize).is_some_and(|&candidate| {
+                    let d = vector(atoms, cells, atoms[i], candidate);
                     dot(d, d) < cutoff * cutoff
                 });
-                word &= !(u32::from(!is_near) << lane);
+                word &= !(u64::from(!is_near) << bit);
             }
             degree += word.count_ones();
             marks.push(word);
@@ -114,24 +124,20 @@ impl Candidates {
         degree
     }
 
-    /// Which lanes are not excluded, and which of those are not certain either.
+    /// Which candidates are not excluded, and which of those are not certain either, one bit each.
     #[inline]
-    fn look(&self, [x, y, z]: &Lanes, r: [f32; 3]) -> (u32, u32) {
-        const WIDTH: usize = 8;
-        let (mut near, mut certain) = ([0u32; WIDTH], [0u32; WIDTH]);
-        for first in (0..LANES).step_by(WIDTH) {
-            for at in 0..WIDTH {
-                let lane = first + at;
-                let (dx, dy, dz) = (x[lane] - r[0], y[lane] - r[1], z[lane] - r[2]);
-                let d2 = dx * dx + dy * dy + dz * dz;
-                let bit = 1u32 << lane;
-                // NaN, from coordinates too large for f32, is not excluded.
-                near[at] |= if d2 >= self.excluded { 0 } else { bit };
-                certain[at] |= if d2 < self.certain { bit } else { 0 };
-            }
+    fn look(&self, groups: &[Lanes], r: &Lanes) -> (u64, u64) {
+        let (certain, excluded) = (f32x8::splat(self.certain), f32x8::splat(self.excluded));
+        let (mut out, mut sure) = (0u64, 0u64);
+        for (at, lanes) in groups.iter().enumerate() {
+            let [x, y, z]: Lanes = std::array::from_fn(|k| lanes[k] - r[k]);
+            let d2 = x * x + y * y + z * z;
+            out |= (d2.cmp_ge(excluded).move_mask() as u64) << (LANES * at);
+            sure |= (d2.cmp_lt(certain).move_mask() as u64) << (LANES * at);
         }
-        let near = near.iter().fold(0, |word, lanes| word | lanes);
-        let certain = certain.iter().fold(0, |word, lanes| word | lanes);
-        (near, near & !certain)
+        // NaN, from coordinates too large for f32, is not excluded.
+        let beyond = u64::MAX.checked_shl((LANES * groups.len()) as u32).unwrap_or(0);
+        let near = !(out | beyond);
+        (near, near & !sure)
     }
 }

@@ -11,7 +11,7 @@ mod full_list;
 
 pub use full_list::{FullList, full_list};
 
-use candidates::{Candidate, Candidates};
+use candidates::{BITS, Candidate, Candidates};
 use cells::Cells;
 
 use crate::cell::Cell;
@@ -55,7 +55,7 @@ pub struct NeighborSearch {
 struct Block {
     rows: Vec<CellRows>,
     candidates: Vec<Candidate>,
-    marks: Vec<u32>,
+    marks: Vec<u64>,
     edges: usize,
     max_degree: u32,
     scratch: Candidates,
@@ -192,7 +192,7 @@ impl NeighborSearch {
     pub(crate) fn rank(&self, j: usize, i: usize) -> usize {
         let (candidates, marks) = self.marked(j);
         let below = candidates.partition_point(|candidate| candidate.atom() < i);
-        let (whole, rest) = (below / 32, below % 32);
+        let (whole, rest) = (below / BITS, below % BITS);
         let count = marks[..whole].iter().map(|word| word.count_ones()).sum::<u32>();
         let partial = marks.get(whole).map_or(0, |word| (word & ((1 << rest) - 1)).count_ones());
         (count + partial) as usize
@@ -201,7 +201,7 @@ impl NeighborSearch {
     #[inline]
     fn for_each_neighbor(&self, i: usize, mut f: impl FnMut(Candidate)) {
         let (candidates, marks) = self.marked(i);
-        for (group, &word) in candidates.chunks(32).zip(marks) {
+        for (group, &word) in candidates.chunks(BITS).zip(marks) {
             let mut bits = word;
             while bits != 0 {
                 f(group[bits.trailing_zeros() as usize]);
@@ -212,7 +212,7 @@ impl NeighborSearch {
 
     /// The candidates around the cell of atom `i`, and its marks on them.
     #[inline]
-    fn marked(&self, i: usize) -> (&[Candidate], &[u32]) {
+    fn marked(&self, i: usize) -> (&[Candidate], &[u64]) {
         let [cell, place] = self.cells.of(i);
         let block = &self.blocks[cell / self.cells_per_block];
         let at = cell % self.cells_per_block;
@@ -234,7 +234,7 @@ impl Block {
             self.scratch.gather(atoms, cells, c, cutoff);
             let list = &self.scratch.list;
             let rows =
-                CellRows { candidates: self.candidates.len(), marks: self.marks.len(), words: list.len().div_ceil(32) };
+                CellRows { candidates: self.candidates.len(), marks: self.marks.len(), words: list.len().div_ceil(BITS) };
             self.rows.push(rows);
             self.candidates.extend_from_slice(list);
             let mut own = 0;
@@ -243,7 +243,7 @@ impl Block {
                 let degree = self.scratch.mark(atoms, cells, i as usize, cutoff, &mut self.marks) - 1;
                 let itself = Candidate::new(i, cells.no_shift());
                 own += self.scratch.list[own..].partition_point(|&candidate| candidate < itself);
-                self.marks[first + own / 32] &= !(1 << (own % 32));
+                self.marks[first + own / BITS] &= !(1 << (own % BITS));
                 self.edges += degree as usize;
                 self.max_degree = self.max_degree.max(degree);
                 if self.edges > limit {
