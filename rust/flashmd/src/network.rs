@@ -127,7 +127,8 @@ impl<'m> Network<'m> {
     /// Neighbours of every system.
     fn search(&mut self, systems: &[View<'_>]) -> Result<Vec<Result<()>>> {
         while self.searches.len() < systems.len() {
-            self.searches.push(NeighborSearch::new(self.model.metadata().cutoff)?.with_max_pairs(self.max_pairs));
+            let search = NeighborSearch::new(self.model.metadata().cutoff)?;
+            self.searches.push(search.with_max_pairs(self.max_pairs).with_threads(self.model.threads()));
         }
         let update = |(search, view): (&mut NeighborSearch, &View<'_>)| {
             search.update(&view.state.positions, &view.state.cell).map_err(lost)
