@@ -5,7 +5,7 @@ use flashmd::neighbors::full_list;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use crate::convert::{self, to_array, to_integer_array, vectors};
+use crate::convert::{self, triples, vectors};
 use crate::errors::{input_error, to_python};
 
 type Lists<'py> = (
@@ -31,8 +31,8 @@ pub(crate) fn neighbor_list<'py>(
         list.i.into_pyarray(py),
         list.j.into_pyarray(py),
         list.distances.into_pyarray(py),
-        to_array(py, &list.vectors),
-        to_integer_array(py, &list.shifts),
+        triples(py, list.vectors)?,
+        triples(py, list.shifts)?,
     ))
 }
 
