@@ -27,6 +27,11 @@ format:
 speed:
     python benches/speed.py
 
+# The neighbour search against others, and how everything but the network grows; needs '.[bench]'.
+neighbors:
+    python benches/neighbors.py compare
+    python benches/scaling.py run
+
 # The physics page of the README: OpenMM, the bundled model, docs/water.md.
 water:
     python benches/water.py reference

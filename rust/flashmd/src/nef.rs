@@ -138,7 +138,9 @@ impl Rows<'_> {
         let mut mates = Mates::new(search, begin);
         let vectors = edge_vectors.as_chunks_mut::<3>().0.chunks_exact_mut(slots);
         let rows = neighbors.chunks_exact_mut(slots).zip(reverse.chunks_exact_mut(slots));
-        for (at, ((vectors, mask), (neighbors, reverse))) in vectors.zip(mask.chunks_exact_mut(slots)).zip(rows).enumerate() {
+        for (at, ((vectors, mask), (neighbors, reverse))) in
+            vectors.zip(mask.chunks_exact_mut(slots)).zip(rows).enumerate()
+        {
             let (i, mut degree) = (begin + at, 0);
             let (mut previous, mut repeated) = (usize::MAX, false);
             let mut row = vectors.iter_mut().zip(neighbors.iter_mut().zip(reverse.iter_mut()));
@@ -153,13 +155,7 @@ impl Rows<'_> {
                 (previous, degree) = (j, degree + 1);
             });
             if repeated {
-                // Seen from j the shifts change sign, so the images of one atom come in opposite order.
-                let mut left = &mut reverse[..degree];
-                for same in neighbors[..degree].chunk_by(|a, b| a == b) {
-                    let (images, rest) = left.split_at_mut(same.len());
-                    images.reverse();
-                    left = rest;
-                }
+                turn_images(&neighbors[..degree], &mut reverse[..degree]);
             }
             mask[..degree].fill(true);
             let itself = first + i;
@@ -168,6 +164,15 @@ impl Rows<'_> {
             neighbors[degree..].fill(itself as i32);
             reverse[degree..].iter_mut().zip(itself * slots + degree..).for_each(|(mate, at)| *mate = at as i32);
         }
+    }
+}
+
+/// Seen from j the shifts change sign, so the images of one atom come in opposite order.
+fn turn_images(neighbors: &[i32], mut reverse: &mut [i32]) {
+    for same in neighbors.chunk_by(|a, b| a == b) {
+        let (images, rest) = reverse.split_at_mut(same.len());
+        images.reverse();
+        reverse = rest;
     }
 }
 

@@ -12,7 +12,11 @@ pub(crate) fn share<T: Send>(threads: usize, tasks: impl Iterator<Item = T> + Se
     }
     let queue = Mutex::new(tasks);
     let next = || queue.lock().ok().and_then(|mut tasks| tasks.next());
-    let work = || while let Some(task) = next() { f(task) };
+    let work = || {
+        while let Some(task) = next() {
+            f(task)
+        }
+    };
     scope(|scope| {
         for _ in 1..threads {
             // Without another thread the work takes longer, that is all.

@@ -15,30 +15,14 @@ const LANES: usize = 8;
 const SINGLE: f64 = f32::EPSILON as f64;
 const DOUBLE: f64 = 4.0 * f64::EPSILON;
 
-/// An atom seen through an image: sorts by (j, S).
+/// An atom j seen through an image S, in one number that sorts by (j, S); [`Cells`] knows how to read it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Candidate(u64);
-
-impl Candidate {
-    pub(super) fn new(atom: u32, image: usize) -> Self {
-        Self(u64::from(atom) << 32 | image as u64)
-    }
-
-    #[inline]
-    pub(super) fn atom(self) -> usize {
-        (self.0 >> 32) as usize
-    }
-
-    #[inline]
-    pub(super) fn image(self) -> usize {
-        self.0 as u32 as usize
-    }
-}
+pub(super) struct Candidate(pub(super) u32);
 
 /// D of the edge from the atom at `r` to `candidate`, Å. Seen from there, the same number with the other sign.
 #[inline]
 pub(super) fn vector(atoms: &[Vec3], cells: &Cells, r: Vec3, candidate: Candidate) -> Vec3 {
-    add(sub(atoms[candidate.atom()], r), cells.images[candidate.image()].offset)
+    add(sub(atoms[cells.atom(candidate)], r), cells.image(candidate).offset)
 }
 
 /// Coordinates of [`LANES`] candidates, Å.
@@ -87,7 +71,7 @@ impl Candidates {
             self.list.resize(count + members.len(), Candidate(0));
             // About half are within reach: to write them all is cheaper than to guess.
             for &j in members {
-                self.list[count] = Candidate::new(j, image);
+                self.list[count] = cells.candidate(j, image);
                 count += usize::from(bounds.distance2(add(atoms[j as usize], offset)) < reach2);
             }
         });

@@ -7,6 +7,7 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
+use super::candidates::Candidate;
 use crate::cell::Cell;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, norm};
@@ -64,6 +65,8 @@ pub(super) struct Cells {
     pub(super) largest: f64,
     /// Translations by ascending shift.
     pub(super) images: Vec<Image>,
+    /// Bits of a candidate that hold its image.
+    image_bits: u32,
     ids: HashMap<u128, u32, BuildHasherDefault<Mix>>,
     places: Vec<[i64; 3]>,
     bounds: Vec<Bounds>,
@@ -78,13 +81,18 @@ impl Cells {
     /// Sorts `atoms` (wrapped, Å) into cells.
     ///
     /// # Errors
-    /// `Input` if the periodic cell is absurdly thinner than the cutoff.
+    /// `Input` if the periodic cell is absurdly thinner than the cutoff, or there are too many atoms.
     pub(super) fn fit(&mut self, atoms: &[Vec3], cell: &Cell, cutoff: f64) -> Result<()> {
         let edges = (0..3).filter(|&k| cell.pbc()[k]).map(|k| norm(cell.matrix()[k])).sum::<f64>();
         self.largest = edges + largest(atoms.iter().copied());
         self.range = cutoff * SLACK + ROUND_OFF * self.largest;
         self.divide(atoms, cell, cutoff)?;
         self.list_images(cell);
+        if atoms.len() as u64 > 1 << (u32::BITS - self.image_bits) {
+            let message =
+                format!("{} atoms with {} images each are too many to search", atoms.len(), self.images.len());
+            return Err(Error::Input(message));
+        }
         self.assign(atoms, cell);
         self.sort();
         Ok(())
@@ -119,6 +127,7 @@ impl Cells {
                 }
             }
         }
+        self.image_bits = self.images.len().next_power_of_two().trailing_zeros();
     }
 
     fn assign(&mut self, atoms: &[Vec3], cell: &Cell) {
@@ -180,6 +189,24 @@ impl Cells {
         self.bounds[c]
     }
 
+    /// Atom `j` seen through the image of this index.
+    #[inline]
+    pub(super) fn candidate(&self, j: u32, image: usize) -> Candidate {
+        Candidate(j << self.image_bits | image as u32)
+    }
+
+    /// The atom of a candidate.
+    #[inline]
+    pub(super) fn atom(&self, candidate: Candidate) -> usize {
+        (candidate.0 >> self.image_bits) as usize
+    }
+
+    /// The image of a candidate.
+    #[inline]
+    pub(super) fn image(&self, candidate: Candidate) -> &Image {
+        &self.images[(candidate.0 & ((1 << self.image_bits) - 1)) as usize]
+    }
+
     /// Index of the image S = 0.
     pub(super) fn no_shift(&self) -> usize {
         self.images.len() / 2
@@ -195,7 +222,9 @@ impl Cells {
                     let Some(&other) = self.ids.get(&key([x, y, z])) else { continue };
                     let image = (sx * (2 * v.images + 1) + sy) * (2 * w.images + 1) + sz;
                     let (other, image) = (other as usize, image as usize);
-                    if self.bounds[c].gap2(&self.bounds[other].moved(self.images[image].offset)) < self.range * self.range {
+                    if self.bounds[c].gap2(&self.bounds[other].moved(self.images[image].offset))
+                        < self.range * self.range
+                    {
                         f(other, image);
                     }
                 }

@@ -3,13 +3,15 @@
 //! Atoms are wrapped and sorted into cells a little wider than the cutoff (module `cells`). What is near any atom of a
 //! cell is gathered and sorted once for all of them (module `candidates`); the neighbours of an atom are the marked ones
 //! among these, one bit each. So rows come out sorted by (j, S) and their lengths are known before anything is written.
-//! The marks and candidates take about 130 bytes per atom of a liquid at a cutoff of 5 Å; nothing is stored per pair.
+//! All of it takes about 150 bytes per atom of a liquid at a cutoff of 5 Å; nothing is stored per pair.
 
 mod candidates;
 mod cells;
 mod full_list;
 
 pub use full_list::{FullList, full_list};
+
+use std::ops::Range;
 
 use candidates::{BITS, Candidate, Candidates};
 use cells::Cells;
@@ -181,8 +183,8 @@ impl NeighborSearch {
         let r = self.wrapped[i];
         self.for_each_neighbor(i, |candidate| {
             f(Edge {
-                neighbor: candidate.atom(),
-                shift: self.cells.images[candidate.image()].shift,
+                neighbor: self.cells.atom(candidate),
+                shift: self.cells.image(candidate).shift,
                 vector: candidates::vector(&self.wrapped, &self.cells, r, candidate),
             });
         });
@@ -191,7 +193,7 @@ impl NeighborSearch {
     /// How many neighbours of atom `j` have an index below `i`.
     pub(crate) fn rank(&self, j: usize, i: usize) -> usize {
         let (candidates, marks) = self.marked(j);
-        let below = candidates.partition_point(|candidate| candidate.atom() < i);
+        let below = candidates.partition_point(|&candidate| self.cells.atom(candidate) < i);
         let (whole, rest) = (below / BITS, below % BITS);
         let count = marks[..whole].iter().map(|word| word.count_ones()).sum::<u32>();
         let partial = marks.get(whole).map_or(0, |word| (word & ((1 << rest) - 1)).count_ones());
@@ -225,7 +227,7 @@ impl NeighborSearch {
 
 impl Block {
     /// Marks the neighbours of all atoms in `range` of cells; stops when there are more than `limit`.
-    fn find(&mut self, atoms: &[Vec3], cells: &Cells, range: std::ops::Range<usize>, cutoff: f64, limit: usize) {
+    fn find(&mut self, atoms: &[Vec3], cells: &Cells, range: Range<usize>, cutoff: f64, limit: usize) {
         self.rows.clear();
         self.candidates.clear();
         self.marks.clear();
@@ -233,15 +235,18 @@ impl Block {
         for c in range {
             self.scratch.gather(atoms, cells, c, cutoff);
             let list = &self.scratch.list;
-            let rows =
-                CellRows { candidates: self.candidates.len(), marks: self.marks.len(), words: list.len().div_ceil(BITS) };
+            let rows = CellRows {
+                candidates: self.candidates.len(),
+                marks: self.marks.len(),
+                words: list.len().div_ceil(BITS),
+            };
             self.rows.push(rows);
             self.candidates.extend_from_slice(list);
             let mut own = 0;
             for &i in cells.atoms(c) {
                 let first = self.marks.len();
                 let degree = self.scratch.mark(atoms, cells, i as usize, cutoff, &mut self.marks) - 1;
-                let itself = Candidate::new(i, cells.no_shift());
+                let itself = cells.candidate(i, cells.no_shift());
                 own += self.scratch.list[own..].partition_point(|&candidate| candidate < itself);
                 self.marks[first + own / BITS] &= !(1 << (own % BITS));
                 self.edges += degree as usize;
