@@ -144,7 +144,7 @@ def measure(copies: int, shape: str) -> dict:
 
 
 def verdict(row: dict) -> dict[str, float]:
-    """Ours against the best full list of vesin with D or d, and against the fastest call of all, half lists included."""
+    """Ours against the best full list of vesin, and against the fastest call of all, half lists included."""
     peers = {name: ratio for name, ratio in row["ratio"].items() if not name.startswith("flashmd_rs")}
     of_vesin = [r for name, r in peers.items() if name.startswith("vesin") and "half" not in name]
     return dict(vesin=min(of_vesin), fastest=min(peers.values()))

@@ -2,9 +2,9 @@
 
     python benches/scaling.py run      # benches/results/scaling.json and docs/scaling.png
 
-The model is the test fixture in which atoms fly freely: all of the runtime's work (wrap, neighbours, arrays, thermostat,
-conservation, guard) and next to none of a network's. Time is processor time of the process less the network's share,
-from the difference of two runs; memory is how far the resident set rises above what it is before the run.
+The model is the test fixture in which atoms fly freely: all of the runtime's work (wrap, neighbours, arrays,
+thermostat, conservation, guard) and next to none of a network's. Time is processor time of the process less the
+network's share, from the difference of two runs; memory is how far the resident set rises above what it is before.
 Needs ``pip install '.[bench]'``; memory is measured on Linux only.
 """
 
@@ -79,7 +79,9 @@ def one(copies: int, repeats: int = 5) -> None:
 
 
 @app.command()
-def run(copies: Annotated[list[int] | None, typer.Option(help="Copies of the water box along each axis.")] = None) -> None:
+def run(
+    copies: Annotated[list[int] | None, typer.Option(help="Copies of the water box along each axis.")] = None,
+) -> None:
     """Measure every size, fit the growth, plot."""
     rows = []
     for count in copies or COPIES:

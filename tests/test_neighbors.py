@@ -174,8 +174,8 @@ import numpy as np
 from flashmd_rs import _core
 
 count, pbc = 20_000, np.ones(3, bool)
-edge = (10.0 * count) ** (1 / 3)
-lengths = {"slab": [edge, edge, 1e6], "long": [1000 * (10.0 * count / 1000) ** (1 / 3)] + 2 * [(10.0 * count / 1000) ** (1 / 3)]}
+edge, thin = ((10.0 * count / aspect) ** (1 / 3) for aspect in (1, 1000))
+lengths = {"slab": [edge, edge, 1e6], "long": [1000 * thin, thin, thin]}
 filled = np.array(lengths.get(sys.argv[1], [edge] * 3))
 cell = np.diag(filled)
 if sys.argv[1] == "slab":
