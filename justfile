@@ -30,6 +30,7 @@ speed:
 # The neighbour search against others, and how everything but the network grows; needs '.[bench]'.
 neighbors:
     python benches/neighbors.py compare
+    python benches/neighbors.py memory
     python benches/scaling.py run
 
 # The physics page of the README: OpenMM, the bundled model, docs/water.md.

@@ -1,6 +1,7 @@
 """The neighbour search against vesin, matscipy-neighbours, neighborlist-rs and ASE: time and memory per thread.
 
-    python benches/neighbors.py compare     # alternating runs; benches/results/neighbors.json and a table
+    python benches/neighbors.py compare     # alternating runs: a table, and benches/results/neighbors.json
+    python benches/neighbors.py memory      # peak memory of each, into the same file
 
 Ours is what a stride costs: the arrays of the model contract, with vectors, mask and reverse edges, from positions.
 Theirs are calls that give i, j, S and D or d, and, marked as such, the cheaper half lists. Times are processor seconds
@@ -178,23 +179,46 @@ def peak(copies: int, name: str) -> None:
     typer.echo(json.dumps(found))
 
 
+Copies = Annotated[list[int] | None, typer.Option(help="Copies of the box along each axis.")]
+
+
 @app.command()
 def compare(
-    copies: Annotated[list[int] | None, typer.Option(help="Copies of the box along each axis.")] = None,
-    memory: Annotated[bool, typer.Option(help="Measure memory, too.")] = True,
+    copies: Copies = None,
+    shapes: Annotated[list[str] | None, typer.Option("--shape", help="cubic or triclinic; both if not given.")] = None,
 ) -> None:
     """Alternate all implementations at every size, cubic and triclinic."""
-    rows = []
     for count in copies or list(REPEATS):
-        for shape in ("cubic", "triclinic"):
+        for shape in shapes or ("cubic", "triclinic"):
             row = measure(count, shape)
             row["verdict"] = verdict(row)
-            if memory and shape == "cubic":
-                row["peak_mb"] = {name: peak_mb(count, name) for name in row["ms"]}
-            rows.append(row)
+            keep(row)
             show(row)
+
+
+@app.command()
+def memory(
+    copies: Copies = None,
+    names: Annotated[list[str] | None, typer.Option("--name", help="Only these; all if not given.")] = None,
+) -> None:
+    """Peak memory of every implementation in a process of its own, cubic boxes."""
+    for count in copies or list(REPEATS):
+        box = water(count, "cubic")
+        peaks = {name: peak_mb(count, name) for name in names or calls(box)}
+        keep(dict(atoms=len(box.positions), shape="cubic", peak_mb=peaks))
+        for name, found in peaks.items():
+            figures = ", ".join(f"{key} {value:.1f} MiB" for key, value in found.items())
+            typer.echo(f"{len(box.positions):>8} atoms  {name:<26}{figures}")
+
+
+def keep(row: dict) -> None:
+    """Put what was measured of one box into the result file."""
+    rows = json.loads(RESULT.read_text()) if RESULT.exists() else []
+    of_box = [r for r in rows if (r["atoms"], r["shape"]) == (row["atoms"], row["shape"])]
+    others = [r for r in rows if r not in of_box]
+    merged = {**(of_box[0] if of_box else {}), **_rounded(row)}
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(_rounded(rows), indent=1) + "\n")
+    RESULT.write_text(json.dumps(sorted([*others, merged], key=lambda r: (r["atoms"], r["shape"])), indent=1) + "\n")
 
 
 def show(row: dict) -> None:
@@ -202,11 +226,9 @@ def show(row: dict) -> None:
     typer.echo(f"\n{row['atoms']} atoms, {row['shape']}, {row['pairs']} pairs, {row['repeats']} rounds")
     for name, ms in row["ms"].items():
         nanoseconds = 1e6 * ms / row["atoms"]
-        memory = row.get("peak_mb", {}).get(name, {})
         typer.echo(
             f"  {name:<26}{ms:>11.3f} ms{nanoseconds:>8.0f} ns/atom{row['ratio'][name]:>8.2f} x"
             f"  {'same pairs' if row['same_pairs'][name] else 'OTHER PAIRS'}"
-            + "".join(f"  {key} {value:.0f} MiB" for key, value in memory.items())
         )
     typer.echo(f"  vesin / ours {row['verdict']['vesin']:.2f}, fastest / ours {row['verdict']['fastest']:.2f}")
 

@@ -75,7 +75,8 @@ def one(copies: int, repeats: int = 5) -> None:
         peak_mb=peak,
         arrays_mb=BYTES_PER_SLOT * slots / 2**20,
     )
-    typer.echo(json.dumps({key: float(f"{value:.4g}") for key, value in result.items()}))
+    rounded = {key: float(f"{value:.4g}") if isinstance(value, float) else value for key, value in result.items()}
+    typer.echo(json.dumps(rounded))
 
 
 @app.command()
@@ -88,16 +89,19 @@ def run(
         command = [sys.executable, __file__, "one", str(count)]
         rows.append(json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
         typer.echo(rows[-1])
-    growth = {key: round(exponent(rows, key), 3) for key in ("ms_per_stride", "peak_mb")}
-    typer.echo(f"growth as a power of the number of atoms: {growth}")
+    growth = fit(rows)
+    typer.echo(growth)
     RESULT.parent.mkdir(exist_ok=True)
-    RESULT.write_text(json.dumps(dict(threads=1, rows=rows, exponent=growth), indent=1) + "\n")
+    RESULT.write_text(json.dumps(dict(threads=1, rows=rows, **growth), indent=1) + "\n")
     plot(rows, growth)
 
 
-def exponent(rows: list[dict], key: str) -> float:
-    """Slope in log-log."""
-    return float(np.polyfit(*(np.log([row[k] for row in rows]) for k in ("atoms", key)), 1)[0])
+def fit(rows: list[dict]) -> dict[str, float]:
+    """Time as a power of the number of atoms; memory as a constant and so much per atom."""
+    atoms, ms, mb = (np.array([row[key] for row in rows]) for key in ("atoms", "ms_per_stride", "peak_mb"))
+    per_atom, constant = np.polyfit(atoms, mb, 1, w=1 / mb)
+    exponent = np.polyfit(np.log(atoms), np.log(ms), 1)[0]
+    return dict(exponent=round(exponent, 3), constant_mb=round(constant, 2), kb_per_atom=round(1024 * per_atom, 3))
 
 
 def plot(rows: list[dict], growth: dict[str, float]) -> None:
@@ -105,16 +109,20 @@ def plot(rows: list[dict], growth: dict[str, float]) -> None:
     atoms = np.array([row["atoms"] for row in rows])
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)
-    for axes, curves, unit, key in (
-        (left, {"everything but the network": "ms_per_stride"}, "ms per stride", "ms_per_stride"),
-        (right, {"peak": "peak_mb", "of these, the network's inputs": "arrays_mb"}, "MiB", "peak_mb"),
+    for axes, curves, unit, title in (
+        (left, {"everything but the network": "ms_per_stride"}, "ms per stride", "N to the {exponent:.2f}"),
+        (
+            right,
+            {"peak": "peak_mb", "of these, the network's inputs": "arrays_mb"},
+            "MiB",
+            "{constant_mb:.1f} MiB and {kb_per_atom:.2f} KiB per atom",
+        ),
     ):
         for (label, name), marker in zip(curves.items(), "os"):
-            values = np.array([row[name] for row in rows])
-            axes.plot(atoms, values, marker=marker, label=label)
-        values = np.array([row[key] for row in rows])
-        axes.plot(atoms, values[-1] * atoms / atoms[-1], color="0.6", lw=1, ls="--", label="proportional to N")
-        axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel=unit, title=f"grows as N to the {growth[key]:.2f}")
+            axes.plot(atoms, [row[name] for row in rows], marker=marker, label=label)
+        last = rows[-1][next(iter(curves.values()))]
+        axes.plot(atoms, last * atoms / atoms[-1], color="0.6", lw=1, ls="--", label="proportional to N")
+        axes.set(xscale="log", yscale="log", xlabel="atoms", ylabel=unit, title=title.format(**growth))
         axes.legend()
         axes.grid(alpha=0.3)
     figure.savefig(PICTURE, dpi=120)

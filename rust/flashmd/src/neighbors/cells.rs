@@ -127,6 +127,7 @@ impl Cells {
                 }
             }
         }
+        self.largest += largest(self.images.iter().map(|image| image.offset));
         self.image_bits = self.images.len().next_power_of_two().trailing_zeros();
     }
 
