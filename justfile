@@ -32,6 +32,12 @@ fuzz target seconds="1800":
     mkdir -p fuzz/corpus/{{target}}
     cargo +nightly fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time={{seconds}} -timeout=30
 
+# The neighbour search against others, and how everything but the network grows; needs '.[bench]'.
+neighbors:
+    python benches/neighbors.py compare
+    python benches/neighbors.py memory
+    python benches/scaling.py run
+
 # The physics page of the README: OpenMM, the bundled model, docs/water.md.
 water:
     python benches/water.py reference

@@ -1,6 +1,7 @@
 """The neighbour list against ASE, vesin and brute force."""
 
 import itertools
+import sys
 import time
 
 import ase.neighborlist
@@ -10,7 +11,7 @@ import vesin
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 
-from flashmd_rs import InputError, neighbor_list
+from flashmd_rs import InputError, _core, neighbor_list
 
 LETTERS = "ijdDS"
 CASES = 540
@@ -124,6 +125,82 @@ def test_shift_of_the_whole_system_changes_nothing():
     assert np.array_equal(i, k)
     assert np.array_equal(j, m)
     np.testing.assert_allclose(np.sort(D, axis=0), np.sort(E, axis=0), atol=1e-10)
+
+
+def arrays(atoms, cutoff, threads=1):
+    nef = _core.Nef(cutoff, threads=threads)
+    edges = nef.update(atoms.positions, atoms.cell.array, atoms.pbc)
+    return edges, *nef.arrays()
+
+
+@pytest.mark.parametrize("block", range(5))
+def test_arrays_of_a_stride_equal_ase_on_random_cases(block):
+    """500 random cases: rows, vectors and reverse edges of what the network is fed, against ASE's list."""
+    for seed in range(1000 + 100 * block, 1100 + 100 * block):
+        atoms, cutoff = random_case(seed)
+        edges, vectors, mask, neighbors, reverse = arrays(atoms, cutoff)
+        i, j, D, _ = sorted_list_of_ase(atoms, cutoff)
+        degrees = np.bincount(i, minlength=len(atoms))
+        count, slots = mask.shape
+        assert (edges, slots) == (len(i), max(1, degrees.max())), f"seed {seed}"
+        assert np.array_equal(mask, np.arange(slots) < degrees[:, None])
+        assert np.array_equal(neighbors[mask], j), f"seed {seed}"
+        np.testing.assert_allclose(vectors[mask], D, atol=2e-5)
+        flat, own = reverse.ravel(), np.arange(count * slots)
+        assert np.array_equal(flat[flat], own)
+        assert np.array_equal(flat[~mask.ravel()], own[~mask.ravel()])
+        assert np.array_equal(vectors.reshape(-1, 3)[flat], -vectors.reshape(-1, 3))
+        assert np.array_equal(flat[mask.ravel()] // slots, j)
+        assert np.array_equal(neighbors[~mask], np.nonzero(~mask)[0])
+
+
+def sorted_list_of_ase(atoms, cutoff):
+    """By (i, j, S), S between the wrapped atoms, which is the order of the slots."""
+    i, j, D, S = ase.neighborlist.neighbor_list("ijDS", atoms, cutoff)
+    order = np.lexsort((*S.T[::-1], j, i))
+    return i[order], j[order], D[order], S[order]
+
+
+def test_arrays_do_not_depend_on_threads():
+    atoms = bulk("Al", cubic=True) * (12, 12, 12)
+    atoms.rattle(0.1, seed=1)
+    one, two = (arrays(atoms, 5.0, threads) for threads in (1, 2))
+    assert all(np.array_equal(a, b) for a, b in zip(one, two, strict=True))
+
+
+SHAPES = """
+import sys, time, resource
+import numpy as np
+from flashmd_rs import _core
+
+count, pbc = 20_000, np.ones(3, bool)
+edge, thin = ((10.0 * count / aspect) ** (1 / 3) for aspect in (1, 1000))
+lengths = {"slab": [edge, edge, 1e6], "long": [1000 * thin, thin, thin]}
+filled = np.array(lengths.get(sys.argv[1], [edge] * 3))
+cell = np.diag(filled)
+if sys.argv[1] == "slab":
+    filled[2] = edge
+positions = np.random.default_rng(0).uniform(0, 1, (count, 3)) * filled
+if sys.argv[1] == "flown":
+    positions[7], pbc = [1e9, -1e9, 1e9], np.zeros(3, bool)
+nef = _core.Nef(5.0)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+nef.update(positions, cell, pbc)
+rise = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+start = time.process_time()
+nef.update(positions, cell, pbc)
+print(time.process_time() - start, 1024 * rise, nef.arrays()[1].size * 21)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
+def test_awkward_shapes_cost_no_more_than_a_compact_box(shell):
+    """Time within a factor of five (a busy machine), and at most 1 kB per atom beyond the arrays themselves."""
+    shapes = ("compact", "slab", "long", "flown")
+    figures = {s: [float(x) for x in shell("-c", SHAPES, s, module=False).stdout.split()] for s in shapes}
+    for shape, (seconds, rise, size) in figures.items():
+        assert seconds < 5 * figures["compact"][0] + 0.02, shape
+        assert rise < size + 20_000 * 1000, shape
 
 
 def test_cost_grows_with_atoms_not_with_their_square():

@@ -38,6 +38,20 @@ def neighbor_list(
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], _F64, _F64, NDArray[np.int64]]:
     """Full list ``i, j, d, D, S`` sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
 
+@final
+class Nef:
+    """The neighbour search of a run and the arrays of the model contract that it fills, kept from call to call.
+
+    ``threads`` are used where a structure is large enough; the arrays are the same bits for any number of them.
+    """
+
+    def __new__(cls, cutoff: float, *, threads: int = 1) -> Self: ...
+    def update(self, positions: _F64, cell: _F64, pbc: NDArray[np.bool_]) -> int:
+        """Fill the arrays; returns the number of edges."""
+
+    def arrays(self) -> tuple[NDArray[np.float32], NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32]]:
+        """Copies of ``edge_vectors`` [N,K,3], ``mask``, ``neighbors`` and ``reverse`` [N,K], unrotated."""
+
 class _Energy(Protocol):
     """What the core asks of an energy that is not a model; positions [N,3] and cell [3,3] in Å."""
 

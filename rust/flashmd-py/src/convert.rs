@@ -2,7 +2,9 @@
 
 use flashmd::linalg::{Mat3, Vec3};
 use flashmd::{Cell, State};
-use numpy::{PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
+use numpy::{
+    Element, IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
+};
 use pyo3::prelude::*;
 
 use crate::errors::{input_error, to_python};
@@ -69,13 +71,8 @@ pub(crate) fn to_array<'py>(py: Python<'py>, vectors: &[Vec3]) -> Bound<'py, PyA
     array
 }
 
-/// An [N,3] array of integers.
-pub(crate) fn to_integer_array<'py>(py: Python<'py>, vectors: &[[i64; 3]]) -> Bound<'py, PyArray2<i64>> {
-    let array = PyArray2::zeros(py, [vectors.len(), 3], false);
-    if let Ok(mut view) = array.try_readwrite()
-        && let Ok(flat) = view.as_slice_mut()
-    {
-        flat.copy_from_slice(vectors.as_flattened());
-    }
-    array
+/// An [N,3] array that takes over the memory.
+pub(crate) fn triples<T: Element>(py: Python<'_>, rows: Vec<[T; 3]>) -> PyResult<Bound<'_, PyArray2<T>>> {
+    let count = rows.len();
+    rows.into_flattened().into_pyarray(py).reshape([count, 3])
 }

@@ -4,6 +4,7 @@
 mod convert;
 mod errors;
 mod model;
+mod nef;
 mod neighbors;
 mod observer;
 mod rollout;
@@ -22,5 +23,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;
     module.add_function(wrap_pyfunction!(rollout::rollout, module)?)?;
     module.add_function(wrap_pyfunction!(rollout::read_checkpoint, module)?)?;
+    module.add_class::<nef::Nef>()?;
     module.add_class::<model::Model>()
 }

@@ -109,13 +109,20 @@ impl Cell {
     /// Which cell `r` is in: the integer shift n with r − n·cell inside the cell, 0 along open axes.
     #[inline]
     pub fn image_of(&self, r: Vec3) -> [i64; 3] {
-        std::array::from_fn(|k| if self.pbc[k] { self.coordinate(r, k).floor() as i64 } else { 0 })
+        std::array::from_fn(|k| if self.pbc[k] { floor(self.coordinate(r, k)) } else { 0 })
     }
 
     /// `r` moved into the cell along the periodic axes, Å.
     pub fn wrap(&self, r: Vec3) -> Vec3 {
         sub(r, self.translation(self.image_of(r)))
     }
+}
+
+/// Largest integer that is not above `x`; the one in the standard library is a function call on plain x86-64.
+#[inline]
+fn floor(x: f64) -> i64 {
+    let truncated = x as i64;
+    truncated.saturating_sub(i64::from(x < truncated as f64))
 }
 
 /// Replaces the rows of open axes by unit vectors perpendicular to the periodic rows.

@@ -11,7 +11,6 @@ pub mod constraints;
 pub mod elements;
 pub mod energy;
 pub mod error;
-mod grid;
 pub mod guard;
 pub mod linalg;
 pub mod model;
@@ -28,6 +27,7 @@ pub mod stride;
 mod surface;
 pub mod system;
 pub mod thermostat;
+mod threads;
 pub mod units;
 pub mod verlet;
 

@@ -1,8 +1,10 @@
 //! NEF (node, edge, feature) arrays: the neighbour list as the padded tensors of the model contract.
 
 use crate::error::{Error, Result};
-use crate::neighbors::{Edge, NeighborSearch};
+use crate::linalg::Vec3;
+use crate::neighbors::NeighborSearch;
 use crate::rotation::Rotation;
+use crate::threads::share;
 
 /// Most slots N·K: beyond it the arrays would take gigabytes, and the structure is not one to simulate.
 pub const MAX_SLOTS: usize = 1 << 28;
@@ -28,7 +30,7 @@ pub struct Nef {
 #[derive(Debug)]
 pub struct Part<'a> {
     /// Its updated search.
-    pub search: &'a mut NeighborSearch,
+    pub search: &'a NeighborSearch,
     /// Frame its edges are seen from.
     pub rotation: Option<&'a Rotation>,
 }
@@ -38,7 +40,7 @@ impl Nef {
     ///
     /// # Errors
     /// `Stability` if the arrays would be absurdly large.
-    pub fn assemble(&mut self, parts: &mut [Part<'_>]) -> Result<()> {
+    pub fn assemble(&mut self, parts: &[Part<'_>]) -> Result<()> {
         let atoms = parts.iter().map(|p| p.search.atoms()).sum::<usize>();
         let slots = parts.iter().map(|p| p.search.max_degree()).max().unwrap_or(0).max(1);
         if atoms.saturating_mul(slots) > MAX_SLOTS {
@@ -58,24 +60,20 @@ impl Nef {
     }
 
     /// Fills the rows from `first` on with the edges of one system.
-    fn write(&mut self, part: &mut Part<'_>, first: usize) {
-        for i in 0..part.search.atoms() {
-            self.pad(first + i, part.search.degree(i));
-        }
-        let Self { slots, edge_vectors, mask, neighbors, reverse, .. } = self;
-        let slots = *slots;
-        let mut write = |edge: &Edge, vector: [f32; 3]| {
-            let at = (first + edge.center) * slots + edge.slot;
-            edge_vectors[3 * at..3 * at + 3].copy_from_slice(&vector);
-            mask[at] = true;
-            neighbors[at] = (first + edge.neighbor) as i32;
-            reverse[at] = ((first + edge.neighbor) * slots + edge.reverse_slot) as i32;
-        };
-        part.search.visit(|edge, back| {
-            let vector = part.rotation.map_or(edge.vector, |r| r.apply(edge.vector)).map(|x| x as f32);
-            write(&edge, vector);
-            if let Some(back) = &back {
-                write(back, vector.map(|x| -x));
+    fn write(&mut self, part: &Part<'_>, first: usize) {
+        let (atoms, slots, threads) = (part.search.atoms(), self.slots, part.search.threads());
+        let rows_each = atoms.div_ceil(threads).max(1);
+        let cells = first * slots..(first + atoms) * slots;
+        let vectors = self.edge_vectors[3 * cells.start..3 * cells.end].chunks_mut(3 * rows_each * slots);
+        let mask = self.mask[cells.clone()].chunks_mut(rows_each * slots);
+        let neighbors = self.neighbors[cells.clone()].chunks_mut(rows_each * slots);
+        let reverse = self.reverse[cells].chunks_mut(rows_each * slots);
+        let chunks = vectors.zip(mask).zip(neighbors.zip(reverse)).enumerate();
+        share(threads, chunks, |(at, ((edge_vectors, mask), (neighbors, reverse)))| {
+            let rows = Rows { slots, first, edge_vectors, mask, neighbors, reverse };
+            match part.rotation {
+                None => rows.write(part.search, at * rows_each, |v| v),
+                Some(rotation) => rows.write(part.search, at * rows_each, |v| rotation.apply(v)),
             }
         });
     }
@@ -119,5 +117,90 @@ impl Nef {
         for at in from..to {
             self.reverse[at] = at as i32;
         }
+    }
+}
+
+/// Rows of the arrays that follow each other, all of one system.
+struct Rows<'a> {
+    slots: usize,
+    /// Row of the first atom of the system.
+    first: usize,
+    edge_vectors: &'a mut [f32],
+    mask: &'a mut [bool],
+    neighbors: &'a mut [i32],
+    reverse: &'a mut [i32],
+}
+
+impl Rows<'_> {
+    /// Fills the rows with the edges of atoms from `begin` on, seen through `turn`.
+    fn write(self, search: &NeighborSearch, begin: usize, turn: impl Fn(Vec3) -> Vec3) {
+        let Self { slots, first, edge_vectors, mask, neighbors, reverse } = self;
+        let mut mates = Mates::new(search, begin);
+        let vectors = edge_vectors.as_chunks_mut::<3>().0.chunks_exact_mut(slots);
+        let rows = neighbors.chunks_exact_mut(slots).zip(reverse.chunks_exact_mut(slots));
+        for (at, ((vectors, mask), (neighbors, reverse))) in
+            vectors.zip(mask.chunks_exact_mut(slots)).zip(rows).enumerate()
+        {
+            let (i, mut degree) = (begin + at, 0);
+            let (mut previous, mut repeated) = (usize::MAX, false);
+            let mut row = vectors.iter_mut().zip(neighbors.iter_mut().zip(reverse.iter_mut()));
+            search.for_each_edge(i, |edge| {
+                let j = edge.neighbor;
+                if let Some((vector, (neighbor, mate))) = row.next() {
+                    *vector = turn(edge.vector).map(|x| x as f32);
+                    *neighbor = (first + j) as i32;
+                    *mate = ((first + j) * slots + mates.next(j)) as i32;
+                }
+                repeated |= j == previous;
+                (previous, degree) = (j, degree + 1);
+            });
+            if repeated {
+                turn_images(&neighbors[..degree], &mut reverse[..degree]);
+            }
+            mask[..degree].fill(true);
+            let itself = first + i;
+            vectors[degree..].fill([0.0; 3]);
+            mask[degree..].fill(false);
+            neighbors[degree..].fill(itself as i32);
+            reverse[degree..].iter_mut().zip(itself * slots + degree..).for_each(|(mate, at)| *mate = at as i32);
+        }
+    }
+}
+
+/// Seen from j the shifts change sign, so the images of one atom come in opposite order.
+fn turn_images(neighbors: &[i32], mut reverse: &mut [i32]) {
+    for same in neighbors.chunk_by(|a, b| a == b) {
+        let (images, rest) = reverse.split_at_mut(same.len());
+        images.reverse();
+        reverse = rest;
+    }
+}
+
+/// Slots of the reverse edges: rows are sorted by j, so atoms i that come in order find theirs in order, too.
+struct Mates<'a> {
+    search: &'a NeighborSearch,
+    begin: usize,
+    /// The next slot in each row, once an atom has asked for it.
+    next: Vec<u32>,
+}
+
+impl<'a> Mates<'a> {
+    const UNASKED: u32 = u32::MAX;
+
+    /// For atoms from `begin` on.
+    fn new(search: &'a NeighborSearch, begin: usize) -> Self {
+        let unasked = if begin == 0 { 0 } else { Self::UNASKED };
+        Self { search, begin, next: vec![unasked; search.atoms()] }
+    }
+
+    /// The slot in row `j` for the edge of the atom whose turn it is.
+    #[inline]
+    fn next(&mut self, j: usize) -> usize {
+        let next = &mut self.next[j];
+        if *next == Self::UNASKED {
+            *next = self.search.rank(j, self.begin) as u32;
+        }
+        *next += 1;
+        *next as usize - 1
     }
 }

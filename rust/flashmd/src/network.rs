@@ -143,7 +143,8 @@ impl<'m> Network<'m> {
     /// Neighbours of every system.
     fn search(&mut self, systems: &[View<'_>]) -> Result<Vec<Result<()>>> {
         while self.searches.len() < systems.len() {
-            self.searches.push(NeighborSearch::new(self.model.metadata().cutoff)?.with_max_pairs(self.max_pairs));
+            let search = NeighborSearch::new(self.model.metadata().cutoff)?;
+            self.searches.push(search.with_max_pairs(self.max_pairs).with_threads(self.model.threads()));
         }
         let update = |(search, view): (&mut NeighborSearch, &View<'_>)| {
             search.update(&view.state.positions, &view.state.cell).map_err(lost)
@@ -155,9 +156,9 @@ impl<'m> Network<'m> {
     fn assemble(&mut self, systems: &[View<'_>], results: &mut [Result<()>]) {
         loop {
             let mut parts: Vec<Part<'_>> = Vec::new();
-            let alive = self.searches.iter_mut().zip(systems).zip(results.iter()).filter(|(_, r)| r.is_ok());
+            let alive = self.searches.iter().zip(systems).zip(results.iter()).filter(|(_, r)| r.is_ok());
             parts.extend(alive.map(|((search, view), _)| Part { search, rotation: view.rotation }));
-            let Err(error) = self.nef.assemble(&mut parts) else { return };
+            let Err(error) = self.nef.assemble(&parts) else { return };
             let alive = (0..systems.len()).filter(|&at| results[at].is_ok());
             if let Some(worst) = alive.max_by_key(|&at| self.searches[at].max_degree()) {
                 results[worst] = Err(error);

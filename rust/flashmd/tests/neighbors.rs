@@ -12,6 +12,7 @@ use flashmd::random::{Purpose, Stream};
 use flashmd::rotation::Rotation;
 use proptest::prelude::*;
 
+#[derive(Debug)]
 struct Case {
     positions: Vec<Vec3>,
     cell: Cell,
@@ -144,6 +145,26 @@ fn coincident_atoms_are_neighbours() {
     assert_eq!((list.i, list.j, list.distances), (vec![0, 1], vec![1, 0], vec![0.0, 0.0]));
 }
 
+/// The last bit decides, wherever the pair is and however round-off falls.
+#[test]
+fn pairs_at_the_cutoff_are_decided_in_double_precision() {
+    let mut s = numbers(5);
+    let cell = Cell::new([[900.0, 0.0, 0.0], [50.0, 1000.0, 0.0], [0.0, -30.0, 800.0]], [true, true, false]).unwrap();
+    let cutoff = 4.7;
+    let mut inside = 0;
+    for case in 0..400 {
+        let place: Vec3 = [300.0 + 300.0 * s.uniform(), 300.0 + 300.0 * s.uniform(), 1e4 * s.uniform()];
+        let u = s.normal3();
+        let stretch = 1.0 + (s.uniform() - 0.5) * 10f64.powi(-(case % 16));
+        let pair = [place, add(place, scale(cutoff * stretch / norm(u), u))];
+        let d = sub(pair[1], pair[0]);
+        let wanted = d[0] * d[0] + d[1] * d[1] + d[2] * d[2] < cutoff * cutoff;
+        assert_eq!(full_list(&pair, &cell, cutoff).unwrap().i.len(), 2 * usize::from(wanted), "{stretch}");
+        inside += usize::from(wanted);
+    }
+    assert!((100..300).contains(&inside), "{inside} of 400 inside");
+}
+
 #[test]
 fn far_flung_atoms_cost_no_memory() {
     let mut positions: Vec<Vec3> = (0..50).map(|i| [i as f64, 0.0, 0.0]).collect();
@@ -163,6 +184,7 @@ fn unusable_input_is_an_error() {
     assert!(message(full_list(&[[0.0; 3]], &thin, 5.0)).contains("thinner than the cutoff"));
     let cell = Cell::new([[5.0, 0.0, 0.0], [0.0, 5.0, 0.0], [0.0, 0.0, 5.0]], [true; 3]).unwrap();
     assert!(message(full_list(&[[1e12, 0.0, 0.0]], &cell, 3.0)).contains("wrap the atoms"));
+    assert!(message(full_list(&[[1e12, 0.0, 0.0]], &Cell::open(), 3.0)).contains("wrap the atoms"));
     assert!(message(full_list(&[[f64::NAN, 0.0, 0.0]], &cell, 3.0)).contains("wrap the atoms"));
     assert!(Cell::new([[0.0; 3]; 3], [true; 3]).unwrap_err().to_string().contains("length zero"));
     assert!(Cell::new([[1.0, 0.0, 0.0], [2.0, 0.0, 0.0], [0.0; 3]], [true, true, false]).is_err());
@@ -181,7 +203,7 @@ fn nef_of(case: &Case, rotation: Option<&Rotation>) -> Nef {
     let mut search = NeighborSearch::new(case.cutoff).unwrap();
     search.update(&case.positions, &case.cell).unwrap();
     let mut nef = Nef::default();
-    nef.assemble(&mut [Part { search: &mut search, rotation }]).unwrap();
+    nef.assemble(&[Part { search: &search, rotation }]).unwrap();
     nef
 }
 
@@ -200,6 +222,170 @@ fn check_nef(nef: &Nef) {
         } else {
             assert_eq!((back, nef.neighbors[at] as usize, vector(at)), (at, at / k, [0.0; 3]));
         }
+    }
+}
+
+/// Every slot and its reverse, one by one.
+#[test]
+fn nef_equals_the_oracle_on_500_random_cases() {
+    for seed in 1000..1500 {
+        let case = random_case(seed);
+        let nef = nef_of(&case, None);
+        let mut wanted = oracle(&case);
+        wanted.sort_unstable();
+        let mut row_starts = vec![0; case.positions.len() + 1];
+        wanted.iter().for_each(|&(i, ..)| row_starts[i as usize + 1] += 1);
+        let tight = row_starts.iter().max().unwrap().max(&1);
+        assert_eq!((nef.atoms, nef.slots), (case.positions.len(), *tight), "seed {seed}");
+        for i in 0..nef.atoms {
+            row_starts[i + 1] += row_starts[i];
+        }
+        let slot = |e: usize| wanted[e].0 as usize * nef.slots + e - row_starts[wanted[e].0 as usize];
+        for (e, &(i, j, s)) in wanted.iter().enumerate() {
+            let back = wanted.binary_search(&(j, i, s.map(|n| -n))).unwrap();
+            let d = add(sub(case.positions[j as usize], case.positions[i as usize]), case.cell.translation(s));
+            let at = slot(e);
+            assert!(nef.mask[at]);
+            assert_eq!((nef.neighbors[at], nef.reverse[at] as usize), (j as i32, slot(back)), "seed {seed}");
+            assert!((0..3).all(|c| (f64::from(nef.edge_vectors[3 * at + c]) - d[c]).abs() < 1e-5), "seed {seed}");
+        }
+        assert_eq!(nef.mask.iter().filter(|m| **m).count(), wanted.len(), "seed {seed}");
+    }
+}
+
+/// Enough atoms for threads to pay; along the thin axis atoms see their own images and others twice.
+fn large_case(thin: bool) -> Case {
+    let (edges, count) = if thin { ([70.0, 60.0, 3.1], 6000) } else { ([50.0, 45.0, 40.0], 9000) };
+    let mut s = numbers(11);
+    let matrix = [[edges[0], 0.0, 0.0], [7.0, edges[1], 0.0], [-3.0, 1.0, edges[2]]];
+    let cell = Cell::new(matrix, [true, !thin, true]).unwrap();
+    let positions = (0..count).map(|_| std::array::from_fn(|k| s.uniform() * 1.5 * edges[k])).collect();
+    Case { positions, cell, cutoff: if thin { 4.5 } else { 5.0 } }
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    let rotation = Rotation::random(&mut Stream::new(3, Purpose::Rotation, 0));
+    for thin in [false, true] {
+        let case = large_case(thin);
+        let with = |threads: usize| {
+            let mut search = NeighborSearch::new(case.cutoff).unwrap().with_threads(threads);
+            search.update(&case.positions, &case.cell).unwrap();
+            assert_eq!(search.threads(), threads.min(case.positions.len() / 2048));
+            let mut nef = Nef::default();
+            nef.assemble(&[Part { search: &search, rotation: Some(&rotation) }]).unwrap();
+            nef
+        };
+        let one = with(1);
+        check_nef(&one);
+        assert!(!thin || (0..one.slots).any(|slot| one.mask[slot] && one.neighbors[slot] == 0), "it sees itself");
+        let bits = |nef: &Nef| nef.edge_vectors.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        for threads in [2, 3, 4, 64] {
+            let many = with(threads);
+            assert_eq!((&one.mask, &one.neighbors, &one.reverse), (&many.mask, &many.neighbors, &many.reverse));
+            assert_eq!(bits(&one), bits(&many));
+        }
+    }
+}
+
+/// What was searched before leaves no trace: a run that goes on from a checkpoint sees the same bits.
+#[test]
+fn a_used_search_gives_the_same_bits_as_a_new_one() {
+    let mut search = NeighborSearch::new(3.0).unwrap();
+    for seed in 0..40 {
+        let case = Case { cutoff: 3.0, ..random_case(seed) };
+        search.update(&case.positions, &case.cell).unwrap();
+        let mut nef = Nef::default();
+        nef.assemble(&[Part { search: &search, rotation: None }]).unwrap();
+        let fresh = nef_of(&case, None);
+        assert_eq!((&nef.edge_vectors, &nef.neighbors), (&fresh.edge_vectors, &fresh.neighbors), "seed {seed}");
+        assert_eq!((&nef.mask, &nef.reverse), (&fresh.mask, &fresh.reverse), "seed {seed}");
+    }
+}
+
+#[test]
+fn parts_of_a_batch_are_their_arrays_one_after_another() {
+    let cases = [random_case(6), random_case(33), random_case(7)].map(|case| Case { cutoff: 3.0, ..case });
+    let searches = cases.each_ref().map(|case| {
+        let mut search = NeighborSearch::new(case.cutoff).unwrap();
+        search.update(&case.positions, &case.cell).unwrap();
+        search
+    });
+    let mut batch = Nef::default();
+    batch.assemble(&searches.each_ref().map(|search| Part { search, rotation: None })).unwrap();
+    check_nef(&batch);
+    let mut first = 0;
+    for case in &cases {
+        let alone = nef_of(case, None).padded(case.positions.len(), batch.slots);
+        let rows = first * batch.slots..(first + alone.atoms) * batch.slots;
+        assert_eq!(batch.mask[rows.clone()], alone.mask);
+        assert_eq!(batch.edge_vectors[3 * rows.start..3 * rows.end], alone.edge_vectors);
+        let moved: Vec<i32> = alone.reverse.iter().map(|r| r + rows.start as i32).collect();
+        assert_eq!(batch.reverse[rows], moved);
+        first += alone.atoms;
+    }
+}
+
+/// Seconds of the better of two searches.
+fn seconds(positions: &[Vec3], cell: &Cell) -> f64 {
+    let mut search = NeighborSearch::new(5.0).unwrap();
+    let mut time = || {
+        let start = std::time::Instant::now();
+        search.update(positions, cell).unwrap();
+        start.elapsed().as_secs_f64()
+    };
+    time().min(time())
+}
+
+/// Vacuum, a cell 1000 times as long as thick, an atom that flew away: no slower than a compact box, with room for a
+/// busy machine. With bins over the whole box each of them would take 100 times as long or more.
+#[test]
+fn awkward_shapes_cost_what_their_atoms_cost() {
+    let compact = common::lattice(22, 2.15, 0.2, [1.0, 1.0], 4);
+    let edge = compact.cell.matrix()[0][0];
+    let usual = seconds(&compact.positions, &compact.cell);
+    let vacuum = Cell::new([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, 1e6]], [true; 3]).unwrap();
+    let mut flown = compact.positions.clone();
+    flown[17] = [1e8, -1e8, 1e8];
+    let wire: Vec<Vec3> = (0..10_648).map(|i| [0.1 + i as f64, 2.0 + (i % 7) as f64, 3.0 + (i % 5) as f64]).collect();
+    let long = Cell::new([[10_648.0, 0.0, 0.0], [0.0, 10.648, 0.0], [0.0, 0.0, 10.648]], [true; 3]).unwrap();
+    for (name, positions, cell) in [
+        ("vacuum", &compact.positions, &vacuum),
+        ("one atom far away, open", &flown, &Cell::open()),
+        ("one atom far away, periodic", &flown, &compact.cell),
+        ("1000:1:1", &wire, &long),
+    ] {
+        let taken = seconds(positions, cell);
+        assert!(taken < 10.0 * usual + 0.05, "{name}: {taken} s, a compact box {usual} s");
+    }
+}
+
+prop_compose! {
+    /// Any cell that spans a volume, atoms anywhere, any mix of periodic axes.
+    fn any_case()(
+        edges in prop::array::uniform3(0.8f64..12.0),
+        skew in prop::array::uniform3(-1.2f64..1.2),
+        pbc in prop::array::uniform3(any::<bool>()),
+        fractions in prop::collection::vec(prop::array::uniform3(-2.0f64..3.0), 0..25),
+        cutoff in 0.3f64..6.0,
+    ) -> Case {
+        let [a, b, c] = edges;
+        let matrix = [[a, 0.0, 0.0], [skew[0] * a, b, 0.0], [skew[1] * a, skew[2] * b, c]];
+        let place = |f: [f64; 3]| std::array::from_fn(|k| (0..3).map(|l| f[l] * matrix[l][k]).sum());
+        let positions = fractions.into_iter().map(place).collect();
+        Case { positions, cell: Cell::new(matrix, pbc).unwrap(), cutoff }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_geometry_equals_the_oracle(case in any_case()) {
+        let mut wanted = oracle(&case);
+        wanted.sort_unstable();
+        prop_assert_eq!(triples(&full_list(&case.positions, &case.cell, case.cutoff).unwrap()), wanted);
+        check_nef(&nef_of(&case, None));
     }
 }
 
@@ -231,7 +417,7 @@ fn nef_buffers_shrink_and_grow() {
     for seed in [3, 10, 4, 100, 7] {
         let case = random_case(seed);
         search.update(&case.positions, &case.cell).unwrap();
-        nef.assemble(&mut [Part { search: &mut search, rotation: None }]).unwrap();
+        nef.assemble(&[Part { search: &search, rotation: None }]).unwrap();
         check_nef(&nef);
     }
 }

@@ -110,7 +110,7 @@ impl Probe {
         let mut search = NeighborSearch::new(self.cutoff * stretch)?;
         search.update(&self.positions, &self.cell)?;
         let mut nef = Nef::default();
-        nef.assemble(&mut [Part { search: &mut search, rotation }])?;
+        nef.assemble(&[Part { search: &search, rotation }])?;
         Ok(nef)
     }
 

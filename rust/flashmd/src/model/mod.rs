@@ -27,6 +27,7 @@ pub struct Model {
     name: String,
     contract: Contract,
     sha256: String,
+    threads: usize,
     /// The open session.
     pub session: Session,
 }
@@ -41,7 +42,9 @@ impl Model {
         let load = || {
             let contract = Contract::read(bytes)?;
             let session = watchdog::open_and_check(bytes, &contract, device, threads)?;
-            Ok(Self { name: name.to_owned(), contract, sha256: hex(&Sha256::digest(bytes)), session })
+            let sha256 = hex(&Sha256::digest(bytes));
+            let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
+            Ok(Self { name: name.to_owned(), contract, sha256, threads, session })
         };
         load().map_err(|e: Error| e.in_model(name))
     }
@@ -64,6 +67,11 @@ impl Model {
     /// SHA-256 of the file, lower-case hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Threads that whatever surrounds the network may use: those asked for, else every core.
+    pub fn threads(&self) -> usize {
+        self.threads
     }
 
     /// Checks that the model is of the kind asked for.

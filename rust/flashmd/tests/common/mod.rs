@@ -80,6 +80,19 @@ impl LennardJones {
         Self { epsilon, sigma, search: NeighborSearch::new(cutoff).unwrap() }
     }
 
+    /// (i, j, r_j − r_i) of every pair once.
+    fn pairs(&self) -> Vec<(usize, usize, Vec3)> {
+        let mut pairs = Vec::new();
+        for i in 0..self.search.atoms() {
+            self.search.for_each_edge(i, |edge| {
+                if i < edge.neighbor {
+                    pairs.push((i, edge.neighbor, edge.vector));
+                }
+            });
+        }
+        pairs
+    }
+
     /// (E, dE/dr) at distance r.
     fn pair(&self, r: f64) -> (f64, f64) {
         let bare = |r: f64| {
@@ -96,12 +109,12 @@ impl Forces for LennardJones {
     fn virial(&mut self, state: &State) -> Option<Mat3> {
         self.search.update(&state.positions, &state.cell).unwrap();
         let mut virial = [[0.0; 3]; 3];
-        for pair in self.search.pairs() {
-            let r = dot(pair.vector, pair.vector).sqrt();
+        for (_, _, d) in self.pairs() {
+            let r = dot(d, d).sqrt();
             let slope = self.pair(r).1 / r;
             for a in 0..3 {
                 for b in 0..3 {
-                    virial[a][b] -= slope * pair.vector[a] * pair.vector[b];
+                    virial[a][b] -= slope * d[a] * d[b];
                 }
             }
         }
@@ -112,13 +125,13 @@ impl Forces for LennardJones {
         self.search.update(&state.positions, &state.cell).unwrap();
         let mut energy = 0.0;
         let mut forces = vec![[0.0; 3]; state.len()];
-        for pair in self.search.pairs() {
-            let r = dot(pair.vector, pair.vector).sqrt();
+        for (i, j, d) in self.pairs() {
+            let r = dot(d, d).sqrt();
             let (e, de) = self.pair(r);
             energy += e;
-            let f = scale(de / r, pair.vector);
-            forces[pair.i as usize] = add(forces[pair.i as usize], f);
-            forces[pair.j as usize] = sub(forces[pair.j as usize], f);
+            let f = scale(de / r, d);
+            forces[i] = add(forces[i], f);
+            forces[j] = sub(forces[j], f);
         }
         (energy, forces)
     }
