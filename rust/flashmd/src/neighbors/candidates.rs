@@ -5,12 +5,15 @@
 
 use wide::{CmpGe, CmpLt, f32x8};
 
+use super::FREE_EDGES;
 use super::cells::Cells;
 use crate::linalg::{Vec3, add, dot, sub};
 
 /// Candidates per word of marks, and how many are looked at together.
 pub(super) const BITS: usize = u64::BITS as usize;
 const LANES: usize = 8;
+/// Longest list that is worth going on with.
+const MOST: usize = FREE_EDGES;
 /// Round-off of an f32 coordinate relative to the largest, and of an f64 one.
 const SINGLE: f64 = f32::EPSILON as f64;
 const DOUBLE: f64 = 4.0 * f64::EPSILON;
@@ -42,10 +45,13 @@ pub(super) struct Candidates {
 }
 
 impl Candidates {
-    /// Gathers what is within reach of the atoms of cell `c`.
-    pub(super) fn gather(&mut self, atoms: &[Vec3], cells: &Cells, c: usize, cutoff: f64) {
+    /// Gathers what is within reach of the atoms of cell `c`; false if that is more than any structure can have.
+    pub(super) fn gather(&mut self, atoms: &[Vec3], cells: &Cells, c: usize, cutoff: f64) -> bool {
         let bounds = cells.bounds(c);
         self.list_near(atoms, cells, c);
+        if self.list.len() > MOST {
+            return false;
+        }
         self.list.sort_unstable();
         self.middle = bounds.middle();
         self.set_margin(bounds.radius() + cells.range, cells.largest, cutoff);
@@ -58,6 +64,7 @@ impl Candidates {
             }
             self.local.push(lanes.map(f32x8::new));
         }
+        true
     }
 
     /// Atoms within reach of the box around the atoms of cell `c`.
@@ -66,6 +73,9 @@ impl Candidates {
         let reach2 = cells.range * cells.range;
         let mut count = 0;
         cells.for_each_near(c, |other, image| {
+            if count > MOST {
+                return;
+            }
             let offset = cells.images[image].offset;
             let members = cells.atoms(other);
             self.list.resize(count + members.len(), Candidate(0));

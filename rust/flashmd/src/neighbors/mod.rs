@@ -263,7 +263,10 @@ impl Block {
         (self.edges, self.max_degree, self.crowded) = (0, 0, None);
         let mut done = 0;
         for c in range {
-            self.scratch.gather(atoms, cells, c, cutoff);
+            if !self.scratch.gather(atoms, cells, c, cutoff) {
+                self.crowded = cells.atoms(c).first().map(|&i| i as usize);
+                return;
+            }
             let list = &self.scratch.list;
             let rows = CellRows {
                 candidates: self.candidates.len(),
