@@ -11,6 +11,7 @@ pytestmark = pytest.mark.skipif(not EXAMPLES.exists(), reason="not run from a so
 PROMISES = {
     "water": (["T of total", "T of O", "T of H", "ns/day"], ["water.extxyz", "water.png"]),
     "own_energy": (["calls of the calculator", "total energy held to", "momenta scaled by"], []),
+    "long_run": (["frames in long_run.extxyz", "strides this time"], ["long_run.extxyz", "long_run.ckpt"]),
     "structure": (["first peak of g_OO", "frames"], ["g_OO.txt"]),
 }
 
