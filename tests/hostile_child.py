@@ -40,7 +40,7 @@ def structure():
 
 
 class NoReference(Exception):
-    """The evaluator cannot tell: it lacks an operator, trips over a part no output needs, or reads the file otherwise."""
+    """The evaluator cannot tell: it lacks an operator, trips over an unused part, or reads the file otherwise."""
 
 
 def outcome(data):
