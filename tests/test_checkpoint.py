@@ -359,7 +359,7 @@ class TestNothingIsLost:
         options = {**BATH, "seed": 5, "checkpoint": path, "checkpoint_interval": 4}
         whole = rollout(start(), models("pair_stride"), steps=20, **BATH, seed=5)
         rollout(start(), models("pair_stride"), steps=10, **options)
-        good = path.read_bytes()
+        good, before = path.read_bytes(), (tmp_path / "c.previous").read_bytes()
         for damaged in (good[:-1], good[:100], b"", good[:-9] + bytes([good[-9] ^ 1]) + good[-8:], None):
             path.unlink()
             if damaged is not None:
@@ -368,11 +368,10 @@ class TestNothingIsLost:
                 rest = rollout(start(), models("pair_stride"), steps=20, resume=True, **options)
             assert rest.report["steps"] == 12
             assert_same_frames([rest.frames[-1]], [whole.frames[-1]])
-            shutil.copy(tmp_path / "c.previous", path)
-            path.unlink()
+            if damaged is not None:
+                assert (tmp_path / "c.damaged").read_bytes() == damaged
             path.write_bytes(good)
-            rollout(start(), models("pair_stride"), steps=8, **{**options, "checkpoint": tmp_path / "eight"})
-            (tmp_path / "eight").replace(tmp_path / "c.previous")
+            (tmp_path / "c.previous").write_bytes(before)
 
     def test_any_damage_is_seen(self, models, tmp_path):
         """Every single byte of the file changed, one by one: never another run, never anything but CheckpointError."""
@@ -403,6 +402,135 @@ class TestNothingIsLost:
         with pytest.raises(InputError, match="there is a checkpoint already"):
             rollout(start(), models("pair_stride"), steps=2, checkpoint=path, **BATH)
         assert path.read_bytes() == kept
+
+    def test_a_refused_resume_cuts_nothing(self, models, tmp_path):
+        files = {"checkpoint": tmp_path / "c", "trajectory": tmp_path / "run.extxyz", "logfile": tmp_path / "log"}
+        rollout(start(), models("pair_stride"), steps=23, interval=5, checkpoint_interval=10, **files, **BATH)
+        kept = [path.read_bytes() for path in files.values()]
+        with pytest.raises(CheckpointError):
+            rollout(start()[:-1], models("pair_stride"), steps=40, resume=True, **files, **BATH)
+        with pytest.raises(InputError, match="stride_fs"):
+            other = fixture_model("free_flight")
+            rollout(start(), other, steps=40, resume=True, allow_other_model=True, **files, **BATH)
+        assert [path.read_bytes() for path in files.values()] == kept
+
+    def test_a_file_by_another_name_is_the_same_file(self, models, tmp_path):
+        real, link = tmp_path / "real", tmp_path / "link"
+        real.mkdir()
+        link.symlink_to(real)
+        options = {"seed": 5, "interval": 2, **BATH}
+        whole = tmp_path / "whole.extxyz"
+        rollout(start(), models("pair_stride"), steps=14, trajectory=whole, **options)
+        files = {"trajectory": link / "r.extxyz", "checkpoint": link / "c"}
+        rollout(start(), models("pair_stride"), steps=10, **files, **options)
+        files = {"trajectory": real / "r.extxyz", "checkpoint": real / "c"}
+        rollout(start(), models("pair_stride"), steps=14, resume=True, **files, **options)
+        assert (real / "r.extxyz").read_bytes() == whole.read_bytes()
+
+    def test_a_lone_previous_is_not_replaced(self, models, tmp_path):
+        """What a crash between two renames leaves."""
+        rollout(start(), models("pair_stride"), steps=10, checkpoint=tmp_path / "c", **BATH)
+        (tmp_path / "c").unlink()
+        with pytest.raises(InputError, match="there is a checkpoint already"):
+            rollout(start(), models("pair_stride"), steps=2, checkpoint=tmp_path / "c", **BATH)
+
+    def test_two_runs_do_not_share_a_checkpoint(self, models, tmp_path):
+        from flashmd_rs.checkpoint import locked
+
+        with locked(tmp_path / "c"), pytest.raises(CheckpointError, match="another run is at work"):
+            rollout(start(), models("pair_stride"), steps=2, checkpoint=tmp_path / "c", resume="auto", **BATH)
+        rollout(start(), models("pair_stride"), steps=2, checkpoint=tmp_path / "c", resume="auto", **BATH)
+        assert {path.name for path in tmp_path.iterdir()} == {"c", "c.previous"}
+
+    def test_checking_paths_leaves_no_trace(self, models, tmp_path):
+        """Nor does it take a link away that points nowhere yet."""
+        (tmp_path / "scratch").mkdir()
+        link = tmp_path / "run.extxyz"
+        link.symlink_to(tmp_path / "scratch" / "run.extxyz")
+        with pytest.raises(InputError):
+            rollout(start(), models("pair_stride"), steps=0, trajectory=link, checkpoint=tmp_path / "c", **BATH)
+        assert link.is_symlink()
+        assert {path.name for path in tmp_path.iterdir()} == {"scratch", "run.extxyz"}
+        rollout(start(), models("pair_stride"), steps=1, trajectory=link, **BATH)
+        assert len(ase.io.read(tmp_path / "scratch" / "run.extxyz", ":")) == 2
+
+
+class TestWhatMayChange:
+    def test_rescaling_from_here_on(self, models, tmp_path):
+        """The heat given until then is not owed again: the conserved energy stays where it is."""
+        options = {"energy_model": models("pair_energy"), "seed": 1, **BATH, "checkpoint": tmp_path / "c"}
+        first = rollout(start(), models("pair_stride"), steps=60, rescale_energy=False, **options)
+        rest = rollout(start(), models("pair_stride"), steps=90, rescale_energy=True, resume=True, **options)
+        assert abs(first.report["heat_eV"]) > 0.05
+        assert rest.conserved_energy[-1] == pytest.approx(first.conserved_energy[-1], abs=1e-8)
+
+    def test_a_barostat_that_rests_for_a_while(self, models, tmp_path):
+        """NpT, NVT, NpT: the molecules of the start are still known."""
+        options = {"seed": 1, "checkpoint": tmp_path / "c", "energy_model": models("pair_energy")}
+        rollout(start(), models("pair_stride"), steps=10, **PRESSURE, **options)
+        rollout(start(), models("pair_stride"), steps=20, resume=True, **BATH, **options)
+        rest = rollout(start(), models("pair_stride"), steps=30, resume=True, **PRESSURE, **options)
+        assert rest.report["barostat"]["tried"] == 3 + 3 + 1
+
+    def test_a_cluster_keeps_its_first_temperature(self, models, gas, tmp_path):
+        """Without a cell, too, the guard compares with the start of the whole run."""
+        options = {"rescale_energy": False, "seed": 1, "steps": 12}
+        with pytest.warns(FlashMDWarning, match="frozen"):
+            whole = rollout(gas, models("freezes"), **options)
+        rollout(gas, models("freezes"), **{**options, "steps": 4}, checkpoint=tmp_path / "c")
+        with pytest.warns(FlashMDWarning, match="frozen"):
+            rest = rollout(gas, models("freezes"), checkpoint=tmp_path / "c", resume=True, **options)
+        assert rest.report["guard"] == whole.report["guard"]
+
+    def test_a_replica_that_broke_can_be_read(self, models, tmp_path):
+        """Its state is the last good one, so the checkpoint of the others stays whole."""
+        from ase.calculators.lj import LennardJones
+
+        class Broken(LennardJones):
+            def get_forces(self, atoms=None, *arguments, **more):
+                forces = super().get_forces(atoms, *arguments, **more)
+                return forces * np.nan if len(atoms) == 8 and np.ptp(atoms.positions - self.first) > 0 else forces
+
+        small = make_crystal(2)
+        small.set_momenta(4.0 * small.get_momenta())
+        energy = Broken(sigma=2.0, epsilon=0.01, rc=4.0)
+        energy.first = small.positions.copy()
+        options = {"guard": "fallback", "temperature_K": 50.0, "seed": 1, "energy_model": energy}
+        with pytest.warns(FlashMDWarning, match="replica 1 ended early"):
+            rollout([start(), small], models("watched"), steps=6, checkpoint=tmp_path / "c", **options)
+        saved = read_checkpoint(tmp_path / "c")
+        assert saved.step == 6
+        assert np.isfinite(saved.structures[1].positions).all()
+
+    def test_another_energy_model_is_refused(self, models, tmp_path):
+        shutil.copy(fixture_model("pair_energy"), tmp_path / "energy.onnx")
+        options = {"seed": 1, "checkpoint": tmp_path / "c", "energy_model": tmp_path / "energy.onnx", **BATH}
+        rollout(start(), models("pair_stride"), steps=4, **options)
+        data = (tmp_path / "energy.onnx").read_bytes()
+        (tmp_path / "energy.onnx").write_bytes(
+            data.replace(b"an analytic model for tests", b"an analytic model for TESTS")
+        )
+        with pytest.raises(CheckpointError, match="made with the energy model of SHA-256"):
+            resume(tmp_path / "c", steps=8)
+        assert resume(tmp_path / "c", steps=8, allow_other_model=True).report["steps"] == 4
+
+    def test_ctrl_c_in_an_energy_saves(self, models, tmp_path):
+        """It is held until the stride is whole."""
+        from ase.calculators.lj import LennardJones
+
+        class Interrupted(LennardJones):
+            calls = 0
+
+            def get_potential_energy(self, *_, **__):
+                self.calls += 1
+                if self.calls == 7:
+                    os.kill(os.getpid(), signal.SIGINT)
+                return 0.0
+
+        options = {"energy_model": Interrupted(), "interval": 1, "checkpoint_interval": 1000, "seed": 1, **BATH}
+        with pytest.raises(KeyboardInterrupt):
+            rollout(start(), models("pair_stride"), steps=50, checkpoint=tmp_path / "c", **options)
+        assert read_checkpoint(tmp_path / "c").step == 6
 
 
 class TestRefused:

@@ -75,7 +75,7 @@ class TestFindings:
 
     def test_a_sound_run_is_quiet(self, models, crystal, recwarn):
         run = rollout(crystal, models("watched"), steps=500, temperature_K=50, seed=2)
-        assert run.report["guard"] == {"fallback_strides": 0, "strides": {}, "first": []}
+        assert run.report["guard"] == {"policy": "warn", "fallback_strides": 0, "strides": {}, "first": []}
         assert len(recwarn) == 0
 
     def test_the_bundled_model_is_quiet_on_its_water(self, recwarn):

@@ -483,7 +483,7 @@ class TestDiskFull:
         )
         assert result.returncode == 1
         assert one_clear_error(result.stderr)
-        assert f"cannot write the trajectory: File too large: run{suffix}" in result.stderr
+        assert f"cannot write the trajectory: File too large: {tmp_path / f'run{suffix}'}" in result.stderr
         assert 1 < count(tmp_path / f"run{suffix}") < 5000
 
     def test_log(self):
@@ -646,6 +646,7 @@ def frame(k):
 
 path = Path(sys.argv[1]) if sys.argv[1] != "none" else None
 recorder = Recorder(water, Files(trajectory=path), [])
+recorder.begin()
 few, many = map(int, sys.argv[2:])
 for k in range(many):
     if k == few:

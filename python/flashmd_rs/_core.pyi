@@ -4,13 +4,13 @@ Units: Å, eV, u, momenta √(eV·u); times carry their unit in the name.
 Errors are those of ``flashmd_rs.errors``.
 """
 
-from collections.abc import Callable
 from typing import Any, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from flashmd_rs.checkpoint import Saving
+from flashmd_rs.run import Calls
 from flashmd_rs.settings import Settings
 from flashmd_rs.structure import Start
 
@@ -99,9 +99,7 @@ def rollout(
     settings: Settings,
     *,
     energy: Model | _Energy | None,
-    on_frame: Callable[[dict[str, Any]], None],
-    on_flag: Callable[[dict[str, Any]], None],
-    on_progress: Callable[[int, float], None] | None = None,
+    calls: Calls,
     saving: Saving | None = None,
     resume: str | None = None,
 ) -> dict[str, Any]:
@@ -110,11 +108,9 @@ def rollout(
     ``on_frame`` gets {"system" (place in ``starts``), "step", "time_fs", "positions", "momenta", "cell",
     "potential_energy" (eV or None), "conserved_energy" (eV or None)} at step 0, at each multiple of the interval and at
     the last step. ``on_flag`` gets {"system", "step", "time_ps", "positions", "momenta", "cell",
-    "findings": [(quantity, atoms, message)]} where quantities leave their bounds. ``on_progress(step, temperature_K)``
-    is called at most ten times a second and at the end.
-    Exceptions of the callbacks and KeyboardInterrupt (seen within one stride) end the run and propagate. With
-    ``saving`` a checkpoint is written at the start, every interval, at the end, and where ``on_progress`` or
-    KeyboardInterrupt ends the run.
+    "findings": [(quantity, atoms, message)]} where quantities leave their bounds. Exceptions of the calls end the run
+    and propagate. With ``saving`` a checkpoint is written at the start, every interval, at the end, and where
+    ``on_stride`` ends the run.
 
     Returns {"steps", "seconds", "seconds_neighbors", "seconds_network", "seconds_energy", "seconds_callbacks",
     "systems": [{"heat_eV", "work_eV", "molecules", "rescale": None or {"count", "skipped", "clamped", "alpha_min",

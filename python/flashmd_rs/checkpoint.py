@@ -5,9 +5,11 @@ The file itself, its atomic writing and the one kept before it are the core's (`
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +21,7 @@ from flashmd_rs.bundled import MODELS, bundled_file
 from flashmd_rs.errors import CheckpointError, InputError
 from flashmd_rs.model import Model
 from flashmd_rs.structure import F64, with_state
-from flashmd_rs.writers import check_writable
+from flashmd_rs.writers import check_replaceable
 
 if TYPE_CHECKING:
     import ase
@@ -57,6 +59,8 @@ class Checkpoint:
         structures: the systems as they are now, in the order of their replicas.
         single: True if that call was given one structure and not a list.
         marks: where the files of each system ended.
+        molecules: True if molecules were looked for, at the start of the run.
+        energy_sha256: of the energy model, or None.
         passed_over: why it was read from the file before it, or None.
     """
 
@@ -67,15 +71,14 @@ class Checkpoint:
     structures: list[ase.Atoms]
     single: bool
     marks: list[Marks]
+    molecules: bool
+    energy_sha256: str | None
     passed_over: str | None
 
-    @property
-    def uses_molecules(self) -> bool:
-        """True if the run looked for molecules, as :attr:`flashmd_rs.settings.Settings.uses_molecules` says."""
-        return bool(self.arguments["barostat"] != "none" or self.arguments["rescale_energy"] == "molecule")
 
-
-def record(arguments: dict[str, Any], path: Path, structures: list[ase.Atoms], single: bool) -> dict[str, Any]:
+def record(
+    arguments: dict[str, Any], path: Path, structures: list[ase.Atoms], *, single: bool, molecules: bool
+) -> dict[str, Any]:
     """What stays the same in every checkpoint of a run.
 
     Args:
@@ -83,9 +86,16 @@ def record(arguments: dict[str, Any], path: Path, structures: list[ase.Atoms], s
         path: the checkpoint; files beside it are named relative to it, so that a folder can be moved as a whole.
         structures: what frames are copies of.
         single: True for a call with one structure.
+        molecules: True if molecules were looked for, now or before.
     """
-    kept = arguments | {name: _portable(arguments[name], path.parent) for name in _FILES}
-    return {"arguments": kept, "structures": [_pack(atoms) for atoms in structures], "single": single}
+    energy = arguments["energy_model"]
+    return {
+        "arguments": arguments | {name: _portable(arguments[name], path.parent) for name in _FILES},
+        "structures": [_pack(atoms) for atoms in structures],
+        "single": single,
+        "molecules": molecules,
+        "energy_sha256": energy.sha256 if isinstance(energy, Model) else None,
+    }
 
 
 def text(recorded: dict[str, Any], marks: list[Marks]) -> str:
@@ -106,14 +116,23 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
         run = json.loads(found["run"])
         arguments = run["arguments"]
         arguments |= {name: _found(arguments[name], target.parent) for name in _FILES}
-        single, marks, packed = run["single"], run["marks"], run["structures"]
+        rest = {name: run[name] for name in ("single", "marks", "molecules", "energy_sha256")}
+        packed = run["structures"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{target} does not say which run it is of ({error!r}): it cannot be continued") from None
     passed_over = found["passed_over"]
     if passed_over is not None:
         passed_over += f"; going on from the one before it, {found['path']}, at step {found['step']}"
     structures = [with_state(_unpack(atoms), *frame) for atoms, frame in zip(packed, found["frames"], strict=True)]
-    return Checkpoint(target, found["step"], found["model_sha256"], arguments, structures, single, marks, passed_over)
+    return Checkpoint(
+        path=target,
+        step=found["step"],
+        model_sha256=found["model_sha256"],
+        arguments=arguments,
+        structures=structures,
+        passed_over=passed_over,
+        **rest,
+    )
 
 
 def previous(path: Path) -> Path:
@@ -126,13 +145,59 @@ def check_checkpoint_path(path: str | os.PathLike[str], resume: bool) -> Path:
 
     Raises:
         InputError: there is a checkpoint already, and the run is not to go on from it.
-        OSError: the file or its folder cannot be written.
+        OSError: its folder cannot be written.
     """
     target = Path(path).absolute()
-    if target.exists() and not resume:
-        raise InputError(f"there is a checkpoint already, {target}: go on from it with resume=True, or remove it")
-    check_writable(target, "checkpoint")
+    found = [file for file in (target, previous(target)) if file.exists()]
+    if found and not resume:
+        raise InputError(f"there is a checkpoint already, {found[0]}: go on from it with resume=True, or remove it")
+    check_replaceable(target, "checkpoint")
     return target
+
+
+def siblings(path: Path) -> list[Path]:
+    """The files that belong to a checkpoint."""
+    return [path, *(path.with_name(f"{path.name}.{end}") for end in ("new", "previous", "damaged", "lock"))]
+
+
+@contextmanager
+def locked(path: str | os.PathLike[str] | None) -> Iterator[None]:
+    """Keep other processes from the checkpoint at ``path`` as long as a run writes it; None has nothing to keep.
+
+    Raises:
+        CheckpointError: another run has it.
+    """
+    if path is None:
+        yield
+        return
+    target = Path(path).absolute()
+    check_replaceable(target, "checkpoint")
+    lock = siblings(target)[-1]
+    with lock.open("ab") as handle:
+        if not _lock(handle.fileno(), lock):
+            raise CheckpointError(f"another run is at work with {target}: wait for it, or end it")
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # an empty file may stay in a folder that can no longer be written
+                lock.unlink()
+
+
+def _lock(handle: int, path: Path) -> bool:
+    """Lock an open file; False if another process has it, or has just let go of it and taken its name away."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return True  # a file system without locks does without
+    return path.exists() and os.path.samestat(os.fstat(handle), path.stat())
+
+
+def set_aside(path: Path) -> None:
+    """Rename a checkpoint that cannot be read, so that the good one before it is not replaced by it."""
+    if path.exists():
+        path.replace(path.with_name(f"{path.name}.damaged"))
 
 
 def _portable(given: Any, folder: Path) -> str | None:
@@ -146,13 +211,17 @@ def _portable(given: Any, folder: Path) -> str | None:
             return given.name
         given = given.path
     if isinstance(given, str | os.PathLike):
-        return os.path.join(".", os.path.relpath(Path(given).absolute(), folder))
+        return os.path.join(".", os.path.relpath(os.path.realpath(given), os.path.realpath(folder)))
     return f"{PROGRAM}{given.name}"
 
 
 def _found(name: str | None, folder: Path) -> str | None:
     """The argument that :func:`_portable` was given, or one as good."""
-    return os.path.normpath(folder / name) if name is not None and name.startswith("./") else name
+    return (
+        os.path.normpath(os.path.join(os.path.realpath(folder), name))
+        if name is not None and name.startswith("./")
+        else name
+    )
 
 
 def _pack(atoms: ase.Atoms) -> str:

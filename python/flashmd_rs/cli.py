@@ -61,7 +61,7 @@ def _going_on(checkpoint: Path | None) -> Iterator[None]:
     try:
         yield
     except (KeyboardInterrupt, SystemExit):
-        if checkpoint is not None:
+        if checkpoint is not None and checkpoint.exists():
             typer.echo(f"saved: go on with `flashmd-rs resume {checkpoint}`", err=True)
         raise
 

@@ -118,6 +118,7 @@ def run_header(report: dict[str, Any]) -> list[str]:
         f"on {report['device']}",
         f"thermostat {_bath(report)}; barostat {_barostat(report)}",
         f"random rotation {_switch(report['random_rotation'])}; energy rescaling {report['rescale_energy'] or 'off'}",
+        f"guard {report['guard']}",
         f"seed {report['seed']}, replica {report['replica']}",
     ]
     if report["energy_model"] is not None:

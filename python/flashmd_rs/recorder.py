@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import ase
 
 
-Marks = dict[str, Mark | None]
+Marks = dict[str, Any]
 PathLike = str | os.PathLike[str]
 
 
@@ -49,13 +49,12 @@ class Recorder:
 
     Args:
         atoms: structure that frames are copies of.
-        files: checked. They are opened, and old ones emptied, with the first frame: only then has the core found
-            everything good.
+        files: checked.
         header: lines that open the log.
         replica: number of the system, for messages.
 
     Attributes:
-        warning: said with the first frame, or None.
+        warning: said when the run begins, or None.
         flags: the first time each quantity was out of bounds: ``{"quantity", "step", "atoms", "message"}``.
 
     Raises:
@@ -94,10 +93,6 @@ class Recorder:
 
     def __call__(self, frame: dict[str, Any]) -> None:
         """Take one frame of the core's ``on_frame``: it is written first, and only then counted."""
-        if not self._steps:
-            if self.warning is not None:
-                warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
-            self._open()
         step, time_ps, energy = int(frame["step"]), frame["time_fs"] / 1000.0, frame["potential_energy"]
         state = StoredFrame(frame["positions"], frame["momenta"], frame["cell"])
         atoms = make_frame(self.atoms, state, step, time_ps, energy)
@@ -118,43 +113,37 @@ class Recorder:
         for name, value in kelvin.items():
             self._kelvin.setdefault(name, array("d")).append(value)
 
-    def _open(self) -> None:
-        if self.path is not None and self._writer is None:
-            self._writer = open_frames(self.path)
-        if self._logfile is not None and self._log is None:
-            self._log = self._open_log(self._logfile, None)
+    def begin(self, marks: Marks | None = None) -> None:
+        """Open the files, once the core has found everything good.
+
+        Args:
+            marks: where those of a run to be continued ended: they are cut back to there. The others are emptied.
+
+        Raises:
+            OSError: a file cannot be written, is missing, or is not what was left.
+        """
+        if self.warning is not None:
+            warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
+        left: Marks = marks or {"trajectory": None, "logfile": None, "collected": None, "flags": []}
+        self.flags = list(left["flags"])
+        self._writer = _open_frames(self.path, left["trajectory"])
+        self._flagged = _open_frames(self._collected, left["collected"])
+        if self._logfile is not None:
+            species = sorted(set(self._symbols.tolist()))
+            self._log = LogWriter(self._logfile, self._header, species, len(self.atoms), left["logfile"] or None)
 
     def flag(self, flag: dict[str, Any]) -> None:
         """Take the core's ``on_flag``: warn of each quantity once, and keep the structure where that was asked for."""
         known = {entry["quantity"] for entry in self.flags}
         for quantity, atoms, message in flag["findings"]:
             if quantity not in known:
+                known.add(quantity)
                 self.flags.append({"quantity": quantity, "step": flag["step"], "atoms": atoms, "message": message})
                 said = f"replica {self._replica}, after step {flag['step']}: {message}"
                 warnings.warn(said, FlashMDWarning, stacklevel=3)
-        if self._collected is not None:
-            if self._flagged is None:
-                self._flagged = open_frames(self._collected)
+        if self._flagged is not None:
             state = StoredFrame(flag["positions"], flag["momenta"], flag["cell"])
             self._flagged.write(make_frame(self.atoms, state, flag["step"], flag["time_ps"], None))
-
-    def reopen(self, marks: Marks) -> None:
-        """Go on with the files of a run that was left, cut back to where they ended then.
-
-        Raises:
-            OSError: a file is missing, or is not what was left.
-        """
-        trajectory, logfile = marks["trajectory"], marks["logfile"]
-        if self.path is not None and trajectory is not None:
-            self._writer = reopen_frames(self.path, trajectory)
-        if self._logfile is not None and logfile:
-            self._log = self._open_log(self._logfile, logfile)
-        if self._collected is not None and marks["collected"] is not None:
-            self._flagged = reopen_frames(self._collected, marks["collected"])
-
-    def _open_log(self, logfile: PathLike, mark: Mark | None) -> LogWriter:
-        species = sorted(set(self._symbols.tolist()))
-        return LogWriter(logfile, self._header, species, len(self.atoms), mark)
 
     def marks(self) -> Marks:
         """Where the files end, once that is safely on disk."""
@@ -162,6 +151,7 @@ class Recorder:
             "trajectory": None if self._writer is None else self._writer.mark(),
             "logfile": None if self._log is None else self._log.mark(),
             "collected": None if self._flagged is None else self._flagged.mark(),
+            "flags": self.flags,
         }
 
     @property
@@ -196,6 +186,12 @@ class Recorder:
             report=report,
             failure=failure,
         )
+
+
+def _open_frames(path: Path | None, mark: Mark | None) -> FrameWriter | None:
+    if path is None:
+        return None
+    return open_frames(path) if mark is None else reopen_frames(path, mark)
 
 
 def _complete(values: array[float]) -> F64 | None:

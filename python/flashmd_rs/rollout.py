@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from flashmd_rs.checkpoint import PROGRAM, Checkpoint, check_checkpoint_path, previous, read_checkpoint, record
+from flashmd_rs.checkpoint import (
+    PROGRAM,
+    Checkpoint,
+    check_checkpoint_path,
+    locked,
+    previous,
+    read_checkpoint,
+    record,
+    set_aside,
+    siblings,
+)
 from flashmd_rs.companion import EnergySource, companion_model, energy_source
 from flashmd_rs.describe import drift_at_export
 from flashmd_rs.errors import CheckpointError, FlashMDWarning, InputError, ModelError
@@ -127,14 +137,15 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         logfile: file for one line per kept frame (replaced if it exists), ``"-"`` for standard output; ``{replica}`` as
             in ``trajectory``.
         checkpoint: file (safetensors) to restart from, saved at the start, every ``checkpoint_interval`` strides, at
-            the end, and on Ctrl-C and SIGTERM (which then exits with 143). Always whole; the one before it is kept as
-            ``NAME.previous``. One that exists already is never replaced by a run that does not go on from it.
+            the end, and, in the main thread, on Ctrl-C and SIGTERM (which then exits with 143). Always whole; the one
+            before it is kept as ``NAME.previous``. One that exists already is never replaced by a run that does not go
+            on from it.
         checkpoint_interval: strides between checkpoints, default ``min(1000, max(1, steps // 10))``.
         resume: True goes on from ``checkpoint``; ``"auto"`` does if there is one, and starts anew if not. The same
             arguments then give the same bits as a run that was never stopped: trajectory and log are cut back to the
             checkpoint. ``steps`` and ``time_ps`` are those of the whole run, by default what was planned; ``seed`` and
             ``interval`` are by default those of the checkpoint. What is returned begins with the first frame after it.
-        allow_other_model: go on with another model than the checkpoint was made with.
+        allow_other_model: go on with another model, or energy model, than the checkpoint was made with.
         progress: show a progress bar where standard error is a terminal.
         stride_fs: only checked against the model, whose stride it is.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -169,63 +180,68 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     files = Files(trajectory, logfile, collected)
     outputs = {r: _check_outputs(files, r, len(structures) > 1) for r in structures}
     _check_distinct(checkpoint, outputs)
-    saved = _find_checkpoint(checkpoint, resume)
-    opened = _open(model, device, threads)
-    if saved is not None:
-        _check_model(saved, opened, allow_other_model)
-        if steps is None and time_ps is None:
-            steps = saved.arguments["steps"]
-        seed = saved.arguments["seed"] if seed is None else seed
-        interval = saved.arguments["interval"] if interval is None else interval
-    settings = settle(
-        opened,
-        len(structures),
-        steps=steps,
-        time_ps=time_ps,
-        temperature_K=temperature_K,
-        thermostat=thermostat,
-        time_constant_fs=time_constant_fs,
-        pressure_bar=pressure_bar,
-        barostat=barostat,
-        barostat_time_constant_fs=barostat_time_constant_fs,
-        barostat_interval=barostat_interval,
-        barostat_coupling=barostat_coupling,
-        compressibility_per_bar=compressibility_per_bar,
-        rescale_energy=rescale_energy,
-        rescale_fallback=rescale_fallback,
-        rescale_limit=rescale_limit,
-        guard=guard,
-        guard_fallback_strides=guard_fallback_strides,
-        guard_timestep_fs=guard_timestep_fs,
-        random_rotation=random_rotation,
-        seed=seed,
-        interval=interval,
-        stride_fs=stride_fs,
-    )
-    every = settle_checkpoint_interval(checkpoint_interval, settings.steps)
-    starts = _starts(structures, settings)
-    energy = energy_source(energy_model, structures, opened) if energy_model is not None else None
-    energy, scope, warning = _decide_energy(opened, settings, energy)
-    settings = replace(settings, rescale_scope=scope)
-    marks = [] if saved is None else _marks(saved, files)
-    plan = Plan(opened, energy, settings, structures, starts, outputs, warning, marks)
-    if saved is not None:
-        _check_continuation(saved, settings)
-    single = not isinstance(atoms, Sequence)
-    keeper = None
-    if checkpoint is not None:
-        arguments = settings.arguments() | {
-            "model": opened,
-            "energy_model": energy,
-            **asdict(files),
-            "checkpoint_interval": every,
-            "replica": min(structures),
-            "device": device,
-            "threads": threads,
-        }
-        target = Path(checkpoint).absolute()
-        keeper = Keeper(target, every, record(arguments, target, list(structures.values()), single))
-    return _result(execute(plan, keeper, saved, progress), single)
+    with locked(checkpoint):
+        saved = _find_checkpoint(checkpoint, resume)
+        opened = _open(model, device, threads)
+        if saved is not None:
+            _check_model(saved, opened, allow_other_model)
+            if steps is None and time_ps is None:
+                steps = saved.arguments["steps"]
+            seed = saved.arguments["seed"] if seed is None else seed
+            interval = saved.arguments["interval"] if interval is None else interval
+            stride_fs = saved.arguments["stride_fs"] if stride_fs is None else stride_fs
+        settings = settle(
+            opened,
+            len(structures),
+            steps=steps,
+            time_ps=time_ps,
+            temperature_K=temperature_K,
+            thermostat=thermostat,
+            time_constant_fs=time_constant_fs,
+            pressure_bar=pressure_bar,
+            barostat=barostat,
+            barostat_time_constant_fs=barostat_time_constant_fs,
+            barostat_interval=barostat_interval,
+            barostat_coupling=barostat_coupling,
+            compressibility_per_bar=compressibility_per_bar,
+            rescale_energy=rescale_energy,
+            rescale_fallback=rescale_fallback,
+            rescale_limit=rescale_limit,
+            guard=guard,
+            guard_fallback_strides=guard_fallback_strides,
+            guard_timestep_fs=guard_timestep_fs,
+            random_rotation=random_rotation,
+            seed=seed,
+            interval=interval,
+            stride_fs=stride_fs,
+        )
+        every = settle_checkpoint_interval(checkpoint_interval, settings.steps)
+        starts = _starts(structures, settings)
+        energy = energy_source(energy_model, structures, opened) if energy_model is not None else None
+        energy, scope, warning = _decide_energy(opened, settings, energy)
+        settings = replace(settings, rescale_scope=scope)
+        marks = [] if saved is None else _marks(saved, files)
+        plan = Plan(opened, energy, settings, structures, starts, outputs, warning, marks)
+        if saved is not None:
+            _check_continuation(saved, settings, energy, allow_other_model)
+        single = not isinstance(atoms, Sequence)
+        keeper = None
+        if checkpoint is not None:
+            arguments = settings.arguments() | {
+                "model": opened,
+                "energy_model": energy,
+                **asdict(files),
+                "checkpoint_interval": every,
+                "replica": min(structures),
+                "stride_fs": settings.stride_fs,
+                "device": opened.device,
+                "threads": opened.threads,
+            }
+            target = Path(checkpoint).absolute()
+            molecules = settings.uses_molecules or (saved is not None and saved.molecules)
+            recorded = record(arguments, target, list(structures.values()), single=single, molecules=molecules)
+            keeper = Keeper(target, every, recorded)
+        return _result(execute(plan, keeper, saved, progress), single)
 
 
 def resume(
@@ -286,13 +302,13 @@ def resume(
 
 def _check_distinct(checkpoint: PathLike | None, outputs: dict[int, Files]) -> None:
     """Refuse two outputs in one file."""
-    seen = set() if checkpoint is None else {os.path.abspath(checkpoint), str(previous(Path(checkpoint).absolute()))}
+    seen = set() if checkpoint is None else {os.path.realpath(path) for path in siblings(Path(checkpoint))}
     for path in (path for files in outputs.values() for path in asdict(files).values()):
         if path is None or path == "-":
             continue
-        if os.path.abspath(path) in seen:
+        if os.path.realpath(path) in seen:
             raise InputError(f"two outputs of the run are the same file: {path}")
-        seen.add(os.path.abspath(path))
+        seen.add(os.path.realpath(path))
 
 
 def _find_checkpoint(checkpoint: PathLike | None, resume: bool | str) -> Checkpoint | None:
@@ -304,11 +320,12 @@ def _find_checkpoint(checkpoint: PathLike | None, resume: bool | str) -> Checkpo
             raise InputError("resume needs the checkpoint to go on from: give checkpoint")
         return None
     target = check_checkpoint_path(checkpoint, bool(resume))
-    if not resume or (resume == "auto" and not (target.exists() or previous(target).exists())):
+    if not resume or (resume == "auto" and not any(file.exists() for file in (target, previous(target)))):
         return None
     saved = read_checkpoint(target)
     if saved.passed_over is not None:
         warnings.warn(saved.passed_over, FlashMDWarning, stacklevel=3)
+        set_aside(target)
     return saved
 
 
@@ -320,14 +337,20 @@ def _check_model(saved: Checkpoint, model: Model, allow_other: bool) -> None:
         )
 
 
-def _check_continuation(saved: Checkpoint, settings: Settings) -> None:
+def _check_continuation(saved: Checkpoint, settings: Settings, energy: EnergySource | None, allow_other: bool) -> None:
     """Refuse what a checkpoint cannot be continued to."""
     if settings.steps < saved.step:
         raise InputError(
             f"{saved.path} is at step {saved.step}, beyond the {settings.steps} strides asked for: steps and time_ps "
             "are those of the whole run"
         )
-    if settings.uses_molecules and not saved.uses_molecules:
+    sha256 = energy.sha256 if isinstance(energy, Model) else None
+    if None not in (sha256, saved.energy_sha256) and sha256 != saved.energy_sha256 and not allow_other:
+        raise CheckpointError(
+            f"{saved.path} was made with the energy model of SHA-256 {saved.energy_sha256}, this one is {sha256}: give "
+            "that model, or allow_other_model=True"
+        )
+    if settings.uses_molecules and not saved.molecules:
         raise InputError(
             f"{saved.path} is of a run that did not look for molecules, which a barostat and rescaling per molecule "
             "need from the start: begin a new run from its last frame"
@@ -337,8 +360,8 @@ def _check_continuation(saved: Checkpoint, settings: Settings) -> None:
 def _marks(saved: Checkpoint, files: Files) -> list[Marks]:
     """Where the files ended that the run goes on with; others begin anew."""
     given = asdict(files).items()
-    same = {name for name, path in given if path is not None and saved.arguments[name] == os.path.abspath(path)}
-    return [{name: mark if name in same else None for name, mark in marks.items()} for marks in saved.marks]
+    others = {name for name, path in given if path is None or saved.arguments[name] != os.path.realpath(path)}
+    return [marks | dict.fromkeys(others) for marks in saved.marks]
 
 
 def _result(trajectories: list[Trajectory], single: bool) -> Trajectory | list[Trajectory]:
@@ -411,11 +434,11 @@ def _check_outputs(files: Files, replica: int, several: bool) -> Files:
     """The files of one replica; nothing is written, but everything is known to be writable."""
 
     def frames(path: PathLike | None) -> Path | None:
-        return None if path is None else check_trajectory_path(_expand(path, replica, several))
+        return None if path is None else check_trajectory_path(_expand(path, replica, several)).absolute()
 
     log = files.logfile
     if log is not None and log != "-":
-        log = Path(_expand(log, replica, several))
+        log = Path(_expand(log, replica, several)).absolute()
         check_writable(log, "log file")
     return Files(frames(files.trajectory), log, frames(files.collected))
 

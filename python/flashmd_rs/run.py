@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +18,7 @@ from flashmd_rs.model import Model
 from flashmd_rs.progress import Progress, ns_per_day
 from flashmd_rs.recorder import Files, Marks, Recorder
 from flashmd_rs.settings import BAROSTAT_OPTIONS, Settings
+from flashmd_rs.signals import between_strides
 from flashmd_rs.structure import Start, with_state
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import open_frames
@@ -53,6 +53,25 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Calls:
+    """What the core calls.
+
+    Attributes:
+        on_begin: once everything was found good, before the first frame.
+        on_frame: with each frame to keep.
+        on_flag: with what the guard found.
+        on_stride: between strides; what it raises ends the run, after its checkpoint is saved.
+        on_progress: with the step and the temperature (K), a few times a second and at the end.
+    """
+
+    on_begin: Callable[[], None]
+    on_frame: Callable[[dict[str, Any]], None]
+    on_flag: Callable[[dict[str, Any]], None]
+    on_stride: Callable[[], None]
+    on_progress: Callable[[int, float], None]
+
+
+@dataclass(frozen=True)
 class Keeper:
     """Keeps checkpoints of a run.
 
@@ -83,21 +102,28 @@ def execute(plan: Plan, keeper: Keeper | None, saved: Checkpoint | None, progres
     ]
     recorders[0].warning = plan.warning
     energy = plan.energy
+
+    def begin() -> None:
+        for recorder, marks in zip_longest(recorders, plan.marks):
+            recorder.begin(marks)
+
     with ExitStack() as stack:
         bar = Progress(settings.steps, settings.stride_fs, progress, first=0 if saved is None else saved.step)
         stack.callback(bar.close)
         for recorder in recorders:
             stack.callback(recorder.close)
-        for recorder, marks in zip(recorders, plan.marks, strict=False):
-            recorder.reopen(marks)
         done = _core.rollout(
             plan.model._core,
             plan.starts,
             settings,
             energy=energy._core if isinstance(energy, Model) else energy,
-            on_frame=lambda frame: recorders[frame["system"]](frame),
-            on_flag=lambda flag: recorders[flag["system"]].flag(flag),
-            on_progress=stack.enter_context(_stop_on_sigterm(bar)) if keeper is not None else bar,
+            calls=Calls(
+                on_begin=begin,
+                on_frame=lambda frame: recorders[frame["system"]](frame),
+                on_flag=lambda flag: recorders[flag["system"]].flag(flag),
+                on_stride=stack.enter_context(between_strides(terminate=keeper is not None)),
+                on_progress=bar,
+            ),
             saving=None if keeper is None else keeper.saving(recorders),
             resume=None if saved is None else str(saved.path),
         )
@@ -109,35 +135,14 @@ def execute(plan: Plan, keeper: Keeper | None, saved: Checkpoint | None, progres
             failure = _with_last_good(failure, recorder.atoms, recorder.path)
         report |= done | account
         if report["guard"] is not None:
-            report["guard"] = {**report["guard"], "strides": dict(report["guard"]["strides"]), "first": recorder.flags}
-        report["time_ps"] = recorder.time_ps
+            report["guard"] |= {"strides": dict(report["guard"]["strides"]), "first": recorder.flags}
+            report["guard"]["policy"] = settings.guard
+        if report["barostat"] is not None:
+            report["barostat"]["kind"] = settings.barostat
+        report["time_ps"] = max(recorder.time_ps, 0.0 if saved is None else saved.step * settings.stride_fs / 1000.0)
         report["ns_per_day"] = ns_per_day(report["steps"] * settings.stride_fs / 1000.0, report["seconds"])
         trajectories.append(recorder.trajectory(settings.seed, report, failure))
     return trajectories
-
-
-@contextmanager
-def _stop_on_sigterm(bar: Progress) -> Iterator[Any]:
-    """Let SIGTERM end a run where the core saves its checkpoint: at the progress bar, with exit code 143.
-
-    A handler that the program set itself is left alone, as are runs outside the main thread.
-    """
-    asked: list[int] = []
-
-    def on_progress(step: int, temperature_K: float) -> None:
-        bar(step, temperature_K)
-        if asked:
-            raise SystemExit(128 + asked[0])
-
-    main = threading.current_thread() is threading.main_thread()
-    if not main or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
-        yield bar
-        return
-    signal.signal(signal.SIGTERM, lambda number, _: asked.append(number))
-    try:
-        yield on_progress
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
 
 
 def _settings_report(plan: Plan, start: Start) -> dict[str, Any]:

@@ -25,7 +25,7 @@ from flashmd_rs.errors import InputError
 from flashmd_rs.writers.appended import AppendedFrames
 from flashmd_rs.writers.dcd import DcdFrames
 from flashmd_rs.writers.extxyz import Extxyz
-from flashmd_rs.writers.files import check_writable
+from flashmd_rs.writers.files import check_replaceable, check_writable
 from flashmd_rs.writers.frames import FrameReader, FrameWriter, Mark, StoredFrame, check_cell_orientation, require
 from flashmd_rs.writers.h5md import H5mdSegment
 from flashmd_rs.writers.log import LogWriter
@@ -43,6 +43,7 @@ __all__ = [
     "Mark",
     "StoredFrame",
     "check_frames",
+    "check_replaceable",
     "check_trajectory_path",
     "check_writable",
     "open_frames",

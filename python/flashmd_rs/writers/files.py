@@ -7,6 +7,7 @@ import errno
 import os
 import signal
 import stat
+import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -233,12 +234,24 @@ def _sync(path: Path, flags: int) -> None:
 
 
 def check_writable(path: Path, what: str) -> None:
-    """Raise the OSError that writing ``path`` would raise, named after ``what``."""
-    existed = path.exists()
-    with _named(path, "write", what), path.open("ab"):
-        pass
-    if not existed:
-        path.unlink()
+    """Raise the OSError that writing ``path`` would raise, named after ``what``; no name is made or taken away."""
+    with _named(path, "write", what):
+        if path.exists():
+            path.open("ab").close()
+        else:
+            _check_folder(path.resolve().parent)
+
+
+def check_replaceable(path: Path, what: str) -> None:
+    """The same for a file that is written beside its place and renamed into it."""
+    with _named(path, "write", what):
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        _check_folder(path.parent)
+
+
+def _check_folder(folder: Path) -> None:
+    tempfile.TemporaryFile(dir=folder).close()
 
 
 def not_what_was_left(path: Path, what: str, found: str, wanted: str) -> OSError:

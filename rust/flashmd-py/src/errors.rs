@@ -95,6 +95,6 @@ fn last_good<'py>(py: Python<'py>, frame: &GoodFrame) -> PyResult<Bound<'py, PyD
     let dict = PyDict::new(py);
     dict.set_item("positions", to_array(py, &frame.positions))?;
     dict.set_item("momenta", to_array(py, &frame.momenta))?;
-    dict.set_item("cell", to_array(py, &frame.cell))?;
+    dict.set_item("cell", to_array(py, frame.cell.matrix()))?;
     Ok(dict)
 }

@@ -27,12 +27,23 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Calls back into Python; Ctrl-C is looked for after every stride.
 pub(crate) struct PyObserver {
-    on_frame: Py<PyAny>,
-    on_flag: Py<PyAny>,
-    on_progress: Option<Py<PyAny>>,
+    calls: Calls,
     saver: Option<Saver>,
     last_step: u64,
     last_progress: Instant,
+}
+
+/// What Python wants to be told: the fields of `flashmd_rs.run.Calls`.
+#[derive(FromPyObject)]
+pub(crate) struct Calls {
+    /// When everything was found good.
+    on_begin: Py<PyAny>,
+    on_frame: Py<PyAny>,
+    on_flag: Py<PyAny>,
+    /// After every stride; it may raise to end the run.
+    on_stride: Py<PyAny>,
+    /// A few times a second.
+    on_progress: Py<PyAny>,
 }
 
 /// Saves checkpoints: the core's part, and what Python wants to find again beside it.
@@ -44,14 +55,8 @@ pub(crate) struct Saver {
 }
 
 impl PyObserver {
-    pub(crate) fn new(
-        on_frame: Py<PyAny>,
-        on_flag: Py<PyAny>,
-        on_progress: Option<Py<PyAny>>,
-        saver: Option<Saver>,
-        last_step: u64,
-    ) -> Self {
-        Self { on_frame, on_flag, on_progress, saver, last_step, last_progress: Instant::now() }
+    pub(crate) fn new(calls: Calls, saver: Option<Saver>, last_step: u64) -> Self {
+        Self { calls, saver, last_step, last_progress: Instant::now() }
     }
 
     fn call_frame(&self, py: Python<'_>, frame: &Frame<'_>) -> PyResult<()> {
@@ -59,7 +64,7 @@ impl PyObserver {
         dict.set_item("time_fs", frame.time_fs)?;
         dict.set_item("potential_energy", frame.potential_energy)?;
         dict.set_item("conserved_energy", frame.conserved_energy)?;
-        self.on_frame.call1(py, (dict,)).map(drop)
+        self.calls.on_frame.call1(py, (dict,)).map(drop)
     }
 
     fn call_flag(&self, py: Python<'_>, system: usize, findings: &[Finding], state: &State) -> PyResult<()> {
@@ -67,21 +72,25 @@ impl PyObserver {
         let said = |f: &Finding| (f.quantity.name(), f.atoms.clone(), f.message.clone());
         dict.set_item("time_ps", state.time / FS / FS_PER_PS)?;
         dict.set_item("findings", findings.iter().map(said).collect::<Vec<_>>())?;
-        self.on_flag.call1(py, (dict,)).map(drop)
+        self.calls.on_flag.call1(py, (dict,)).map(drop)
     }
 
     fn poll(&mut self, py: Python<'_>, state: &State) -> PyResult<()> {
         py.check_signals()?;
-        let Some(on_progress) = &self.on_progress else { return Ok(()) };
+        self.calls.on_stride.call0(py)?;
         if state.step == self.last_step || self.last_progress.elapsed() >= PROGRESS_INTERVAL {
             self.last_progress = Instant::now();
-            on_progress.call1(py, (state.step, state.temperature()))?;
+            self.calls.on_progress.call1(py, (state.step, state.temperature()))?;
         }
         Ok(())
     }
 }
 
 impl Observer for PyObserver {
+    fn begin(&mut self) -> Result<()> {
+        Python::attach(|py| self.calls.on_begin.call0(py).map(drop)).map_err(from_python)
+    }
+
     fn frame(&mut self, frame: &Frame<'_>) -> Result<ControlFlow<()>> {
         Python::attach(|py| self.call_frame(py, frame)).map_err(from_python)?;
         Ok(ControlFlow::Continue(()))

@@ -17,7 +17,7 @@ use pyo3::types::{PyDict, PyList};
 use crate::convert::to_array;
 use crate::errors::{detached, to_python};
 use crate::model::Model;
-use crate::observer::{PyEnergy, PyObserver, Saver};
+use crate::observer::{Calls, PyEnergy, PyObserver, Saver};
 use crate::systems::{Settings, Start, account};
 
 /// Where potential energies come from.
@@ -36,7 +36,7 @@ pub(crate) struct Saving {
 }
 
 #[pyfunction]
-#[pyo3(signature = (model, starts, settings, *, energy, on_frame, on_flag, on_progress = None, saving = None, resume = None))]
+#[pyo3(signature = (model, starts, settings, *, energy, calls, saving = None, resume = None))]
 #[allow(clippy::too_many_arguments, reason = "keywords of a Python function")]
 pub(crate) fn rollout<'py>(
     py: Python<'py>,
@@ -44,9 +44,7 @@ pub(crate) fn rollout<'py>(
     starts: Vec<Start<'py>>,
     settings: Settings,
     energy: Option<Bound<'py, PyAny>>,
-    on_frame: Py<PyAny>,
-    on_flag: Py<PyAny>,
-    on_progress: Option<Py<PyAny>>,
+    calls: Calls,
     saving: Option<Saving>,
     resume: Option<PathBuf>,
 ) -> PyResult<Bound<'py, PyDict>> {
@@ -61,7 +59,7 @@ pub(crate) fn rollout<'py>(
         on_save,
         model_sha256: model.get().sha256().to_owned(),
     });
-    let mut observer = PyObserver::new(on_frame, on_flag, on_progress, saver, settings.steps);
+    let mut observer = PyObserver::new(calls, saver, settings.steps);
     let course = Course { checkpoint_interval, resumed: resume.is_some() };
     let report = detached(py, || run(model.get(), &mut systems, &settings, course, energy, &mut observer))?;
     let dict = to_dict(py, &report)?;

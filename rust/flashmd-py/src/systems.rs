@@ -109,7 +109,9 @@ impl Settings {
             // A frame is collected where it is reported.
             "warn" | "collect" => Ok(Some(Policy::Report)),
             "stop" => Ok(Some(Policy::Stop)),
-            "fallback" => Policy::fallback(self.guard_fallback_strides, self.guard_timestep_fs).map(Some),
+            "fallback" => {
+                Policy::fallback(self.guard_fallback_strides, self.guard_timestep_fs, self.stride_fs).map(Some)
+            }
             other => Err(unknown("guard", other)),
         }
     }

@@ -23,6 +23,12 @@ pub struct Cell {
     reciprocal: Mat3,
 }
 
+impl Default for Cell {
+    fn default() -> Self {
+        Self::open()
+    }
+}
+
 impl Cell {
     /// A checked cell.
     ///

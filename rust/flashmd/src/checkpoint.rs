@@ -76,7 +76,7 @@ pub struct Checkpoint {
 /// Writes a checkpoint; the one that was there becomes the previous one.
 ///
 /// # Errors
-/// `File`; what was at `path` is then still there.
+/// `File`; what was at `path` is then still there, or is the previous one.
 pub fn save(path: &Path, systems: &[System], model_sha256: &str, run: String) -> Result<()> {
     let failed = |source| Error::File { doing: "write the checkpoint", path: path.to_owned(), source };
     let bytes = encode(systems, model_sha256, run).map_err(failed)?;

@@ -15,6 +15,20 @@ pub struct EnergyForces {
     pub virial: Option<Mat3>,
 }
 
+impl EnergyForces {
+    /// The virial, eV.
+    ///
+    /// # Errors
+    /// `Input` if there is none.
+    pub fn virial(&self) -> Result<Mat3> {
+        self.virial.ok_or_else(|| {
+            Error::Input(
+                "cell rescaling needs the virial, and this energy has none; use the Monte Carlo barostat".into(),
+            )
+        })
+    }
+}
+
 /// A potential energy surface.
 pub trait PotentialEnergy {
     /// Potential energy of `state`, eV.

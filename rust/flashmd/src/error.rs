@@ -3,6 +3,8 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
+use crate::cell::Cell;
+
 /// Result of the core.
 pub type Result<T> = std::result::Result<T, Error>;
 
@@ -69,8 +71,8 @@ pub struct GoodFrame {
     pub positions: Vec<[f64; 3]>,
     /// Momenta, `[N]` √(eV·u).
     pub momenta: Vec<[f64; 3]>,
-    /// Lattice vectors as rows, Å.
-    pub cell: [[f64; 3]; 3],
+    /// The cell.
+    pub cell: Cell,
 }
 
 impl Error {

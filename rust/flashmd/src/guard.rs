@@ -10,6 +10,8 @@ use crate::state::{State, not_finite};
 /// frozen.
 const EXPLODED: f64 = 10.0;
 const FROZEN: f64 = 0.1;
+/// Most steps of velocity Verlet in a stride: nothing can end a run between them.
+const MOST_STEPS: f64 = 10_000.0;
 /// Fewer degrees of freedom than this reach both by chance.
 const MIN_FREEDOM: usize = 60;
 
@@ -35,11 +37,13 @@ pub enum Quantity {
     Freezing,
     /// Atoms have left the others: no neighbour within the cutoff.
     Evaporation,
+    /// The propagator could not make the stride.
+    Stride,
 }
 
 impl Quantity {
     /// Every quantity, in the order of [`Tally::counts`].
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PairDistance,
         Self::Momentum,
         Self::NeighborCount,
@@ -49,6 +53,7 @@ impl Quantity {
         Self::Explosion,
         Self::Freezing,
         Self::Evaporation,
+        Self::Stride,
     ];
 
     /// Name for people.
@@ -63,6 +68,7 @@ impl Quantity {
             Self::Explosion => "explosion",
             Self::Freezing => "freezing",
             Self::Evaporation => "evaporation",
+            Self::Stride => "failed stride",
         }
     }
 }
@@ -95,14 +101,16 @@ pub enum Policy {
 }
 
 impl Policy {
-    /// A checked fallback.
+    /// A checked fallback for strides of `stride_fs`.
     ///
     /// # Errors
     /// `Input` if a number is out of its range.
-    pub fn fallback(strides: u64, timestep_fs: f64) -> Result<Self> {
-        if strides == 0 || !(timestep_fs.is_finite() && timestep_fs > 0.0) {
+    pub fn fallback(strides: u64, timestep_fs: f64, stride_fs: f64) -> Result<Self> {
+        let least = stride_fs / MOST_STEPS;
+        if strides == 0 || !(timestep_fs.is_finite() && timestep_fs >= least) {
             return Err(Error::Input(format!(
-                "the guard is to fall back for {strides} strides of Verlet steps of {timestep_fs} fs; both must be positive"
+                "the guard is to fall back for {strides} strides of Verlet steps of {timestep_fs} fs; wanted at least 1 \
+                 stride, and steps of at least {least} fs"
             )));
         }
         Ok(Self::Fallback { strides, timestep_fs })
@@ -127,12 +135,13 @@ impl Tally {
     pub fn count(&mut self, findings: &[Finding]) -> Vec<Quantity> {
         let before = std::mem::take(&mut self.active);
         let mut fresh = Vec::new();
-        for finding in findings {
-            let at = finding.quantity as usize;
-            self.counts[at] += 1;
-            self.active |= 1 << at;
-            if before & (1 << at) == 0 {
-                fresh.push(finding.quantity);
+        for at in findings.iter().map(|finding| finding.quantity as usize) {
+            if self.active & (1 << at) == 0 {
+                self.counts[at] += 1;
+                self.active |= 1 << at;
+                if before & (1 << at) == 0 {
+                    fresh.push(Quantity::ALL[at]);
+                }
             }
         }
         fresh

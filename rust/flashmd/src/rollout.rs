@@ -59,6 +59,14 @@ pub struct Frame<'a> {
 
 /// Sees frames, saves checkpoints, and may stop the run.
 pub trait Observer {
+    /// Everything was found good, and the run begins: the place to open files.
+    ///
+    /// # Errors
+    /// `Callback`; it ends the run and passes through.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
     /// A frame to keep: step 0, every multiple of the interval, the last one.
     ///
     /// # Errors
@@ -194,10 +202,14 @@ impl Run<'_, '_> {
 
     /// Accounts, and what is kept before the first stride.
     fn begin(&mut self) -> Result<ControlFlow<()>> {
-        for system in self.systems.iter() {
+        for system in self.systems.iter().filter(|s| s.is_alive()) {
             system.check(&self.surface)?;
         }
-        self.each_alive(|system, surface| system.open_account(surface))?;
+        self.each_alive(|system, surface| {
+            system.open_account(surface)?;
+            system.try_forces(surface)
+        })?;
+        self.observer.begin()?;
         if !self.resumed {
             let flow = self.keep()?;
             self.save()?;

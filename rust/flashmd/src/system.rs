@@ -106,6 +106,20 @@ impl System {
         Ok(())
     }
 
+    /// Tries the forces and the virial, where something will need them, before the first stride needs them.
+    ///
+    /// # Errors
+    /// Those of the energy; `Input` if it has no virial.
+    pub(crate) fn try_forces(&self, surface: &mut Surface<'_>) -> Result<()> {
+        let falls_back = matches!(self.guard, Some(Policy::Fallback { .. }));
+        let rescales_cell = matches!(self.barostat, Some(Barostat::CellRescaling(_)));
+        if !(falls_back || rescales_cell) {
+            return Ok(());
+        }
+        let forces = surface.with(|energy| energy.evaluate(&self.state))?;
+        if rescales_cell { forces.virial().map(drop) } else { Ok(()) }
+    }
+
     /// Potential energy of the current positions, eV, computed at most once; `None` if the run has no energy.
     pub(crate) fn potential(&mut self, surface: &mut Surface<'_>) -> Result<Option<f64>> {
         if self.potential.is_none() && surface.is_some() {
@@ -117,12 +131,14 @@ impl System {
     /// The energy to conserve, once, before the first stride.
     pub(crate) fn open_account(&mut self, surface: &mut Surface<'_>) -> Result<()> {
         self.remember();
-        if self.ledger.start_volume == 0.0 {
+        if self.state.step == 0 {
             self.ledger.start_volume = self.state.cell.volume();
             self.ledger.start_temperature = self.state.temperature();
         }
         if self.rescale.is_some() && self.ledger.start_energy.is_none() {
-            self.ledger.start_energy = self.potential(surface)?.map(|v| self.state.kinetic_energy() + v);
+            // Rescaling may begin in the middle of a run: what came from outside until then is not the start's.
+            let outside = self.ledger.heat + self.ledger.work;
+            self.ledger.start_energy = self.potential(surface)?.map(|v| self.state.kinetic_energy() + v - outside);
         }
         Ok(())
     }
@@ -164,7 +180,7 @@ impl System {
         let falls_back = matches!(policy, Policy::Fallback { .. });
         match made {
             Err(Error::Stability(broken)) if falls_back => {
-                findings.push(Finding { quantity: Quantity::Explosion, atoms: broken.atoms, message: broken.message })
+                findings.push(Finding { quantity: Quantity::Stride, atoms: broken.atoms, message: broken.message })
             }
             made => made?,
         }
@@ -195,6 +211,7 @@ impl System {
         if let Some(before) = &self.before {
             self.state.positions.clone_from(&before.positions);
             self.state.momenta.clone_from(&before.momenta);
+            self.state.cell.clone_from(&before.cell);
         }
     }
 
@@ -215,11 +232,14 @@ impl System {
     pub(crate) fn remember(&mut self) {
         self.good.positions.clone_from(&self.state.positions);
         self.good.momenta.clone_from(&self.state.momenta);
-        self.good.cell = *self.state.cell.matrix();
+        self.good.cell.clone_from(&self.state.cell);
     }
 
-    /// Ends this system with `error`, found in the stride that leads to `step`.
+    /// Ends this system with `error`, found in the stride that leads to `step`; its state is the last good one.
     pub(crate) fn fail(&mut self, error: Error, step: u64, time_ps: f64) {
+        self.state.positions.clone_from(&self.good.positions);
+        self.state.momenta.clone_from(&self.good.momenta);
+        self.state.cell.clone_from(&self.good.cell);
         self.failure = Some(error.at(step, time_ps, Some(self.good.clone())));
     }
 

@@ -228,7 +228,7 @@ impl Observer for Notes {
 #[test]
 fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     let mut system = System::new(argon(3));
-    system.guard = Some(Policy::fallback(2, 1.0).unwrap());
+    system.guard = Some(Policy::fallback(2, 1.0, STRIDE_FS).unwrap());
     let mut fault = Fault { at: vec![3, 4, 8], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
     let sites = system.state.positions.clone();
     let mut energy = Surface(Harmonic { sites, k: 0.3 });

@@ -53,11 +53,7 @@ impl Dilation {
 /// # Errors
 /// `Input` if the energy has no virial.
 pub fn pressure(state: &State, molecules: &Molecules, forces: &EnergyForces, thermal: f64) -> Result<Vec3> {
-    let Some(virial) = forces.virial else {
-        return Err(Error::Input(
-            "cell rescaling needs the virial, and this energy has none; use the Monte Carlo barostat".into(),
-        ));
-    };
+    let virial = forces.virial()?;
     let centres = molecules.centres(state);
     let velocity = state.centre_of_mass_velocity();
     let mut sum = [thermal; 3];
