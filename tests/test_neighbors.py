@@ -182,7 +182,7 @@ if sys.argv[1] == "slab":
     filled[2] = edge
 positions = np.random.default_rng(0).uniform(0, 1, (count, 3)) * filled
 if sys.argv[1] == "flown":
-    positions[7], pbc = [1e9, -1e9, 1e9], np.zeros(3, bool)
+    positions[7], pbc = [1e8, -1e8, 1e8], np.zeros(3, bool)
 nef = _core.Nef(5.0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 nef.update(positions, cell, pbc)
