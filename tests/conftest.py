@@ -73,6 +73,16 @@ def shell(tmp_path):
     return run
 
 
+def h5md_tables(path):
+    """Every number in an H5MD file, by name."""
+    import h5py
+
+    tables = {}
+    with h5py.File(path) as file:
+        file.visititems(lambda name, item: tables.update({name: item[()]} if hasattr(item, "shape") else {}))
+    return sorted(tables.items())
+
+
 def one_clear_error(stderr):
     """True if standard error is one line that opens with ``error:`` and shows nothing from inside."""
     lines = stderr.strip().splitlines()

@@ -13,14 +13,13 @@ import time
 from pathlib import Path
 
 import ase.io
-import h5py
 import numpy as np
 import pytest
 
 from flashmd_rs import CheckpointError, FlashMDWarning, InputError, Model, StabilityError, resume, rollout
 from flashmd_rs.checkpoint import read_checkpoint
 
-from conftest import fixture_model, make_crystal, one_clear_error
+from conftest import fixture_model, h5md_tables, make_crystal, one_clear_error
 
 BATH = {"temperature_K": 60.0, "time_constant_fs": 50.0}
 PRESSURE = {**BATH, "pressure_bar": 2000.0, "barostat_interval": 3, "compressibility_per_bar": 1e-5}
@@ -165,10 +164,7 @@ def contents(path):
     if path.suffix == ".traj":
         return [(f.positions, f.get_momenta(), f.cell.array, f.info["step"]) for f in ase.io.read(path, ":")]
     if path.suffix == ".h5md":
-        tables = {}
-        with h5py.File(path) as file:
-            file.visititems(lambda name, item: tables.update({name: item[()]} if hasattr(item, "shape") else {}))
-        return sorted(tables.items())
+        return h5md_tables(path)
     return path.read_bytes()
 
 

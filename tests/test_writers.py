@@ -30,7 +30,7 @@ from flashmd_rs.recorder import Files, Recorder
 from flashmd_rs.writers import LogWriter, check_trajectory_path, open_frames, reopen_frames
 from flashmd_rs.writers.files import StagedFile
 
-from conftest import FIXTURES, one_clear_error
+from conftest import FIXTURES, h5md_tables, one_clear_error
 
 APPENDED = [".extxyz", ".xtc", ".dcd"]
 SEGMENTED = [".traj", ".h5md"]
@@ -66,10 +66,7 @@ def contents(path):
         frames = ase.io.read(path, ":")
         return [(f.positions, f.get_momenta(), f.cell.array, f.get_potential_energy(), f.info["step"]) for f in frames]
     if path.suffix == ".h5md":
-        tables = {}
-        with h5py.File(path) as file:
-            file.visititems(lambda name, item: tables.update({name: item[()]} if hasattr(item, "shape") else {}))
-        return sorted(tables.items())
+        return h5md_tables(path)
     return path.read_bytes()
 
 
