@@ -257,7 +257,7 @@ def test_forces_are_asked_for_before_the_run(models, crystal, tmp_path):
 
 
 def test_a_time_step_that_never_ends_is_refused(models, crystal):
-    with pytest.raises(InputError, match="steps of at least 0.0002 fs"):
+    with pytest.raises(InputError, match=r"steps of at least 0\.0002 fs"):
         rollout(crystal, models("watched"), steps=1, guard="fallback", guard_timestep_fs=1e-9)
 
 
