@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flashmd_train.config import DirectTraining, EnergyTraining, read, template
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
 
@@ -52,49 +54,40 @@ def structure(
     write(output, atoms, columns=["symbols", "positions", "momenta", "masses"])
 
 
+Config = Annotated[Path, typer.Argument(help="YAML or TOML; `flashmd-train config` prints all there is.")]
+RunFolder = Annotated[
+    Path, typer.Argument(help="Folder: checkpoint.pt, log.jsonl, TensorBoard's events; rerun to resume.")
+]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE over the file; repeat for several.")]
+
+
+@app.command()
+def config(kind: Annotated[str, typer.Argument(help="direct or energy.")]) -> None:
+    """Print every setting of a training run, with its default and its meaning."""
+    typer.echo(template(_kind(kind)), nl=False)
+
+
 @app.command("direct")
-def direct(
-    run: Annotated[Path, typer.Argument(help="Folder of the run: checkpoint.pt and log.jsonl; rerun to resume.")],
-    data: Data,
-    stride_fs: float = 16.0,
-    backbone: Annotated[str, typer.Option(help="staged or edgemp.")] = "staged",
-    prior: Annotated[str, typer.Option(help="bonded or free.")] = "bonded",
-    cutoff_a: Annotated[float, typer.Option(help="Cutoff, Å.")] = 6.0,
-    options: Annotated[str, typer.Option(help="Backbone options as JSON.")] = "{}",
-    steps: int = 8000,
-    boxes: Annotated[int, typer.Option(help="Boxes per step.")] = 1,
-    learning_rate: float = 4e-4,
-    seed: int = 0,
-    threads: int = 1,
-    start: Annotated[Path | None, typer.Option(help="Checkpoint to begin from.")] = None,
-    every: Annotated[int, typer.Option(help="Steps between validations and checkpoints.")] = 250,
-) -> None:
-    """Train a direct model."""
-    from flashmd_train.direct import DirectConfig
+def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train a direct model. Over N processes: torchrun --nproc-per-node N -m flashmd_train direct CONFIG RUN."""
     from flashmd_train.train import train
 
-    config = DirectConfig(
-        stride_fs=stride_fs, cutoff_A=cutoff_a, backbone=backbone, prior=prior, options=json.loads(options)
-    )
-    train(config, data, run, steps, boxes, learning_rate, seed, threads, start, every)
+    train(read(DirectTraining, config, changes), run)
 
 
 @app.command("energy")
-def energy(
-    run: Annotated[Path, typer.Argument(help="Folder of the run; rerun to resume.")],
-    data: Data,
-    cutoff_a: Annotated[float, typer.Option(help="Cutoff, Å.")] = 6.0,
-    steps: int = 3000,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    threads: int = 1,
-    every: int = 250,
-) -> None:
-    """Train an energy model on reference energies and forces."""
-    from flashmd_train.energy import EnergyConfig
+def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train an energy model on reference energies and forces; over several processes as `direct`."""
     from flashmd_train.train_energy import train_energy
 
-    train_energy(EnergyConfig(cutoff_A=cutoff_a), data, run, steps, learning_rate, seed, threads, every)
+    train_energy(read(EnergyTraining, config, changes), run)
+
+
+def _kind(name: str) -> type[DirectTraining] | type[EnergyTraining]:
+    kinds = {"direct": DirectTraining, "energy": EnergyTraining}
+    if name not in kinds:
+        raise typer.BadParameter(f"got {name!r}, wanted one of {sorted(kinds)}")
+    return kinds[name]
 
 
 @app.command("export")
