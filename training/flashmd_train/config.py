@@ -30,7 +30,9 @@ class DirectConfig(_Strict):
     species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
     stride_fs: Positive = Field(16.0, description="stride of the map, fs")
     cutoff_A: Positive = Field(6.0, description="cutoff of the neighbours, Å")
-    backbone: Literal["staged", "edgemp"] = Field("staged", description="network that supplies the slow forces")
+    backbone: Literal["staged", "edgemp", "painn"] = Field(
+        "staged", description="network that supplies the slow forces"
+    )
     prior: Literal["bonded", "free"] = Field("bonded", description="bonded: flexible water is known; free: nothing is")
     inner_fs: Positive = Field(0.8, description="inner time step of the prior's last flight, fs")
     lookahead_fs: Positive = Field(2.0, description="inner time step by which a staged backbone looks ahead, fs")

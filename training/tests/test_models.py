@@ -30,7 +30,11 @@ MASSES = (15.99943, 1.007947)
 CUTOFF = 4.0
 
 
-OPTIONS = {"staged": dict(nodes=(0.5, 1.0), radial=6, hidden=4, hop_vectors=6), "edgemp": dict(features=16)}
+OPTIONS = {
+    "staged": dict(nodes=(0.5, 1.0), radial=6, hidden=4, hop_vectors=6),
+    "edgemp": dict(features=16),
+    "painn": dict(features=16, radial=6),
+}
 
 
 def tiny(backbone: str, prior: str, **more: object) -> Direct:
@@ -56,7 +60,7 @@ def tiny(backbone: str, prior: str, **more: object) -> Direct:
     return model.requires_grad_(False)
 
 
-KINDS = [(b, p) for b in ("staged", "edgemp") for p in ("bonded", "free")]
+KINDS = [(b, p) for b in ("staged", "edgemp", "painn") for p in ("bonded", "free")]
 
 
 @pytest.mark.parametrize(("backbone", "prior"), KINDS)
@@ -100,12 +104,12 @@ class TestDirect:
         graph, error = export_direct(model, MASSES)
         assert error < 1e-5
         off = equivariance(graph, water_graph(4, CUTOFF, 4, MASSES))
-        assert (off < 1e-5) == (backbone == "staged"), off
+        assert (off < 1e-5) == model.backbone.equivariant, off
 
 
-@pytest.mark.parametrize("prior", ["bonded", "free"])
-def test_staged_is_equivariant_under_rotation_and_inversion(prior: str) -> None:
-    model, graph = tiny("staged", prior), water_graph(3, CUTOFF, 3, MASSES)
+@pytest.mark.parametrize(("backbone", "prior"), [kind for kind in KINDS if kind[0] != "edgemp"])
+def test_equivariant_under_rotation_and_inversion(backbone: str, prior: str) -> None:
+    model, graph = tiny(backbone, prior), water_graph(3, CUTOFF, 3, MASSES)
     for seed in range(4):
         turn = random_orthogonal(np.random.default_rng(seed)) * (-1) ** seed
         turned = graph._replace(edge_vectors=graph.edge_vectors @ turn.T, momenta=graph.momenta @ turn.T)

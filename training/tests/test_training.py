@@ -36,7 +36,11 @@ from flashmd_train.train_energy import train_energy
 from flashmd_train.uncertainty import observe, set_uncertainty
 
 CUTOFF = 4.0
-OPTIONS = {"staged": dict(nodes=(0.5, 1.0), radial=6, hidden=4, hop_vectors=6), "edgemp": dict(features=16)}
+OPTIONS = {
+    "staged": dict(nodes=(0.5, 1.0), radial=6, hidden=4, hop_vectors=6),
+    "edgemp": dict(features=16),
+    "painn": dict(features=16, radial=6),
+}
 EVERY = np.array([(0, s) for s in range(6)])
 
 
@@ -190,7 +194,7 @@ class TestLosses:
 
 
 class TestTraining:
-    @pytest.mark.parametrize("backbone", ["staged", "edgemp"])
+    @pytest.mark.parametrize("backbone", ["staged", "edgemp", "painn"])
     @pytest.mark.parametrize("case", ["plain", "everything"])
     def test_resumes_to_the_same_bits(
         self, backbone: str, case: str, data_file: Path, energy_run: Path, tmp_path: Path
