@@ -25,12 +25,24 @@ def generate(
     length_fs: Annotated[float, typer.Option(help="Length of a segment, fs.")] = 32.0,
     equilibration_ps: Annotated[float, typer.Option(help="Time before the first segment of a temperature, ps.")] = 3.0,
     threads: Annotated[int, typer.Option(help="Threads of OpenMM.")] = 1,
+    density_g_per_cm3: Annotated[float, typer.Option(help="Density of the box; models for NpT want several.")] = 0.997,
 ) -> None:
     """Simulate flexible TIP3P water in OpenMM and store NVE segments."""
     from flashmd_train.data.generate import generate
 
     temperatures = temperature_k or [250.0, 300.0, 350.0, 450.0]
-    generate(output, waters, segments, temperatures, seed, spacing_fs, length_fs, equilibration_ps, threads)
+    generate(
+        output,
+        waters,
+        segments,
+        temperatures,
+        seed,
+        spacing_fs,
+        length_fs,
+        equilibration_ps,
+        threads,
+        density_g_per_cm3,
+    )
 
 
 @app.command()

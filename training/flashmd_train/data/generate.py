@@ -13,7 +13,7 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from flashmd_train.data.water import TIMESTEP_FS, Reference
+from flashmd_train.data.water import DENSITY_G_CM3, TIMESTEP_FS, Reference
 
 # Short, strong Langevin pieces between segments renew momenta without waiting for diffusion.
 DECORRELATION_FS = 20.0
@@ -56,12 +56,13 @@ def generate(
     length_fs: float = 32.0,
     equilibration_ps: float = 3.0,
     threads: int = 1,
+    density_g_per_cm3: float = DENSITY_G_CM3,
 ) -> None:
     """Append segments to ``path`` until it holds ``segments``, cycling over ``temperatures_K``.
 
     A rerun after an interruption goes on from the last stored frame of each temperature.
     """
-    reference = Reference(n_waters, threads, seed)
+    reference = Reference(n_waters, threads, seed, density_g_per_cm3)
     n_frames = round(length_fs / spacing_fs) + 1
     recipe = dict(
         reference="flexible TIP3P, PME, velocity Verlet",
@@ -71,6 +72,7 @@ def generate(
         seed=seed,
         spacing_fs=spacing_fs,
         length_fs=length_fs,
+        density_g_per_cm3=density_g_per_cm3,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
     with _open(path, recipe, 3 * n_waters, n_frames, reference) as file:
