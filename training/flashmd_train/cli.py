@@ -119,5 +119,24 @@ def export(
     publish(run, output, data, energy_model, figures)
 
 
+@app.command("study")
+def study(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study; a rerun goes on where it stopped.")],
+    scale: Annotated[str, typer.Option(help="ci (minutes), default (three hours on two cores), or paper.")] = "default",
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin a long one without asking.")] = False,
+) -> None:
+    """Repeat the water study: loss, weights, filters and augmentation without a thermostat; needs flashmd-rs."""
+    from flashmd_train.studies.water_nve import SCALES, study
+
+    if scale not in SCALES:
+        raise typer.BadParameter(f"got {scale!r}, wanted one of {sorted(SCALES)}")
+    hours = SCALES[scale].minutes * 2 / (60 * workers)
+    typer.echo(f"about {hours:.1f} hours with {workers} processes on cores as of a server of 2017")
+    if hours > 12 and not yes:
+        typer.confirm("begin?", abort=True)
+    typer.echo(study(folder, scale, workers))
+
+
 if __name__ == "__main__":
     app()

@@ -60,6 +60,7 @@ class Data(_Strict):
         0.05, description="share of each file held out, its last part"
     )
     boxes: int = Field(1, ge=1, description="boxes per step and process")
+    rotate: bool = Field(True, description="turn batches at random, where the network is not equivariant")
     time_reversal: Fraction = Field(0.5, description="share of the pairs that run backwards")
     position_noise_A: NotNegative = Field(0.0, description="noise on the positions a model is given, Å")
     momentum_noise: NotNegative = Field(0.0, description="noise on p/√m that a model is given, √eV")

@@ -30,7 +30,9 @@ WATER = (
 EQUIVARIANCE = 1e-5
 
 
-def publish(run: Path, output: Path, data: list[Path], energy_model: Path | None, measured: dict) -> None:
+def publish(
+    run: Path, output: Path, data: list[Path], energy_model: Path | None, measured: dict, calibrated: bool = True
+) -> None:
     """Export the averaged weights of ``run``, where validation was best; its kind is read from the checkpoint.
 
     Args:
@@ -39,6 +41,7 @@ def publish(run: Path, output: Path, data: list[Path], energy_model: Path | None
         data: the HDF5 files it was trained on (validation and domain are measured on them).
         energy_model: companion of a direct model.
         measured: figures from runs, added to ``validation``.
+        calibrated: set the gain on a direct model's momenta; a study of losses wants them as they were trained.
 
     Raises:
         ValueError: the data is not the run's, or the graph does not do what PyTorch does.
@@ -49,19 +52,21 @@ def publish(run: Path, output: Path, data: list[Path], energy_model: Path | None
     if loaded.sha256 != saved["data"]["sha256"]:
         raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
     if "stride_fs" in saved["config"]:
-        _publish_direct(saved, output, loaded, energy_model, measured)
+        _publish_direct(saved, output, loaded, energy_model, measured, calibrated)
     else:
         _publish_energy(saved, output, loaded, measured)
 
 
-def _publish_direct(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> None:
+def _publish_direct(
+    saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict, calibrated: bool
+) -> None:
     config = DirectConfig.model_validate(saved["config"])
     model = Direct(config)
     model.load_state_dict(weights(saved))
     training, held_out = data.split(0.05, seed=0)
     pairs = Pairs(data, training, config.stride_fs, config.cutoff_A)
     held = Pairs(data, held_out, config.stride_fs, config.cutoff_A)
-    if model.noise is None:
+    if calibrated and model.noise is None:
         calibrate(model, pairs)
     errors = validate(model, held, boxes=len(held_out))
     ranks = set_uncertainty(model, pairs, held)

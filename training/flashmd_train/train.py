@@ -109,7 +109,7 @@ def train(settings: DirectTraining, folder: Path, stop_after: int | None = None)
         model = Direct(settings.model)
         training, held_out = data.split(settings.data.validation, seed=0)
         held = Pairs(data, held_out, settings.model.stride_fs, settings.model.cutoff_A)
-        pairs = _pairs(settings, data, training, not model.backbone.equivariant)
+        pairs = _pairs(settings, data, training, settings.data.rotate and not model.backbone.equivariant)
         if settings.start is not None:
             model.load_state_dict(weights(torch.load(settings.start, weights_only=False)))
         elif not Run.exists(folder) and isinstance(model.backbone, Staged):
