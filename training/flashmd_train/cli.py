@@ -138,5 +138,27 @@ def study(
     typer.echo(study(folder, scale, workers))
 
 
+@app.command("active")
+def active(
+    config: Config,
+    folder: Annotated[Path, typer.Argument(help="Folder of the experiment; a rerun goes on where it stopped.")],
+    changes: Changes = None,
+    waters: Annotated[int, typer.Option(help="Molecules in the box, those of the data.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Rounds after the first training.")] = 3,
+    frames: Annotated[int, typer.Option(help="Frames that are labelled per round.")] = 60,
+    runs: Annotated[int, typer.Option(help="Runs to collect from, and as many to judge by.")] = 5,
+    time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 20.0,
+    temperature_k: Annotated[float, typer.Option(help="Of the bath, K.")] = 300.0,
+    extra_steps: Annotated[int, typer.Option(help="Training steps per round.")] = 1000,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each: the two arms run side by side.")] = 2,
+) -> None:
+    """Run, collect flagged frames, relabel with OpenMM, retrain; beside it as many random frames. Needs flashmd-rs."""
+    from flashmd_train.studies.active import Loop, active
+
+    settings = read(DirectTraining, config, changes)
+    loop = Loop(settings, waters, rounds, frames, runs, time_ps, temperature_k, extra_steps)
+    typer.echo(active(loop, folder, workers))
+
+
 if __name__ == "__main__":
     app()

@@ -20,7 +20,7 @@ DECORRELATION_FS = 20.0
 DECORRELATION_FRICTION_PER_PS = 20.0
 
 
-def _open(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Reference) -> h5py.File:
+def open_file(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Reference) -> h5py.File:
     file = h5py.File(path, "a")
     if "positions" in file:
         if json.loads(file.attrs["recipe"]) != recipe:
@@ -75,7 +75,7 @@ def generate(
         density_g_per_cm3=density_g_per_cm3,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _open(path, recipe, 3 * n_waters, n_frames, reference) as file:
+    with open_file(path, recipe, 3 * n_waters, n_frames, reference) as file:
         per_temperature = -(-segments // len(temperatures_K))
         progress = tqdm(total=segments, initial=len(file["temperature_K"]), unit="seg", mininterval=10)
         for k, temperature in enumerate(temperatures_K):
@@ -88,7 +88,7 @@ def generate(
                     break
                 reference.langevin(DECORRELATION_FS, temperature, DECORRELATION_FRICTION_PER_PS)
                 reference.remove_net_momentum()
-                _append(file, _segment(reference, n_frames, spacing_fs), temperature)
+                append(file, segment(reference, n_frames, spacing_fs), temperature)
                 progress.update()
 
 
@@ -100,7 +100,7 @@ def _start(reference: Reference, file: h5py.File, temperature: float, seed: int,
         reference.equilibrate(temperature, seed, 3 * time_ps)
 
 
-def _segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tuple]:
+def segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tuple]:
     frames = [reference.get()]
     for _ in range(n_frames - 1):
         reference.nve(spacing_fs)
@@ -108,7 +108,7 @@ def _segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tup
     return frames
 
 
-def _append(file: h5py.File, frames: list[tuple], temperature: float) -> None:
+def append(file: h5py.File, frames: list[tuple], temperature: float) -> None:
     n = len(file["temperature_K"])
     positions = np.array([f[0] for f in frames])
     # Keep f32 digits: each molecule is moved as a whole into the box by the oxygen of the first frame.

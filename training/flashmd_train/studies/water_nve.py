@@ -304,10 +304,11 @@ def _reference(folder: Path, scale: Scale) -> None:
         reference.context.setPeriodicBoxVectors(*(reference.cell * 0.1))
         reference.set(q, p)
         frames, times = [reference.atoms()], [0.0]
-        for k in range(1000):
-            reference.context.getIntegrator().step(max(1, round(2 * time_ps)))
+        steps = max(1, round(2 * time_ps))
+        for k in range(round(2000 * time_ps / steps)):
+            reference.context.getIntegrator().step(steps)
             frames.append(reference.atoms())
-            times.append((k + 1) * max(1, round(2 * time_ps)) * 0.0005)
+            times.append((k + 1) * steps * 0.0005)
         keep(folder, name, figures(frames, times, waters))
 
 
