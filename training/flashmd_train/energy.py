@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor, nn
 
+from flashmd_train.backbones.layers import Swish
 from flashmd_train.backbones.staged import BySpecies, PairField, radial_functions, species_edges
 from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.direct import SPECIES
@@ -30,14 +31,6 @@ class EnergyConfig:
     def dict(self) -> dict:
         """As plain JSON types."""
         return asdict(self)
-
-
-class Swish(nn.Module):
-    """x·σ(x) spelled out: the fused operator's derivative has no ONNX counterpart."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Elementwise."""
-        return x * torch.sigmoid(x)
 
 
 class Energy(nn.Module):

@@ -32,7 +32,8 @@ DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighb
 DIRECT_OUTPUTS = ("displacement", "momenta_out")
 ENERGY_INPUTS = ("species", "edge_vectors", "mask", "neighbors")
 ENERGY_OUTPUTS = ("energy", "edge_gradient")
-_HAS_SLOTS = ("edge_vectors", "mask", "neighbors")
+_HAS_SLOTS = ("edge_vectors", "mask", "neighbors", "reverse")
+_INTEGERS = ("species", "neighbors", "reverse")
 
 
 def water_graph(waters_per_edge: int, cutoff: float, seed: int, masses: tuple[float, float]) -> Graph:
@@ -58,6 +59,10 @@ def padded(graph: Graph, rows: int, slots: int) -> Graph:
     own = torch.arange(n + rows)[:, None].expand(-1, k + slots).clone()
     own[:n, :k] = graph.neighbors
     pad = nn.functional.pad
+    reverse = None
+    if graph.reverse is not None:
+        reverse = torch.arange((n + rows) * (k + slots)).view(n + rows, k + slots)
+        reverse[:n, :k] = graph.reverse // k * (k + slots) + graph.reverse % k
     return Graph(
         pad(graph.species, (0, rows)),
         pad(graph.momenta, (0, 0, 0, rows)),
@@ -65,19 +70,21 @@ def padded(graph: Graph, rows: int, slots: int) -> Graph:
         pad(graph.edge_vectors, (0, 0, 0, slots, 0, rows)),
         pad(graph.mask, (0, slots, 0, rows)),
         own,
+        reverse,
     )
 
 
 def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     """The named inputs with the contract's types."""
-    integers = ("species", "neighbors")
-    return tuple(getattr(graph, n).to(torch.int32) if n in integers else getattr(graph, n) for n in names)
+    return tuple(getattr(graph, n).to(torch.int32) if n in _INTEGERS else getattr(graph, n) for n in names)
 
 
-def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> onnx.ModelProto:
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
     """A forward graph by tracing: the unrolled inner steps export in seconds, and run as fast."""
-    axes = {name: {0: "N", 1: "K"} if name in _HAS_SLOTS else {0: "N"} for name in DIRECT_INPUTS}
-    axes |= {name: {0: "N"} for name in DIRECT_OUTPUTS}
+    axes = {name: {0: "N", 1: "K"} if name in _HAS_SLOTS else {0: "N"} for name in inputs}
+    axes |= {name: {0: "N"} for name in outputs}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -87,25 +94,27 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...]) -> onnx.ModelProto:
             buffer,
             dynamo=False,
             opset_version=OPSET,
-            input_names=list(DIRECT_INPUTS),
-            output_names=list(DIRECT_OUTPUTS),
+            input_names=list(inputs),
+            output_names=list(outputs),
             dynamic_axes=axes,
         )
     return onnx.load_from_string(buffer.getvalue())
 
 
 class _Traced(nn.Module):
-    """A traced gradient graph under the contract's argument names."""
+    """A traced gradient graph as a module."""
 
     def __init__(self, traced: torch.fx.GraphModule) -> None:
         super().__init__()
         self.traced = traced
 
-    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
-        return self.traced(species, edge_vectors, mask, neighbors)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.traced(*inputs)
 
 
-def _trace_gradient(module: nn.Module, example: tuple[Tensor, ...]) -> onnx.ModelProto:
+def _trace_gradient(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
     """A graph with its backward pass: functional gradient, core operators, then the exporter."""
     graph = make_fx(
         module,
@@ -114,18 +123,18 @@ def _trace_gradient(module: nn.Module, example: tuple[Tensor, ...]) -> onnx.Mode
         _allow_non_fake_inputs=True,
     )(*example)
     auto = torch.export.Dim.AUTO
-    shapes = tuple({0: auto, 1: auto} if name in _HAS_SLOTS else {0: auto} for name in ENERGY_INPUTS)
+    shapes = tuple({0: auto, 1: auto} if name in _HAS_SLOTS else {0: auto} for name in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.export.export(
-            _Traced(graph), example, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+            _Traced(graph), example, dynamic_shapes=(shapes,), prefer_deferred_runtime_asserts_over_guards=True
         )
         program = torch.onnx.export(
             exported,
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(ENERGY_INPUTS),
-            output_names=list(ENERGY_OUTPUTS),
+            input_names=list(inputs),
+            output_names=list(outputs),
             external_data=False,
             verbose=False,
         )
@@ -201,20 +210,31 @@ def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     temporary.rename(path)
 
 
-class EnergyGradient(nn.Module):
-    """(energy [N], edge_gradient [N,K,3]) of an energy model, traced with its backward pass."""
+class WithGradients(nn.Module):
+    """A per-atom scalar [N] and the gradients of its sum, traced with its backward pass.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: takes ``inputs`` in order and returns the scalar.
+        inputs: names of its inputs.
+        by: those of them that the sum is differentiated by.
+    """
+
+    def __init__(self, model: nn.Module, inputs: tuple[str, ...], by: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
+        self.by = tuple(inputs.index(name) for name in by)
 
-    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
-        def total(vectors: Tensor) -> tuple[Tensor, Tensor]:
-            energy = self.model(species, vectors, mask, neighbors)
-            return energy.sum(), energy
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def total(*variables: Tensor) -> tuple[Tensor, Tensor]:
+            every = list(inputs)
+            for place, variable in zip(self.by, variables):
+                every[place] = variable
+            scalar = self.model(*every)
+            return scalar.sum(), scalar
 
-        gradient, energy = torch.func.grad(total, has_aux=True)(edge_vectors)
-        return energy, gradient
+        argnums = tuple(range(len(self.by)))
+        gradients, scalar = torch.func.grad(total, argnums, has_aux=True)(*(inputs[place] for place in self.by))
+        return (scalar, *gradients)
 
 
 def frozen(module: nn.Module) -> nn.Module:
@@ -227,24 +247,41 @@ def frozen(module: nn.Module) -> nn.Module:
 
 
 def export_direct(module: nn.Module, cutoff: float, masses: tuple[float, float]) -> tuple[onnx.ModelProto, float]:
-    """Graph of a direct model and its parity error."""
-    module = frozen(module)
-    model = _trace(module, contract_inputs(water_graph(4, cutoff, 0, masses), DIRECT_INPUTS))
-    return model, _proved(model, module, DIRECT_INPUTS, cutoff, masses)
+    """Graph of a direct model of water and its parity error."""
+    return export_forward(module, DIRECT_INPUTS, DIRECT_OUTPUTS, _waters(cutoff, masses))
 
 
 def export_energy(module: nn.Module, cutoff: float, masses: tuple[float, float]) -> tuple[onnx.ModelProto, float]:
-    """Graph of an energy model with its gradient, and its parity error."""
-    module = EnergyGradient(frozen(module))
-    model = _trace_gradient(module, contract_inputs(water_graph(4, cutoff, 0, masses), ENERGY_INPUTS))
-    return model, _proved(model, module, ENERGY_INPUTS, cutoff, masses)
+    """Graph of an energy model of water with its gradient, and its parity error."""
+    by = ("edge_vectors",)
+    return export_gradients(module, ENERGY_INPUTS, by, ENERGY_OUTPUTS, _waters(cutoff, masses))
 
 
-def _proved(
-    model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], cutoff: float, masses: tuple[float, float]
-) -> float:
+def export_forward(
+    module: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...], graphs: list[Graph]
+) -> tuple[onnx.ModelProto, float]:
+    """Graph of a module and its parity error: traced on the last of ``graphs``, proved on all."""
+    module = frozen(module)
+    model = _trace(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
+    return model, _proved(model, module, inputs, graphs)
+
+
+def export_gradients(
+    module: nn.Module, inputs: tuple[str, ...], by: tuple[str, ...], outputs: tuple[str, ...], graphs: list[Graph]
+) -> tuple[onnx.ModelProto, float]:
+    """Graph of a scalar with its gradients by the inputs ``by``, and its parity error; see `export_forward`."""
+    module = WithGradients(frozen(module), inputs, by)
+    model = _trace_gradient(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
+    return model, _proved(model, module, inputs, graphs)
+
+
+def _waters(cutoff: float, masses: tuple[float, float]) -> list[Graph]:
+    return [water_graph(n, cutoff, n, masses) for n in (3, 5, 4)]
+
+
+def _proved(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> float:
     check_no_scatter_reduction(model)
-    error = parity(model, module, inputs, [water_graph(n, cutoff, n, masses) for n in (3, 4, 5)])
+    error = parity(model, module, inputs, graphs)
     if not error <= PARITY:
         raise ValueError(f"ONNX Runtime differs from PyTorch by {error:.1e} of the largest value; allowed {PARITY:.0e}")
     return error
