@@ -169,26 +169,40 @@ def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], thre
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = dict(zip(inputs, (t.numpy() for t in contract_inputs(graph, inputs))))
-    return session.run(None, feeds)
+    return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
 
 
-def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> float:
-    """Largest difference of ONNX Runtime from PyTorch, relative to the largest value of each output.
+def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> np.ndarray:
+    """Largest difference of ONNX Runtime from PyTorch, relative to the largest value, for each output.
 
     Each graph is run as it is and padded by 3 rows and 5 slots; padded rows and edges are not compared.
     """
-    worst = 0.0
+    worst: list[list[float]] = []
     for graph in graphs:
         n, k = graph.mask.shape
-        wanted = module(*contract_inputs(graph, inputs))
+        wanted = [w.detach().numpy() for w in module(*contract_inputs(graph, inputs))]
         for each in (graph, padded(graph, 3, 5)):
-            for got, reference in zip(run_onnx(model, each, inputs), wanted):
-                reference = reference.detach().numpy()
-                got = got[:n, :k] if reference.shape[:2] == (n, k) else got[:n]
-                if not (np.isfinite(got).all() and np.isfinite(reference).all()):
-                    return float("inf")
-                worst = max(worst, float(np.abs(got - reference).max() / np.abs(reference).max()))
-    return worst
+            got = run_onnx(model, each, inputs)
+            cut = [g[:n, :k] if w.shape[:2] == (n, k) else g[:n] for g, w in zip(got, wanted)]
+            worst.append([_difference(g, w) for g, w in zip(cut, wanted)])
+    return np.max(worst, 0)
+
+
+def rounding(module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> np.ndarray:
+    """What 32 bits cost PyTorch itself: its largest difference from 64 bits, as in `parity`."""
+    wide, worst = copy.deepcopy(module).double(), []
+    for graph in graphs:
+        given = contract_inputs(graph, inputs)
+        exact = wide(*(x.double() if x.is_floating_point() else x for x in given))
+        worst.append([_difference(w.detach().numpy(), e.detach().numpy()) for w, e in zip(module(*given), exact)])
+    return np.max(worst, 0)
+
+
+def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Relative to the largest value wanted; infinite where a number is not finite."""
+    if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
+        return float("inf")
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
 
 
 def equivariance(model: onnx.ModelProto, graph: Graph) -> float:
@@ -280,8 +294,15 @@ def _waters(cutoff: float, masses: tuple[float, float]) -> list[Graph]:
 
 
 def _proved(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> float:
+    """The parity error, allowed `PARITY`, or ten times PyTorch's own rounding where that is larger.
+
+    It is larger where a derivative is a small difference of large numbers, as through the norm of very
+    few features.
+    """
     check_no_scatter_reduction(model)
-    error = parity(model, module, inputs, graphs)
-    if not error <= PARITY:
-        raise ValueError(f"ONNX Runtime differs from PyTorch by {error:.1e} of the largest value; allowed {PARITY:.0e}")
-    return error
+    errors = parity(model, module, inputs, graphs)
+    if not (errors <= PARITY).all() and not (errors <= 10 * rounding(module, inputs, graphs)).all():
+        raise ValueError(
+            f"ONNX Runtime differs from PyTorch by {errors.max():.1e} of the largest value; allowed {PARITY:.0e}"
+        )
+    return float(errors.max())

@@ -39,13 +39,14 @@ def random_structure(symbols: list[str], masses: list[float], atoms: int, spacin
     )
 
 
-def graph_of(atoms: ase.Atoms, symbols: list[str], cutoff: float) -> Graph:
+def graph_of(atoms: ase.Atoms, symbols: list[str], cutoff: float, dtype: torch.dtype = torch.float32) -> Graph:
     """The contract's inputs for a structure, with ``reverse``.
 
     Args:
         atoms: positions Å, momenta √(eV·u), masses u.
         symbols: the model's species, in order.
         cutoff: Å.
+        dtype: of the numbers.
     """
     first, second, vectors, shifts = neighbor_list("ijDS", atoms, cutoff)
     counts = np.bincount(first, minlength=len(atoms))
@@ -59,12 +60,11 @@ def graph_of(atoms: ase.Atoms, symbols: list[str], cutoff: float) -> Graph:
     neighbors[first, slots], edges[first, slots], mask[first, slots] = second, vectors, True
     reverse[flat] = [place[j, i, *(-s)] for i, j, s in zip(first, second, shifts)]
     masses = atoms.get_masses()
-    f32 = torch.float32
     return Graph(
         species=torch.tensor([symbols.index(s) for s in atoms.get_chemical_symbols()]),
-        momenta=torch.tensor(atoms.get_momenta() / np.sqrt(masses)[:, None], dtype=f32),
-        masses=torch.tensor(masses, dtype=f32),
-        edge_vectors=torch.tensor(edges, dtype=f32),
+        momenta=torch.tensor(atoms.get_momenta() / np.sqrt(masses)[:, None], dtype=dtype),
+        masses=torch.tensor(masses, dtype=dtype),
+        edge_vectors=torch.tensor(edges, dtype=dtype),
         mask=torch.tensor(mask),
         neighbors=torch.tensor(neighbors),
         reverse=torch.tensor(reverse).view(len(atoms), k),

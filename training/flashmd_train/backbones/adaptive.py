@@ -20,8 +20,8 @@ FIRST_RADIUS = 0.5
 
 
 def _count(distances: Tensor, inside: Tensor, radius: Tensor, width: float) -> Tensor:
-    """Smoothed number of neighbours within ``radius`` [N, 1]: [N, 1]."""
-    return torch.where(inside, bump_cutoff(distances, radius, width), 0.0).sum(-1, keepdim=True)
+    """Smoothed number of neighbours, summed over the last axis; the rest broadcasts."""
+    return torch.where(inside, bump_cutoff(distances, radius, width), 0.0).sum(-1)
 
 
 def _count_and_slope(distances: Tensor, inside: Tensor, radius: Tensor, width: float) -> tuple[Tensor, Tensor]:
@@ -64,15 +64,15 @@ def solve_cutoffs(distances: Tensor, inside: Tensor, wanted: float, largest: flo
         radius = torch.where((newton >= low) & (newton <= high), newton, 0.5 * (low + high))
     radius = radius.detach()
     slope = evaluate(radius)[1].clamp(min=SMALLEST_SLOPE)
-    excess = _count(distances, inside, radius, width) + wanted * (radius / largest) ** 3 - wanted
+    excess = _count(distances, inside, radius, width)[:, None] + wanted * (radius / largest) ** 3 - wanted
     return (radius - excess / slope).clamp(largest * SMALLEST_SHARE, largest)
 
 
 def grid_cutoffs(distances: Tensor, inside: Tensor, wanted: float, largest: float, width: float) -> Tensor:
     """Cutoff of each atom [N, 1], Å, as a mean over trial radii a quarter of ``width`` apart; see `solve_cutoffs`."""
-    radii = torch.arange(FIRST_RADIUS, largest, width / 4)
-    counts = torch.cat([_count(distances, inside, radius[None, None], width) for radius in radii.split(1)], -1)
-    misses = counts - wanted + wanted * torch.linspace(0, 1, len(radii)) ** 3
+    radii = torch.arange(FIRST_RADIUS, largest, width / 4, dtype=distances.dtype)
+    counts = _count(distances[:, None], inside[:, None], radii[:, None], width)
+    misses = counts - wanted + wanted * torch.linspace(0, 1, len(radii), dtype=distances.dtype) ** 3
     ends = misses[:, 1:2] - misses[:, :1], misses[:, -1:] - misses[:, -2:-1]
     slopes = torch.cat([ends[0], 0.5 * (misses[:, 2:] - misses[:, :-2]), ends[1]], -1)
     exponents = -0.5 * (misses / slopes.abs().clamp(min=1e-12)) ** 2

@@ -74,7 +74,7 @@ def read_checkpoint(path: Path) -> Source:
             "A wrapper such as llpr is trained on top of one of these: give the checkpoint below it"
         )
     version = saved.get("model_ckpt_version", 1)
-    _refuse_adapters(path, saved)
+    _refuse_unsupported(path, saved)
     try:
         model = metatrain.model_from_checkpoint(saved, context="export").eval()
     except Exception as error:
@@ -83,7 +83,6 @@ def read_checkpoint(path: Path) -> Source:
             f"load ({_one_line(error)}); install the metatrain that wrote it and run `mtt export` to see whether it is whole"
         ) from error
     source = Source(path, hashlib.sha256(data).hexdigest(), architecture, version, model)
-    _refuse_extras(source)
     check_unit(source, "its structures", source.model.dataset_info.length_unit, ANGSTROM, "angstrom")
     return source
 
@@ -133,24 +132,20 @@ def _unpickle(path: Path, data: bytes) -> dict:
     return saved
 
 
-def _refuse_adapters(path: Path, saved: dict) -> None:
-    weights = saved.get("best_model_state_dict") or {}
-    if any("lora_" in name for name in weights):
+def _refuse_unsupported(path: Path, saved: dict) -> None:
+    """Before metatrain loads it, which may want packages that only these parts need."""
+    hypers = saved["model_data"]["model_hypers"]
+    if hypers.get("long_range", {}).get("enable", False):
+        raise ConversionError(
+            f"{path} was trained with long_range on: its Ewald sums look beyond any cutoff and cannot be exported. "
+            "Train with long_range.enable: false"
+        )
+    if hypers.get("zbl", False):
+        raise ConversionError(f"{path} adds a ZBL repulsion, which the import does not have. Train with zbl: false")
+    if any("lora_" in name for name in saved.get("best_model_state_dict") or {}):
         raise ConversionError(
             f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method 'full' "
             "or 'heads'"
-        )
-
-
-def _refuse_extras(source: Source) -> None:
-    if source.hypers["long_range"]["enable"]:
-        raise ConversionError(
-            f"{source.path} was trained with long_range on: its Ewald sums look beyond any cutoff and cannot be exported. "
-            "Train with long_range.enable: false"
-        )
-    if source.hypers.get("zbl", False):
-        raise ConversionError(
-            f"{source.path} adds a ZBL repulsion, which the import does not have. Train with zbl: false"
         )
 
 
