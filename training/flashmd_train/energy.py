@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from flashmd_train.backbones.painn import Swish
+from flashmd_train.backbones.layers import Swish
 from flashmd_train.backbones.staged import BySpecies, PairField, radial_functions, species_edges
 from flashmd_train.checkpoint import weights
 from flashmd_train.config import EnergyConfig

@@ -11,7 +11,6 @@ import io
 import json
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # before the library is opened
@@ -31,12 +30,11 @@ from flashmd_train.graph import Graph, build_graph, padded
 
 OPSET = 20
 PARITY = 1e-5
-# A standard deviation: its last digits are lost where near equal features are told apart, and nobody needs them.
-PARITY_UNCERTAINTY = 1e-4
 DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighbors", "reverse")
 ENERGY_INPUTS = ("species", "edge_vectors", "mask", "neighbors")
 ENERGY_OUTPUTS = ("energy", "edge_gradient")
 _HAS_SLOTS = ("edge_vectors", "mask", "neighbors", "reverse")
+_INTEGERS = ("species", "neighbors", "reverse")
 
 
 def water_graph(waters_per_edge: int, cutoff: float, seed: int, masses: tuple[float, ...]) -> Graph:
@@ -69,20 +67,22 @@ def _probe(
     return build_graph(q, p, m, species, np.eye(3) * edge, cutoff)
 
 
-def probe_graphs(prior: str) -> Callable[[int, float, int, tuple[float, ...]], Graph]:
-    """The kind of structure a model is tried on."""
-    return water_graph if prior == "bonded" else solid_graph
+def probes(prior: str, cutoff: float, masses: tuple[float, ...]) -> list[Graph]:
+    """The kind of structures a model is traced and tried on."""
+    make = water_graph if prior == "bonded" else solid_graph
+    return [make(n, cutoff, n, masses) for n in (3, 5, 4)]
 
 
 def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     """The named inputs with the contract's types."""
-    integers = ("species", "neighbors", "reverse")
-    return tuple(getattr(graph, n).to(torch.int32) if n in integers else getattr(graph, n) for n in names)
+    return tuple(getattr(graph, n).to(torch.int32) if n in _INTEGERS else getattr(graph, n) for n in names)
 
 
-def _trace(module: nn.Module, example: tuple[Tensor, ...], outputs: tuple[str, ...]) -> onnx.ModelProto:
+def _trace(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
     """A forward graph by tracing: the unrolled inner steps export in seconds, and run as fast."""
-    axes = {name: {0: "N", 1: "K"} if name in _HAS_SLOTS else {0: "N"} for name in DIRECT_INPUTS}
+    axes = {name: {0: "N", 1: "K"} if name in _HAS_SLOTS else {0: "N"} for name in inputs}
     axes |= {name: {0: "N"} for name in outputs}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
@@ -93,7 +93,7 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], outputs: tuple[str, .
             buffer,
             dynamo=False,
             opset_version=OPSET,
-            input_names=list(DIRECT_INPUTS),
+            input_names=list(inputs),
             output_names=list(outputs),
             dynamic_axes=axes,
         )
@@ -105,17 +105,19 @@ def _trace(module: nn.Module, example: tuple[Tensor, ...], outputs: tuple[str, .
 
 
 class _Traced(nn.Module):
-    """A traced gradient graph under the contract's argument names."""
+    """A traced gradient graph as a module."""
 
     def __init__(self, traced: torch.fx.GraphModule) -> None:
         super().__init__()
         self.traced = traced
 
-    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
-        return self.traced(species, edge_vectors, mask, neighbors)
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return self.traced(*inputs)
 
 
-def _trace_gradient(module: nn.Module, example: tuple[Tensor, ...]) -> onnx.ModelProto:
+def _trace_gradient(
+    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
+) -> onnx.ModelProto:
     """A graph with its backward pass: functional gradient, core operators, then the exporter."""
     graph = make_fx(
         module,
@@ -124,18 +126,18 @@ def _trace_gradient(module: nn.Module, example: tuple[Tensor, ...]) -> onnx.Mode
         _allow_non_fake_inputs=True,
     )(*example)
     auto = torch.export.Dim.AUTO
-    shapes = tuple({0: auto, 1: auto} if name in _HAS_SLOTS else {0: auto} for name in ENERGY_INPUTS)
+    shapes = tuple({0: auto, 1: auto} if name in _HAS_SLOTS else {0: auto} for name in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.export.export(
-            _Traced(graph), example, dynamic_shapes=shapes, prefer_deferred_runtime_asserts_over_guards=True
+            _Traced(graph), example, dynamic_shapes=(shapes,), prefer_deferred_runtime_asserts_over_guards=True
         )
         program = torch.onnx.export(
             exported,
             dynamo=True,
             opset_version=OPSET,
-            input_names=list(ENERGY_INPUTS),
-            output_names=list(ENERGY_OUTPUTS),
+            input_names=list(inputs),
+            output_names=list(outputs),
             external_data=False,
             verbose=False,
         )
@@ -170,26 +172,40 @@ def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], thre
     options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     feeds = dict(zip(inputs, (t.numpy() for t in contract_inputs(graph, inputs))))
-    return session.run(None, {value.name: feeds[value.name] for value in session.get_inputs()})
+    return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
 
 
-def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> dict[str, float]:
-    """Largest difference of ONNX Runtime from PyTorch by output, relative to the largest value of each.
+def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> np.ndarray:
+    """Largest difference of ONNX Runtime from PyTorch, relative to the largest value, for each output.
 
     Each graph is run as it is and padded by 3 rows and 5 slots; padded rows and edges are not compared.
     """
-    worst = {output.name: 0.0 for output in model.graph.output}
+    worst: list[list[float]] = []
     for graph in graphs:
         n, k = graph.mask.shape
-        wanted = module(*contract_inputs(graph, inputs))
+        wanted = [w.detach().numpy() for w in module(*contract_inputs(graph, inputs))]
         for each in (graph, padded(graph, 3, 5)):
-            for name, got, reference in zip(worst, run_onnx(model, each, inputs), wanted):
-                reference = reference.detach().numpy()
-                got = got[:n, :k] if reference.shape[:2] == (n, k) else got[:n]
-                error = float(np.abs(got - reference).max() / np.abs(reference).max())
-                # A NaN is no small number.
-                worst[name] = max(worst[name], error if np.isfinite(error) else np.inf)
-    return worst
+            got = run_onnx(model, each, inputs)
+            cut = [g[:n, :k] if w.shape[:2] == (n, k) else g[:n] for g, w in zip(got, wanted)]
+            worst.append([_difference(g, w) for g, w in zip(cut, wanted)])
+    return np.max(worst, 0)
+
+
+def rounding(module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> np.ndarray:
+    """What 32 bits cost PyTorch itself: its largest difference from 64 bits, as in `parity`."""
+    wide, worst = copy.deepcopy(module).double(), []
+    for graph in graphs:
+        given = contract_inputs(graph, inputs)
+        exact = wide(*(x.double() if x.is_floating_point() else x for x in given))
+        worst.append([_difference(w.detach().numpy(), e.detach().numpy()) for w, e in zip(module(*given), exact)])
+    return np.max(worst, 0)
+
+
+def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
+    """Relative to the largest value wanted; infinite where a number is not finite."""
+    if not (np.isfinite(got).all() and np.isfinite(wanted).all()):
+        return float("inf")
+    return float(np.abs(got - wanted).max() / np.abs(wanted).max())
 
 
 def equivariance(model: onnx.ModelProto, graph: Graph) -> float:
@@ -211,20 +227,31 @@ def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     temporary.rename(path)
 
 
-class EnergyGradient(nn.Module):
-    """(energy [N], edge_gradient [N,K,3]) of an energy model, traced with its backward pass."""
+class WithGradients(nn.Module):
+    """A per-atom scalar [N] and the gradients of its sum, traced with its backward pass.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: takes ``inputs`` in order and returns the scalar.
+        inputs: names of its inputs.
+        by: those of them that the sum is differentiated by.
+    """
+
+    def __init__(self, model: nn.Module, inputs: tuple[str, ...], by: tuple[str, ...]) -> None:
         super().__init__()
         self.model = model
+        self.by = tuple(inputs.index(name) for name in by)
 
-    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> tuple[Tensor, Tensor]:
-        def total(vectors: Tensor) -> tuple[Tensor, Tensor]:
-            energy = self.model(species, vectors, mask, neighbors)
-            return energy.sum(), energy
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        def total(*variables: Tensor) -> tuple[Tensor, Tensor]:
+            every = list(inputs)
+            for place, variable in zip(self.by, variables):
+                every[place] = variable
+            scalar = self.model(*every)
+            return scalar.sum(), scalar
 
-        gradient, energy = torch.func.grad(total, has_aux=True)(edge_vectors)
-        return energy, gradient
+        argnums = tuple(range(len(self.by)))
+        gradients, scalar = torch.func.grad(total, argnums, has_aux=True)(*(inputs[place] for place in self.by))
+        return (scalar, *gradients)
 
 
 def frozen(module: nn.Module) -> nn.Module:
@@ -238,25 +265,44 @@ def frozen(module: nn.Module) -> nn.Module:
 
 def export_direct(module: Direct, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
     """Graph of a direct model and its parity error."""
-    probe, cutoff = probe_graphs(module.config.prior), module.config.cutoff_A
-    module = frozen(module)
-    model = _trace(module, contract_inputs(probe(4, cutoff, 0, masses), DIRECT_INPUTS), module.outputs)
-    return model, _proved(model, module, DIRECT_INPUTS, [probe(n, cutoff, n, masses) for n in (3, 4, 5)])
+    graphs = probes(module.config.prior, module.config.cutoff_A, masses)
+    return export_forward(module, DIRECT_INPUTS, module.outputs, graphs)
 
 
 def export_energy(module: Energy, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
     """Graph of an energy model with its gradient, and its parity error."""
-    probe, cutoff = probe_graphs(module.config.prior), module.config.cutoff_A
-    gradient = EnergyGradient(frozen(module))
-    model = _trace_gradient(gradient, contract_inputs(probe(4, cutoff, 0, masses), ENERGY_INPUTS))
-    return model, _proved(model, gradient, ENERGY_INPUTS, [probe(n, cutoff, n, masses) for n in (3, 4, 5)])
+    graphs = probes(module.config.prior, module.config.cutoff_A, masses)
+    return export_gradients(module, ENERGY_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
+
+
+def export_forward(
+    module: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...], graphs: list[Graph]
+) -> tuple[onnx.ModelProto, float]:
+    """Graph of a module and its parity error: traced on the last of ``graphs``, proved on all."""
+    module = frozen(module)
+    model = _trace(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
+    return model, _proved(model, module, inputs, graphs)
+
+
+def export_gradients(
+    module: nn.Module, inputs: tuple[str, ...], by: tuple[str, ...], outputs: tuple[str, ...], graphs: list[Graph]
+) -> tuple[onnx.ModelProto, float]:
+    """Graph of a scalar with its gradients by the inputs ``by``, and its parity error; see `export_forward`."""
+    module = WithGradients(frozen(module), inputs, by)
+    model = _trace_gradient(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
+    return model, _proved(model, module, inputs, graphs)
 
 
 def _proved(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> float:
+    """The parity error, allowed `PARITY`, or ten times PyTorch's own rounding where that is larger.
+
+    It is larger where a derivative is a small difference of large numbers, as through the norm of very
+    few features.
+    """
     check_no_scatter_reduction(model)
     errors = parity(model, module, inputs, graphs)
-    allowed = {name: PARITY_UNCERTAINTY if name == "uncertainty" else PARITY for name in errors}
-    wrong = [f"{name} by {error:.1e}" for name, error in errors.items() if not error <= allowed[name]]
-    if wrong:
-        raise ValueError(f"ONNX Runtime differs from PyTorch in {', '.join(wrong)} of the largest value")
-    return max(error for name, error in errors.items() if name != "uncertainty")
+    if not (errors <= PARITY).all() and not (errors <= 10 * rounding(module, inputs, graphs)).all():
+        raise ValueError(
+            f"ONNX Runtime differs from PyTorch by {errors.max():.1e} of the largest value; allowed {PARITY:.0e}"
+        )
+    return float(errors.max())

@@ -57,10 +57,16 @@ def norm(vectors: Tensor, axis: int = -1) -> Tensor:
     return torch.sqrt((vectors * vectors).sum(axis, keepdim=True).clamp(min=1e-15))
 
 
-def cosine_cutoff(distances: Tensor, cutoff: float, width: float) -> Tensor:
+def cosine_cutoff(distances: Tensor, cutoff: Tensor | float, width: float) -> Tensor:
     """1 below cutoff − width, 0 beyond the cutoff, half a cosine between."""
     x = ((distances - (cutoff - width)) / width).clamp(0.0, 1.0)
     return 0.5 * (1.0 + torch.cos(torch.pi * x))
+
+
+def bump_cutoff(distances: Tensor, cutoff: Tensor | float, width: float) -> Tensor:
+    """1 below cutoff − width, 0 beyond the cutoff, all derivatives continuous between."""
+    x = ((distances - (cutoff - width)) / width).clamp(1e-6, 1 - 1e-6) * torch.pi
+    return 0.5 * (1.0 + torch.tanh(torch.cos(x) / torch.sin(x)))
 
 
 def build_graph(

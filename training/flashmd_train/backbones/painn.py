@@ -10,15 +10,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from flashmd_train.backbones.layers import Swish
 from flashmd_train.graph import Graph, cosine_cutoff, gather_rows, norm
-
-
-class Swish(nn.Module):
-    """x·σ(x) spelled out: the fused operator's derivative has no ONNX counterpart."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Elementwise."""
-        return x * torch.sigmoid(x)
 
 
 def bessel(distances: Tensor, cutoff: float, count: int) -> Tensor:

@@ -169,8 +169,8 @@ def write(loop: Loop, folder: Path) -> Path:
         "# Active learning against as many random frames",
         "",
         paragraph(
-            f"Made by `flashmd-train active`: {loop.frames} frames of {loop.waters} waters added per round, {loop.runs}",
-            f"runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to judge each round;",
+            f"Made by `flashmd-train active`: {loop.frames} frames of {loop.waters} waters added per round,",
+            f"{loop.runs} runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to judge each round;",
             "median [least, most].",
         ),
         "",

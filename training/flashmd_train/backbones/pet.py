@@ -1,0 +1,218 @@
+"""The Point-Edge Transformer of metatrain, on the NEF graph of the model contract.
+
+Every atom and every edge carries features. A layer lets an atom attend to its edges; between layers an
+edge hears what the reverse edge, the same pair seen from the other atom, has learned. Cartesian
+components go in and come out, so symmetry is what training has seen of it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from flashmd_train.backbones.adaptive import ADAPTIVE
+from flashmd_train.backbones.layers import LayerNorm, Linear, Swish
+from flashmd_train.backbones.transformer import Block
+from flashmd_train.graph import Graph, bump_cutoff, cosine_cutoff, gather_rows, norm
+from flashmd_train.reverse import gather_neighbors, swap_edges
+
+# Added to the scores of masked edges: their share is exactly zero.
+UNHEARD = -1e9
+
+
+@dataclass
+class PETConfig:
+    """Everything that fixes the shape and the arithmetic; defaults are those of metatrain's FlashMD.
+
+    ``sees_momenta`` is true for strides and false for energies. ``adaptive_neighbors``, where it is
+    given, is how many neighbours each atom aims at by ``adaptive_method``.
+    """
+
+    species: int
+    cutoff_A: float = 4.5
+    cutoff_width_A: float = 0.2
+    cutoff_function: str = "cosine"
+    features: int = 128
+    node_features: int = 512
+    head_features: int = 128
+    hidden: int = 256
+    heads: int = 8
+    blocks: int = 2
+    layers: int = 3
+    temperature: float = 1.0
+    norm: str = "RMSNorm"
+    activation: str = "SwiGLU"
+    pre_norm: bool = True
+    residual: bool = False
+    sees_momenta: bool = True
+    adaptive_neighbors: float | None = None
+    adaptive_method: str = "solver"
+    adaptive_width_A: float = 1.0
+
+    @property
+    def receptive_field_A(self) -> float:
+        """How far an atom's output reaches; an adaptive cutoff looks around the farthest neighbour, too."""
+        return (self.layers + (self.adaptive_neighbors is not None)) * self.cutoff_A
+
+
+class Edges(NamedTuple):
+    """What all layers know of the edges.
+
+    Attributes:
+        geometry: vector and length [N, K, 4], Å.
+        factor: cutoff factor [N, K, 1], zero where masked.
+        bias: its logarithm beside that of the atom itself, which is fully heard: [N, 1, 1, 1 + K].
+        species: of the other atom [N, K].
+        reverse: [N, K].
+    """
+
+    geometry: Tensor
+    factor: Tensor
+    bias: Tensor
+    species: Tensor
+    reverse: Tensor
+
+
+class Layer(nn.Module):
+    """Edge tokens from geometry, species and messages, then transformer blocks."""
+
+    def __init__(self, config: PETConfig, first: bool) -> None:
+        super().__init__()
+        c, d = config, config.features
+        self.geometry = Linear(4, d)
+        self.species = None if first else nn.Embedding(c.species, d)
+        self.compress = nn.Sequential(Linear((2 if first else 3) * d, d), Swish(), Linear(d, d))
+        self.blocks = nn.ModuleList(
+            Block(d, c.node_features, c.hidden, c.heads, c.temperature, c.norm, c.activation, c.pre_norm)
+            for _ in range(c.blocks)
+        )
+
+    def forward(self, node: Tensor, messages: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
+        """node [N, D_node], messages [N, K, D]; the same shapes back."""
+        known = [] if self.species is None else [self.species(edges.species)]
+        tokens = self.compress(torch.cat([self.geometry(edges.geometry), *known, messages], -1))
+        node = node[:, None]
+        for block in self.blocks:
+            node, tokens = block(node, tokens, edges.bias)
+        return node.squeeze(1), tokens
+
+
+class NodeEmbedding(nn.Module):
+    """An atom's first features, from its species and, for strides, its momentum √(eV·u)."""
+
+    def __init__(self, config: PETConfig) -> None:
+        super().__init__()
+        d = config.node_features
+        self.species = nn.Embedding(config.species, d)
+        self.momentum = self.mix = None
+        if config.sees_momenta:
+            wide = 4 * d
+            self.momentum = nn.Sequential(
+                Linear(3, wide, bias=False),
+                Swish(),
+                Linear(wide, wide, bias=False),
+                Swish(),
+                Linear(wide, d, bias=False),
+            )
+            self.mix = Linear(2 * d, d, bias=False)
+
+    def forward(self, species: Tensor, momenta: Tensor) -> Tensor:
+        """species [N], momenta [N, 3] to [N, D_node]."""
+        known = self.species(species)
+        if self.momentum is None:
+            return known
+        return self.mix(torch.cat([known, self.momentum(momenta)], -1))
+
+
+class Head(nn.Module):
+    """One readout: a perceptron on the atom and one on its edges, the latter summed with the cutoff factor."""
+
+    def __init__(self, config: PETConfig, outputs: int) -> None:
+        super().__init__()
+        self.node = self._perceptron(config.node_features, config.head_features, outputs)
+        self.edge = self._perceptron(config.features, config.head_features, outputs)
+
+    @staticmethod
+    def _perceptron(features: int, hidden: int, outputs: int) -> nn.Sequential:
+        return nn.Sequential(
+            Linear(features, hidden), Swish(), Linear(hidden, hidden), Swish(), Linear(hidden, outputs)
+        )
+
+    def forward(self, node: Tensor, edges: Tensor, factor: Tensor) -> Tensor:
+        """node [N, D_node], edges [N, K, D], factor [N, K, 1] to [N, outputs]."""
+        return self.node(node) + (self.edge(edges) * factor).sum(1)
+
+
+class PET(nn.Module):
+    """Per-atom outputs of a graph with ``reverse`` and unscaled momenta.
+
+    Args:
+        config: shape and arithmetic.
+        outputs: how many numbers each output has per atom.
+    """
+
+    def __init__(self, config: PETConfig, outputs: list[int]) -> None:
+        super().__init__()
+        self.config = config
+        readouts = config.layers if config.residual else 1
+        self.layers = nn.ModuleList(Layer(config, first=i == 0) for i in range(config.layers))
+        self.nodes = nn.ModuleList(NodeEmbedding(config) for _ in range(readouts))
+        self.neighbors = nn.Embedding(config.species, config.features)
+        d = config.features
+        self.combine = nn.ModuleList(
+            nn.Sequential(LayerNorm(2 * d), Linear(2 * d, 2 * d), Swish(), Linear(2 * d, d))
+            for _ in range(0 if config.residual else config.layers)
+        )
+        self.outputs = nn.ModuleList(nn.ModuleList(Head(config, n) for _ in range(readouts)) for n in outputs)
+
+    def forward(self, graph: Graph) -> list[Tensor]:
+        """One tensor [N, n] per output."""
+        edges = self._edges(graph)
+        features = (self._residual if self.config.residual else self._feed_forward)(graph, edges)
+        outputs = []
+        for heads in self.outputs:
+            read = [head(node, tokens, edges.factor) for head, (node, tokens) in zip(heads, features)]
+            outputs.append(torch.stack(read).sum(0))
+        return outputs
+
+    def _feed_forward(self, graph: Graph, edges: Edges) -> list[tuple[Tensor, Tensor]]:
+        """Atoms and messages go from layer to layer; the last is read."""
+        node, messages = self.nodes[0](graph.species, graph.momenta), self.neighbors(edges.species)
+        for layer, combine in zip(self.layers, self.combine):
+            node, tokens = layer(node, messages, edges)
+            both = torch.cat([tokens, swap_edges(tokens, edges.reverse)], -1)
+            messages = messages + tokens + combine(both)
+        return [(node, messages)]
+
+    def _residual(self, graph: Graph, edges: Edges) -> list[tuple[Tensor, Tensor]]:
+        """Only messages go from layer to layer; every layer is read."""
+        messages, read = self.neighbors(edges.species), []
+        for layer, embedding in zip(self.layers, self.nodes):
+            node, tokens = layer(embedding(graph.species, graph.momenta), messages, edges)
+            read.append((node, tokens))
+            messages = 0.5 * (messages + swap_edges(tokens, edges.reverse))
+        return read
+
+    def _edges(self, graph: Graph) -> Edges:
+        c = self.config
+        lengths = norm(graph.edge_vectors)
+        d = lengths.squeeze(-1)
+        inside = graph.mask & (d < c.cutoff_A)
+        cutoff: Tensor | float = c.cutoff_A
+        if c.adaptive_neighbors is not None:
+            own = ADAPTIVE[c.adaptive_method](d, inside, c.adaptive_neighbors, c.cutoff_A, c.adaptive_width_A)
+            cutoff = 0.5 * (own + gather_neighbors(own, graph.neighbors, graph.reverse).squeeze(-1))
+            inside = inside & (d <= cutoff)
+        shape = {"cosine": cosine_cutoff, "bump": bump_cutoff}[c.cutoff_function]
+        factor = torch.where(inside, shape(d, cutoff, c.cutoff_width_A), 0.0)
+        bias = torch.where(inside, torch.log(factor.clamp(min=1e-15)), UNHEARD)
+        return Edges(
+            torch.cat([graph.edge_vectors, lengths], -1),
+            factor[..., None],
+            nn.functional.pad(bias, (1, 0))[:, None, None],
+            gather_rows(graph.species, graph.neighbors),
+            graph.reverse,
+        )

@@ -1,0 +1,39 @@
+"""The metadata of an imported model."""
+
+from __future__ import annotations
+
+import importlib.metadata
+
+from flashmd_train.convert.checkpoint import Source, metatrain_version
+from flashmd_train.convert.importers import Imported
+
+
+def describe(source: Source, imported: Imported) -> dict:
+    """What the contract wants to know, where the file came from, and how well it was proved."""
+    metadata = dict(
+        contract=1,
+        kind=imported.kind,
+        cutoff_A=imported.config.cutoff_A,
+        receptive_field_A=imported.config.receptive_field_A,
+        species=source.symbols,
+        equivariant=False,
+        time_reversible=False,
+        reference=f"what the metatrain checkpoint {source.path.name} was trained on; metatrain does not record it",
+        validation=dict(
+            onnx_parity=imported.onnx_parity,
+            **{f"metatrain_parity_{name}": error for name, error in imported.metatrain_parity.items()},
+        ),
+        provenance=dict(
+            command=f"flashmd-rs convert {source.path.name}",
+            architecture=source.architecture,
+            checkpoint=source.path.name,
+            checkpoint_sha256=source.sha256,
+            checkpoint_version=source.version,
+            hypers=source.hypers,
+            versions=dict(metatrain=metatrain_version())
+            | {name: importlib.metadata.version(name) for name in ("torch", "onnx")},
+        ),
+    )
+    if imported.stride_fs is not None:
+        metadata |= dict(stride_fs=imported.stride_fs, masses_u=imported.masses_u)
+    return metadata
