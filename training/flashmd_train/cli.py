@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flashmd_train.config import DirectTraining, EnergyTraining, read, template
+from flashmd_train.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
@@ -74,7 +74,7 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE ove
 
 
 @app.command()
-def config(kind: Annotated[str, typer.Argument(help="direct or energy.")]) -> None:
+def config(kind: Annotated[str, typer.Argument(help="direct, splitting or energy.")]) -> None:
     """Print every setting of a training run, with its default and its meaning."""
     typer.echo(template(_kind(kind)), nl=False)
 
@@ -87,6 +87,14 @@ def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
     train(read(DirectTraining, config, changes), run)
 
 
+@app.command("splitting")
+def splitting(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train a splitting model: a symplectic stride made of gradients; over several processes as `direct`."""
+    from flashmd_train.train_splitting import train_splitting
+
+    train_splitting(read(SplittingTraining, config, changes), run)
+
+
 @app.command("energy")
 def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
     """Train an energy model on reference energies and forces; over several processes as `direct`."""
@@ -95,8 +103,8 @@ def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
     train_energy(read(EnergyTraining, config, changes), run)
 
 
-def _kind(name: str) -> type[DirectTraining] | type[EnergyTraining]:
-    kinds = {"direct": DirectTraining, "energy": EnergyTraining}
+def _kind(name: str) -> type[DirectTraining | SplittingTraining | EnergyTraining]:
+    kinds = {"direct": DirectTraining, "splitting": SplittingTraining, "energy": EnergyTraining}
     if name not in kinds:
         raise typer.BadParameter(f"got {name!r}, wanted one of {sorted(kinds)}")
     return kinds[name]

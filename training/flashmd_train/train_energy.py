@@ -35,7 +35,7 @@ def sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> tuple[
 @torch.no_grad()
 def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
     """Pair weights by ridge regression of reference forces minus bonds and angles; then the offset."""
-    fan, kinds = model.pair.shape[0], int(model.pair_of.max()) + 1
+    fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
     rows, offsets = 0, []
     draws = [index[int(rng.integers(len(index)))] for _ in range(frames)]
@@ -58,7 +58,7 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
     root = torch.linalg.cholesky(xx + RIDGE * xx.diagonal().mean() * torch.eye(fan))
     whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
     model.whiten.copy_(whiten)
-    model.pair.copy_(torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5)
+    model.pair[0] = torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5
     for pick in draws:
         graph, _, _, energy = sample(data, pick, 0, model.config.cutoff_A)
         mine = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).sum()

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import ase
 import onnx
 import torch
-from torch import nn
 
 from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.convert.checkpoint import (
