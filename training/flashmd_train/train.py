@@ -68,8 +68,7 @@ def on(batch: Batch, device: torch.device) -> Batch:
     """The batch on ``device``."""
     if device.type == "cpu":
         return batch
-    graph = Graph(*(x.to(device, non_blocking=True) for x in batch.graph))
-    return Batch(graph, batch.displacement.to(device), batch.momenta.to(device), batch.box.to(device))
+    return Batch(batch.graph.to(device), batch.displacement.to(device), batch.momenta.to(device), batch.box.to(device))
 
 
 def frozen_energy(settings: DirectTraining, data: Dataset, device: torch.device) -> Callable[[Graph], Tensor] | None:

@@ -72,7 +72,7 @@ def validate_energy(model: Energy, data: Dataset, index: np.ndarray, frames: int
     device = model.pair.device
     for pick in index[:frames]:
         graph, q, forces, energy = sample(data, pick, 0, model.config.cutoff_A)
-        e, f = energy_and_forces(model, Graph(*(x.to(device) for x in graph)), q.to(device), train=False)
+        e, f = energy_and_forces(model, graph.to(device), q.to(device), train=False)
         error += float((f.cpu() - forces).square().sum())
         total += float(forces.square().sum())
         count += forces.numel()
@@ -142,7 +142,7 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
         while run.step < end and not run.finished:
             graph, *rest = draw(data, training, settings.data.boxes, settings.model.cutoff_A, run.random())
             with mixed(device, settings.optimizer.precision):
-                loss = objective(Graph(*(x.to(device) for x in graph)), *(x.to(device) for x in rest))
+                loss = objective(graph.to(device), *(x.to(device) for x in rest))
             run.descend(loss)
             if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
                 figures = validate_energy(run.averaged.model, data, held_out)
