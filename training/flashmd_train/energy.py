@@ -78,7 +78,9 @@ class Energy(nn.Module):
         known = self._pair(scalars, one_hot, head)
         if molecules is not None:
             bonds, is_center = self._bonds(edge_vectors, molecules)
-            features.insert(2, (down.transpose(1, 2) @ bonds).flatten(1))
+            # Which hydrogen comes first is chance: sums, and squares of differences, do not tell.
+            both, apart = (down * bonds.sum(-1)[..., None]).sum(1), (down * (bonds[..., :1] - bonds[..., 1:])).sum(1)
+            features.insert(2, torch.cat([both, apart * apart], -1))
             known = known + self._bonded(bonds, is_center, head)
         many = self.out(self.net(torch.cat(features, -1))) @ head
         return known + many + (self.offset @ head) * one_hot[:, 0]
