@@ -146,6 +146,21 @@ def study(
     typer.echo(study(folder, scale, workers))
 
 
+@app.command("drift")
+def drift(
+    model: Annotated[Path, typer.Argument(help="ONNX file that moves flexible TIP3P water.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs; a rerun goes on where it stopped.")],
+    waters: Annotated[int, typer.Option(help="Molecules in the box.")] = 258,
+    time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 50.0,
+    seeds: Annotated[int, typer.Option(help="Runs from different starts.")] = 3,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
+) -> None:
+    """NVE without thermostat and rescaling, total energies from OpenMM: drift and temperatures. Needs flashmd-rs."""
+    from flashmd_train.studies.drift import drift
+
+    typer.echo(drift(model, folder, waters, time_ps, seeds, workers))
+
+
 @app.command("active")
 def active(
     config: Config,
