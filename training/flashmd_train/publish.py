@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flashmd_train.data.water import Reference
+from flashmd_train.data.water import Water
 from flashmd_train.dataset import Pairs, Segments
 from flashmd_train.direct import SPECIES, Direct, DirectConfig
 from flashmd_train.energy import Energy, EnergyConfig
@@ -104,7 +104,7 @@ def calibrate(model: Direct, segments: Segments, index: np.ndarray, boxes: int =
     config = model.config
     pairs = Pairs(segments, index, config.stride_fs, config.cutoff_A, False)
     model.gain.fill_(1.0)
-    reference = Reference(len(segments.species) // 3)
+    reference = Water(len(segments.species) // 3)
     predicted, true = np.zeros(len(SPECIES)), np.zeros(len(SPECIES))
     heated = 0.0
     for k, segment in enumerate(index[np.linspace(0, len(index) - 1, boxes).astype(int)]):
@@ -123,7 +123,7 @@ def calibrate(model: Direct, segments: Segments, index: np.ndarray, boxes: int =
 
 
 def _masses() -> tuple[float, float]:
-    masses = Reference(2).masses
+    masses = Water(2).masses
     return float(masses[0]), float(masses[1])
 
 
