@@ -48,7 +48,9 @@ class OpenMMReference(Reference):
         self.cell = np.array([vector.value_in_unit(unit.angstrom) for vector in box])
         self.integrator = velocity_verlet(self.timestep_fs)
         platform = openmm.Platform.getPlatformByName("CPU")
-        self.context = openmm.Context(system, self.integrator, platform, {"Threads": str(threads)})
+        # Without the second property PME adds charges up in an order that changes from call to call.
+        properties = {"Threads": str(threads), "DeterministicForces": "true"}
+        self.context = openmm.Context(system, self.integrator, platform, properties)
         self.molecules = np.empty(len(numbers), int)
         for k, members in enumerate(self.context.getMolecules()):
             self.molecules[list(members)] = k
