@@ -31,9 +31,11 @@ class Temperature:
         width: per species, standard deviation of p/√m expected at zero total momentum, √eV.
         ks_p: per species, p value of the Kolmogorov–Smirnov test.
         temperature_K: per species and for all, mean and standard error.
-        drift_meV_per_atom_ps: mean slope of the total energy over the segments, and its standard error.
+        drift_meV_per_atom_ps: mean slope of the total energy, and its standard error, over the segments, or
+            over whole chains if they are NVE runs.
         noise_meV_per_atom: rms departure of the total energy from its line.
-        time_fs, energy_meV_per_atom: mean change of the total energy since the start of a segment [F], [F, 2].
+        time_fs, energy_meV_per_atom: mean change of the total energy since the start and its standard error,
+            [T] and [T, 2].
     """
 
     bath_K: float
@@ -49,13 +51,17 @@ class Temperature:
     energy_meV_per_atom: np.ndarray
 
     def figures(self) -> dict:
-        """What a person or a log wants, rounded."""
+        """What a person or a log wants: rounded, and None for the error of a single value."""
+
+        def pair(values: tuple[float, float], digits: int) -> list[float | None]:
+            return [round(x, digits) if np.isfinite(x) else None for x in values]
+
         return dict(
             bath_K=self.bath_K,
             independent_frames=self.frames,
-            temperature_K={k: [round(x, 2) for x in v] for k, v in self.temperature_K.items()},
+            temperature_K={k: pair(v, 2) for k, v in self.temperature_K.items()},
             ks_p={k: round(v, 4) for k, v in self.ks_p.items()},
-            drift_meV_per_atom_ps=[round(x, 5) for x in self.drift_meV_per_atom_ps],
+            drift_meV_per_atom_ps=pair(self.drift_meV_per_atom_ps, 5),
             noise_meV_per_atom=round(self.noise_meV_per_atom, 5),
         )
 
@@ -125,8 +131,10 @@ def _temperature(
         freedom = 3 * (of.sum() - masses[of].sum() / total)
         values = (first[:, of] ** 2).sum((1, 2)) / (freedom * units.kB)
         measured[symbol] = (float(values.mean()), _standard_error(values))
-    change = 1000 * (energy + kinetic - (energy + kinetic)[:, :1]) / atoms
-    time_fs = recipe["spacing_fs"] * np.arange(energy.shape[1])
+    total, time_fs = energy + kinetic, recipe["spacing_fs"] * np.arange(energy.shape[1])
+    if not recipe["decorrelation_fs"]:
+        total, time_fs = _joined(total, chain, time_fs, recipe["length_fs"])
+    change = 1000 * (total - total[:, :1]) / atoms
     slope, offset = np.polyfit(time_fs * 1e-3, change.T, 1)
     noise = change - slope[:, None] * time_fs * 1e-3 - offset[:, None]
     return Temperature(
@@ -142,6 +150,16 @@ def _temperature(
         time_fs=time_fs,
         energy_meV_per_atom=np.stack([change.mean(0), change.std(0) / np.sqrt(len(change))], -1),
     )
+
+
+def _joined(
+    total: np.ndarray, chain: np.ndarray, time_fs: np.ndarray, length_fs: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Energies [chains, n·F] and times [n·F] of chains whose segments follow each other without a bath."""
+    members = np.unique(chain)
+    n = min(int((chain == c).sum()) for c in members)
+    runs = np.stack([total[chain == c][:n].ravel() for c in members])
+    return runs, (length_fs * np.arange(n)[:, None] + time_fs).ravel()
 
 
 def _standard_error(values: np.ndarray) -> float:
@@ -175,9 +193,16 @@ def plot(temperatures: list[Temperature], output: Path, title: str) -> None:
     for symbol, (component, speed) in zip(symbols, axes):
         for t, colour in zip(temperatures, colours):
             _distributions(component, speed, t, symbol, colour)
-        component.set(xlabel=f"$p\\,/\\sqrt{{m}}$ of {symbol} (√eV)", ylabel="density", ylim=(0, None))
-        speed.set(xlabel=f"$|p|\\,/\\sqrt{{m}}$ of {symbol} (√eV)", xlim=(0, None), ylim=(0, None))
-        component.legend(fontsize="small", frameon=False, title="KS test", title_fontsize="small", loc="upper left")
+        component.set(xlabel=f"{symbol}: momentum component / √m (√eV)", ylabel="density", ylim=(0, None))
+        speed.set(xlabel=f"{symbol}: speed · √m (√eV)", xlim=(0, None), ylim=(0, None))
+        component.legend(
+            fontsize="small",
+            frameon=False,
+            title="Kolmogorov–Smirnov",
+            title_fontsize="small",
+            loc="upper left",
+            alignment="left",
+        )
     _temperatures(axes[-1, 0], temperatures, symbols)
     _energies(axes[-1, 1], temperatures, colours)
     for axis in axes.flat:
@@ -215,6 +240,7 @@ def _temperatures(axis, temperatures: list[Temperature], symbols: list[str]) -> 
         )
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axis.set(xlabel="bath (K)", ylabel="measured − expected (K)", xticks=baths)
+    axis.margins(0.15, 0.25)
     axis.legend(fontsize="small", frameon=False, ncols=len(names))
 
 
@@ -225,5 +251,5 @@ def _energies(axis, temperatures: list[Temperature], colours: np.ndarray) -> Non
         axis.plot(t.time_fs, mean, "-", color=colour, label=f"{t.bath_K:g} K: {slope:+.3f} ± {uncertain:.3f}")
         axis.fill_between(t.time_fs, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axis.set(xlabel="time in segment (fs)", ylabel="change of total energy (meV/atom)")
+    axis.set(xlabel="time without a bath (fs)", ylabel="Δ total energy (meV/atom)")
     axis.legend(fontsize="small", frameon=False, title="drift (meV/atom/ps)", title_fontsize="small")

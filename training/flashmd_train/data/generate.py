@@ -74,7 +74,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluste
 
     Raises:
         ValueError: bad numbers, or the file was made by another recipe.
-        FloatingPointError: a simulation left the finite numbers.
+        FloatingPointError: a simulation did not keep its energy.
     """
     if segments < 1:
         raise ValueError(f"segments must be positive, got {segments}")
