@@ -218,7 +218,8 @@ def _distributions(component, speed, t: Temperature, symbol: str, colour: np.nda
     values, width = t.scaled[symbol], t.width[symbol]
     lengths = np.linalg.norm(values, axis=-1).ravel()
     for axis, sample, law, low in ((component, values.ravel(), norm, -4.5), (speed, lengths, maxwell, 0.0)):
-        edges = np.linspace(low, 4.5, 46) * width
+        bins = int(np.clip(0.5 * sample.size**0.5, 12, 45))
+        edges = np.linspace(low, 4.5, bins + 1) * width
         density, _ = np.histogram(sample, edges, density=True)
         x = np.linspace(edges[0], edges[-1], 300)
         axis.plot(0.5 * (edges[1:] + edges[:-1]), density, ".", ms=4, color=colour)
@@ -228,10 +229,10 @@ def _distributions(component, speed, t: Temperature, symbol: str, colour: np.nda
 
 
 def _temperatures(axis, temperatures: list[Temperature], symbols: list[str]) -> None:
-    names = [*symbols, "all"]
-    # Species side by side, a few per cent of the spacing of temperatures apart.
+    names = [*symbols, "all"] if len(symbols) > 1 else symbols
+    # Species side by side, not on top of each other.
     baths = np.array([t.bath_K for t in temperatures])
-    apart = 0.03 * (np.diff(baths).min() if len(baths) > 1 else 100.0)
+    apart = 0.08 * (np.diff(baths).min() if len(baths) > 1 else 100.0)
     for k, name in enumerate(names):
         mean, error = np.array([t.temperature_K[name] for t in temperatures]).T
         expected = np.array([t.expected_K for t in temperatures])
@@ -246,10 +247,30 @@ def _temperatures(axis, temperatures: list[Temperature], symbols: list[str]) -> 
 
 def _energies(axis, temperatures: list[Temperature], colours: np.ndarray) -> None:
     for t, colour in zip(temperatures, colours):
-        mean, error = t.energy_meV_per_atom.T
+        # Long runs as means of blocks: a line through every frame would be a solid band.
+        blocks = min(200, len(t.time_fs))
+        time_fs, mean, error = (
+            np.array([block.mean() for block in np.array_split(x, blocks)])
+            for x in (t.time_fs, *t.energy_meV_per_atom.T)
+        )
         slope, uncertain = t.drift_meV_per_atom_ps
-        axis.plot(t.time_fs, mean, "-", color=colour, label=f"{t.bath_K:g} K: {slope:+.3f} ± {uncertain:.3f}")
-        axis.fill_between(t.time_fs, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
+        error_bar = f" ± {uncertain:.3f}" if np.isfinite(uncertain) else ""
+        axis.plot(time_fs, mean, "-", color=colour, label=f"{t.bath_K:g} K: {slope:+.3f}{error_bar}")
+        axis.fill_between(time_fs, mean - error, mean + error, color=colour, alpha=0.2, lw=0)
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
-    axis.set(xlabel="time without a bath (fs)", ylabel="Δ total energy (meV/atom)")
-    axis.legend(fontsize="small", frameon=False, title="drift (meV/atom/ps)", title_fontsize="small")
+    low, high = axis.get_ylim()
+    rows = (len(temperatures) + 1) // 2 + 1
+    axis.set(
+        xlabel="time without a bath (fs)",
+        ylabel="Δ total energy (meV/atom)",
+        ylim=(low, high + 0.12 * rows * (high - low)),
+    )
+    axis.legend(
+        fontsize="small",
+        frameon=False,
+        title="drift (meV/atom/ps)",
+        title_fontsize="small",
+        loc="upper left",
+        ncols=2,
+        alignment="left",
+    )

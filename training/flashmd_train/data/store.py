@@ -112,8 +112,10 @@ def _check_recipe(path: Path, attributes: dict) -> None:
 def _marked_open(path: Path) -> bool:
     try:
         h5py.File(path, "r+", libver="latest").close()
-    except OSError:
-        return True
+    except OSError as error:
+        if "consistency flags" in str(error):
+            return True
+        raise
     return False
 
 
@@ -123,6 +125,7 @@ def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
     with h5py.File(path, "r", libver="latest", swmr=True) as old:
         _create(fresh, json.loads(old.attrs["recipe"]), n_frames, reference)
         with h5py.File(fresh, "r+", libver="latest") as new:
+            new.attrs.update(old.attrs)
             complete = min(len(old[name]) for name in Segment._fields)
             for name in Segment._fields:
                 new[name].resize(complete, axis=0)
