@@ -18,7 +18,8 @@ import typer
 from ase import Atoms
 
 import flashmd_rs
-from flashmd_train.data.water import NM_PS_PER_ASE_VELOCITY, system
+from flashmd_train.data.openmm_reference import NM_PS_PER_ASE_VELOCITY
+from flashmd_train.data.water import system
 
 TIMESTEP_FS = 0.5
 RESULT = Path(__file__).parent / "results" / "speed.json"

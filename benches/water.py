@@ -62,15 +62,16 @@ def reference(
     time_ps: float = 60.0, sample_fs: float = 100.0, discard_ps: float = 5.0, threads: int = 1, seed: int = 11
 ) -> None:
     """OpenMM on the same box: Langevin with the same time constant, 0.5 fs steps."""
-    from flashmd_train.data.water import Reference
+    from flashmd_train.data.water import Water
 
     start = flashmd_rs.load_structure("water258")
-    openmm = Reference(len(start) // 3, threads, seed)
+    openmm = Water(len(start) // 3, 0.5, threads)
+    rng = np.random.default_rng(seed)
     openmm.set(start.positions, start.get_momenta())
-    openmm.langevin(1000 * discard_ps, TARGET_K, 1000 / TIME_CONSTANT_FS)
+    openmm.langevin(1000 * discard_ps, TARGET_K, rng, 1000 / TIME_CONSTANT_FS)
     frames = []
     for _ in range(round(1000 * time_ps / sample_fs)):
-        openmm.langevin(sample_fs, TARGET_K, 1000 / TIME_CONSTANT_FS)
+        openmm.langevin(sample_fs, TARGET_K, rng, 1000 / TIME_CONSTANT_FS)
         frames.append(openmm.atoms())
     rows = [temperatures(f.get_momenta(), f.get_masses(), np.array(f.get_chemical_symbols())) for f in frames]
     result = {name: with_error(np.array([row[name] for row in rows])) for name in rows[0]}

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from flashmd_train.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
+from flashmd_train.data.systems import SYSTEMS
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
@@ -16,54 +20,100 @@ Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments;
 
 @app.command()
 def generate(
+    system: Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}.")],
     output: Annotated[Path, typer.Argument(help="HDF5 file; a rerun goes on where it stopped.")],
-    waters: Annotated[int, typer.Option(help="Molecules in the box.")] = 258,
+    size: Annotated[int | None, typer.Option(help="Molecules or cells; the system's own by default.")] = None,
     segments: Annotated[int, typer.Option(help="NVE segments to store.")] = 1000,
     temperature_k: Annotated[list[float] | None, typer.Option(help="Temperatures in K; repeat for several.")] = None,
+    replicas: Annotated[int, typer.Option(help="Independent chains of segments per temperature.")] = 1,
     seed: int = 1,
-    spacing_fs: Annotated[float, typer.Option(help="Time between stored frames, fs.")] = 4.0,
-    length_fs: Annotated[float, typer.Option(help="Length of a segment, fs.")] = 32.0,
-    equilibration_ps: Annotated[float, typer.Option(help="Time before the first segment of a temperature, ps.")] = 3.0,
-    threads: Annotated[int, typer.Option(help="Threads of OpenMM.")] = 1,
-    density_g_per_cm3: Annotated[float, typer.Option(help="Density of the box; models for NpT want several.")] = 0.997,
+    timestep_fs: Annotated[float | None, typer.Option(help="Step of velocity Verlet, fs.")] = None,
+    spacing_fs: Annotated[float | None, typer.Option(help="Time between stored frames, fs.")] = None,
+    length_fs: Annotated[float | None, typer.Option(help="Length of a segment, fs.")] = None,
+    decorrelation_fs: Annotated[
+        float | None, typer.Option(help="Time in the bath between segments, fs; 0 makes each chain one NVE run.")
+    ] = None,
+    equilibration_ps: Annotated[
+        float | None, typer.Option(help="Time in the bath before the first segment of a chain, ps.")
+    ] = None,
+    density_g_per_cm3: Annotated[
+        float | None, typer.Option(help="Density of water; models for NpT want several.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes; as many as cores by default.")] = None,
+    cluster: Annotated[
+        str | None, typer.Option(help="Address of a Dask scheduler, or 'local' for one on this machine.")
+    ] = None,
 ) -> None:
-    """Simulate flexible TIP3P water in OpenMM and store NVE segments."""
+    """Simulate a reference system and store NVE segments, on all cores or a Dask cluster."""
     from flashmd_train.data.generate import generate
+    from flashmd_train.data.recipe import Recipe
 
-    temperatures = temperature_k or [250.0, 300.0, 350.0, 450.0]
-    generate(
-        output,
-        waters,
-        segments,
-        temperatures,
-        seed,
-        spacing_fs,
-        length_fs,
-        equilibration_ps,
-        threads,
-        density_g_per_cm3,
-    )
+    with _one_sentence():
+        recipe = Recipe.of(
+            system,
+            size=size,
+            temperatures_K=tuple(temperature_k) if temperature_k else None,
+            replicas=replicas,
+            seed=seed,
+            timestep_fs=timestep_fs,
+            spacing_fs=spacing_fs,
+            length_fs=length_fs,
+            decorrelation_fs=decorrelation_fs,
+            equilibration_ps=equilibration_ps,
+            density_g_per_cm3=density_g_per_cm3,
+        )
+        generate(output, recipe, segments, workers or len(os.sched_getaffinity(0)), cluster)
+
+
+@app.command()
+def check(
+    data: Annotated[Path, typer.Argument(help="HDF5 file of `generate`.")],
+    plot: Annotated[Path | None, typer.Option(help="Image of the distributions and of the energy.")] = None,
+) -> None:
+    """Test momenta against Maxwell–Boltzmann, print temperatures and drifts; exit 1 if a test fails."""
+    from flashmd_train.data import check as checks
+
+    with _one_sentence():
+        temperatures = checks.check(data)
+    for temperature in temperatures:
+        typer.echo(json.dumps(temperature.figures()))
+    if plot:
+        checks.plot(temperatures, plot, data.name)
+    refused = checks.refusals(temperatures)
+    for sentence in refused:
+        typer.echo(sentence, err=True)
+    raise typer.Exit(bool(refused))
 
 
 @app.command()
 def structure(
+    system: Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}.")],
     output: Annotated[Path, typer.Argument(help="Extended XYZ file.")],
-    waters: int = 258,
+    size: Annotated[int | None, typer.Option(help="Molecules or cells; the system's own by default.")] = None,
     temperature_k: float = 300.0,
-    time_ps: Annotated[float, typer.Option(help="Equilibration, a third of it at 450 K, ps.")] = 30.0,
+    time_ps: Annotated[float, typer.Option(help="Equilibration, ps.")] = 30.0,
     seed: int = 7,
-    threads: int = 1,
 ) -> None:
-    """Write an equilibrated water box with momenta."""
+    """Write an equilibrated structure with momenta."""
+    import numpy as np
     from ase.io import write
 
-    from flashmd_train.data.water import Reference
+    from flashmd_train.data.recipe import Recipe
 
-    reference = Reference(waters, threads, seed)
-    reference.equilibrate(temperature_k, seed, time_ps)
-    reference.remove_net_momentum()
-    atoms = reference.atoms()
-    write(output, atoms, columns=["symbols", "positions", "momenta", "masses"])
+    with _one_sentence():
+        reference = Recipe.of(system, size=size).build()
+    reference.equilibrate(temperature_k, np.random.default_rng(seed), time_ps)
+    write(output, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
+
+
+@contextmanager
+def _one_sentence() -> Iterator[None]:
+    """What a user got wrong is said without a traceback."""
+    try:
+        yield
+    except (ValueError, OSError, FloatingPointError) as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(2) from error
 
 
 Config = Annotated[Path, typer.Argument(help="YAML or TOML; `flashmd-train config` prints all there is.")]

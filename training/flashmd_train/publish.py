@@ -12,7 +12,7 @@ import torch
 
 from flashmd_train.checkpoint import weights
 from flashmd_train.config import DirectConfig, EnergyConfig, SplittingConfig
-from flashmd_train.data.water import Reference
+from flashmd_train.data.water import Water
 from flashmd_train.dataset import Dataset, Pairs
 from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
@@ -150,7 +150,7 @@ def calibrate(model: Direct, pairs: Pairs, boxes: int = 150) -> None:
     model.gain.fill_(1.0)
     predicted, true = np.zeros(kinds), np.zeros(kinds)
     heated = 0.0
-    reference = Reference(len(pairs.data.files[0].masses) // 3) if model.config.prior == "bonded" else None
+    reference = Water(len(pairs.data.files[0].masses) // 3) if model.config.prior == "bonded" else None
     for k in np.linspace(0, len(pairs.index) - 1, boxes).astype(int):
         batch = pairs.held(int(k))
         graph, p = batch.graph, batch.momenta[0]

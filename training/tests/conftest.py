@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from flashmd_train.data.generate import generate
+from flashmd_train.data.recipe import Recipe
 from flashmd_train.dataset import Dataset, Segments
 
 
@@ -20,7 +21,10 @@ def _one_thread() -> None:
 @pytest.fixture(scope="session")
 def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "water64.h5"
-    generate(path, 64, 6, [300.0, 350.0], seed=3, spacing_fs=2.0, length_fs=8.0, equilibration_ps=0.3)
+    recipe = Recipe.of(
+        "water", 3, size=64, temperatures_K=(300.0, 350.0), spacing_fs=2.0, length_fs=8.0, equilibration_ps=0.3
+    )
+    generate(path, recipe, 6)
     return path
 
 

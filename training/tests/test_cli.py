@@ -10,5 +10,5 @@ from flashmd_train.cli import app
 def test_help_lists_every_step() -> None:
     result = CliRunner().invoke(app, ["--help"])
     assert result.exit_code == 0
-    for command in ("generate", "structure", "direct", "energy", "export"):
+    for command in ("generate", "check", "structure", "direct", "energy", "export"):
         assert command in result.output

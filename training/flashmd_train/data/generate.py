@@ -1,128 +1,94 @@
-"""Write NVE segments of flexible TIP3P water to HDF5, resumable.
+"""Simulate the segments of a recipe on many cores and write them to one HDF5 file.
 
-Every segment starts from a thermostatted state and is stored with positions, momenta and forces at
-one instant per frame, so that one file serves any stride that is a multiple of the frame spacing.
+Chains, one per temperature and replica, take turns in the file: segment s belongs to chain s mod C. A
+segment is a function of the recipe, its number and the stored end of its chain's segment before it, so
+the file depends neither on the number of workers nor on where a run was killed and resumed.
 """
 
 from __future__ import annotations
 
-import json
+import multiprocessing
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
-import h5py
-import numpy as np
 from tqdm import tqdm
 
-from flashmd_train.data.water import DENSITY_G_CM3, TIMESTEP_FS, Reference
-
-# Short, strong Langevin pieces between segments renew momenta without waiting for diffusion.
-DECORRELATION_FS = 20.0
-DECORRELATION_FRICTION_PER_PS = 20.0
+from flashmd_train.data.recipe import Recipe, simulate
+from flashmd_train.data.store import Store
 
 
-def open_file(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Reference) -> h5py.File:
-    file = h5py.File(path, "a")
-    if "positions" in file:
-        if json.loads(file.attrs["recipe"]) != recipe:
-            raise ValueError(
-                f"{path} was made by another recipe: {file.attrs['recipe']}; delete it or name another file"
-            )
-        return file
-    file.attrs["recipe"] = json.dumps(recipe)
-    file.attrs["units"] = "positions Å, momenta sqrt(eV u), forces eV/Å, energy eV, spacing fs"
-    file["masses"] = reference.masses
-    file["numbers"] = np.array([8, 1, 1] * (n_atoms // 3))
-    file["cell"] = reference.cell
-    for name in ("positions", "momenta", "forces"):
-        file.create_dataset(
-            name,
-            (0, n_frames, n_atoms, 3),
-            "f4",
-            maxshape=(None, n_frames, n_atoms, 3),
-            chunks=(1, n_frames, n_atoms, 3),
-        )
-    file.create_dataset("energy", (0, n_frames), "f8", maxshape=(None, n_frames))
-    file.create_dataset("temperature_K", (0,), "f8", maxshape=(None,))
-    return file
+@contextmanager
+def executor(workers: int, cluster: str | None = None) -> Iterator[Executor]:
+    """Where segments are simulated; what still waits is dropped when the block is left by an error.
 
-
-def generate(
-    path: Path,
-    n_waters: int,
-    segments: int,
-    temperatures_K: list[float],
-    seed: int,
-    spacing_fs: float = 4.0,
-    length_fs: float = 32.0,
-    equilibration_ps: float = 3.0,
-    threads: int = 1,
-    density_g_per_cm3: float = DENSITY_G_CM3,
-) -> None:
-    """Append segments to ``path`` until it holds ``segments``, cycling over ``temperatures_K``.
-
-    A rerun after an interruption goes on from the last stored frame of each temperature.
+    Args:
+        workers: processes of one thread each; one worker stays in this process.
+        cluster: address of a Dask scheduler, or ``local`` for a Dask cluster of ``workers`` on this
+            machine; None for a plain pool of processes.
     """
-    reference = Reference(n_waters, threads, seed, density_g_per_cm3)
-    n_frames = round(length_fs / spacing_fs) + 1
-    recipe = dict(
-        reference="flexible TIP3P, PME, velocity Verlet",
-        timestep_fs=TIMESTEP_FS,
-        n_waters=n_waters,
-        temperatures_K=temperatures_K,
-        seed=seed,
-        spacing_fs=spacing_fs,
-        length_fs=length_fs,
-        density_g_per_cm3=density_g_per_cm3,
+    if workers < 1:
+        raise ValueError(f"workers must be positive, got {workers}")
+    if cluster is not None:
+        with _dask(workers, cluster) as pool:
+            yield pool
+        return
+    # spawn: neither OpenMM nor HDF5 outlives a fork.
+    pool: Executor = (
+        ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open_file(path, recipe, 3 * n_waters, n_frames, reference) as file:
-        per_temperature = -(-segments // len(temperatures_K))
-        progress = tqdm(total=segments, initial=len(file["temperature_K"]), unit="seg", mininterval=10)
-        for k, temperature in enumerate(temperatures_K):
-            done = int(np.sum(file["temperature_K"][:] == temperature))
-            if done >= per_temperature:
-                continue
-            _start(reference, file, temperature, seed + 1000 * k, equilibration_ps)
-            for _ in range(done, per_temperature):
-                if len(file["temperature_K"]) >= segments:
-                    break
-                reference.langevin(DECORRELATION_FS, temperature, DECORRELATION_FRICTION_PER_PS)
-                reference.remove_net_momentum()
-                append(file, segment(reference, n_frames, spacing_fs), temperature)
-                progress.update()
+    try:
+        yield pool
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
-def _start(reference: Reference, file: h5py.File, temperature: float, seed: int, time_ps: float) -> None:
-    if len(file["temperature_K"]):
-        reference.set(file["positions"][-1, -1].astype(float), file["momenta"][-1, -1].astype(float))
-        reference.langevin(1000 * time_ps, temperature)
+@contextmanager
+def _dask(workers: int, cluster: str) -> Iterator[Executor]:
+    try:
+        from distributed import Client, LocalCluster
+    except ImportError as error:
+        raise ValueError("a Dask cluster needs pip install 'flashmd-train[cluster]'") from error
+    if cluster == "local":
+        with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local, Client(local) as c:
+            yield c.get_executor()
     else:
-        reference.equilibrate(temperature, seed, 3 * time_ps)
+        with Client(cluster) as c:
+            yield c.get_executor()
 
 
-def segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tuple]:
-    frames = [reference.get()]
-    for _ in range(n_frames - 1):
-        reference.nve(spacing_fs)
-        frames.append(reference.get())
-    return frames
+def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluster: str | None = None) -> None:
+    """Append segments to ``path`` until it holds ``segments``.
 
+    A rerun after an interruption goes on where the file ends; one with more segments continues the same
+    chains.
 
-def append(file: h5py.File, frames: list[tuple], temperature: float) -> None:
-    n = len(file["temperature_K"])
-    positions = np.array([f[0] for f in frames])
-    # Keep f32 digits: each molecule is moved as a whole into the box by the oxygen of the first frame.
-    length = file["cell"][0, 0]
-    oxygen = positions[0, ::3]
-    positions = positions - np.repeat(np.floor(oxygen / length) * length, 3, axis=0)
-    values = dict(
-        positions=positions,
-        momenta=[f[1] for f in frames],
-        forces=[f[2] for f in frames],
-        energy=[f[3] for f in frames],
-        temperature_K=temperature,
-    )
-    for name, value in values.items():
-        file[name].resize(n + 1, axis=0)
-        file[name][n] = value
-    file.flush()
+    Args:
+        path: HDF5 file (layout in :mod:`flashmd_train.data.store`).
+        recipe: what to simulate.
+        segments: how many the file shall hold.
+        workers: processes; more than ``recipe.chains`` have nothing to do.
+        cluster: see :func:`executor`.
+
+    Raises:
+        ValueError: bad numbers, or the file was made by another recipe.
+        FloatingPointError: a simulation did not keep its energy.
+    """
+    if segments < 1:
+        raise ValueError(f"segments must be positive, got {segments}")
+    chains = recipe.chains
+    with Store(path, recipe, recipe.build()) as store, executor(workers, cluster) as pool:
+        done = len(store)
+
+        def submit(number: int) -> Future:
+            before = store.end(number - chains) if number >= chains else None
+            return pool.submit(simulate, recipe, number, before)
+
+        # One segment of every chain is under way; the oldest is the next to be written.
+        waiting = deque(submit(number) for number in range(done, min(done + chains, segments)))
+        for number in tqdm(range(done, segments), total=segments, initial=done, unit="seg", mininterval=10):
+            store.append(waiting.popleft().result())
+            if number + chains < segments:
+                waiting.append(submit(number + chains))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import warnings
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -20,8 +21,9 @@ from ase.io import read as read_frames
 from ase.io import write as write_frames
 
 from flashmd_train.config import DirectTraining
-from flashmd_train.data.generate import append, open_file, segment
-from flashmd_train.data.water import Reference
+from flashmd_train.data.recipe import Recipe, record
+from flashmd_train.data.store import Store
+from flashmd_train.data.water import Water
 from flashmd_train.dataset import Segments
 from flashmd_train.publish import publish
 from flashmd_train.studies.report import paragraph
@@ -111,8 +113,7 @@ def _choose(loop: Loop, arm: str, model: Path, number: int, place: Path) -> None
         # Where the guard had less to say, ordinary MD fills up, so that both arms add the same number.
         reference, _ = start(loop.waters, 10 * number + ARMS.index(arm) + 1)
         for _ in range(loop.frames - len(frames)):
-            reference.langevin(100.0, float(rng.uniform(250, 450)), 20.0)
-            reference.remove_net_momentum()
+            reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
             frames.append(reference.atoms())
     temporary = place / "starts.tmp.extxyz"
     write_frames(temporary, frames, columns=["symbols", "positions", "momenta", "masses"])
@@ -131,15 +132,22 @@ def label(loop: Loop, like: Path, place: Path) -> None:
     if path.exists():
         return
     shape = Segments.load(like)
-    frames, spacing = shape.positions.shape[1], shape.spacing_fs
-    reference = Reference(loop.waters)
+    recipe = Recipe.of(
+        "water",
+        size=loop.waters,
+        temperatures_K=(loop.temperature_K,),
+        spacing_fs=shape.spacing_fs,
+        length_fs=shape.spacing_fs * (shape.positions.shape[1] - 1),
+    )
+    reference = Water(loop.waters)
     temporary = place / "labels.tmp.h5"
     temporary.unlink(missing_ok=True)
-    recipe = dict(shape.recipe, active="starts chosen by active learning", starts=str(place.name))
-    with open_file(temporary, recipe, len(shape.numbers), frames, reference) as file:
+    with Store(temporary, recipe, reference) as store:
         for atoms in read_frames(place / "starts.extxyz", ":"):
             reference.set(atoms.positions, atoms.get_momenta())
-            append(file, segment(reference, frames, spacing), 300.0)
+            # A state far from what the reference can follow is left out.
+            with suppress(FloatingPointError):
+                store.append(record(reference, recipe, loop.temperature_K))
     temporary.rename(path)
 
 

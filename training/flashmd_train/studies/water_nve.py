@@ -18,10 +18,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ase import Atoms
 
 from flashmd_train.config import Data, DirectConfig, DirectTraining, Loss, Optimizer
 from flashmd_train.data.generate import generate
-from flashmd_train.data.water import Reference, velocity_verlet
+from flashmd_train.data.recipe import Recipe
+from flashmd_train.data.water import Water
 
 STRIDE_FS = 1.0
 TARGET_K = 300.0
@@ -162,14 +164,17 @@ def data_file(folder: Path) -> Path:
 
 
 def _data(folder: Path, scale: Scale) -> None:
-    generate(data_file(folder), scale.waters, scale.segments, [250.0, 300.0, 350.0, 450.0], 1, 1.0, 16.0, 1.0)
+    temperatures = (250.0, 300.0, 350.0, 450.0)
+    options = dict(spacing_fs=1.0, length_fs=16.0, equilibration_ps=3.0)
+    generate(
+        data_file(folder), Recipe.of("water", size=scale.waters, temperatures_K=temperatures, **options), scale.segments
+    )
 
 
-def start(waters: int, seed: int) -> tuple[Reference, object]:
+def start(waters: int, seed: int) -> tuple[Water, Atoms]:
     """An equilibrated box with momenta, as a reference and as ``ase.Atoms``."""
-    reference = Reference(waters, 1, seed)
-    reference.equilibrate(TARGET_K, 100 + seed, 15.0)
-    reference.remove_net_momentum()
+    reference = Water(waters)
+    reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), 15.0)
     return reference, reference.atoms()
 
 
@@ -217,7 +222,7 @@ def _case(folder: Path, scale: Scale, case: Case) -> None:
     keep(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
 
 
-def nve(model: Path, atoms: object, time_ps: float, **options: object) -> dict:
+def nve(model: Path, atoms: Atoms, time_ps: float, **options: object) -> dict:
     """Run without a thermostat, or with ``options``; energies from OpenMM: see :func:`figures`."""
     import flashmd_rs
 
@@ -248,7 +253,7 @@ def figures(frames: list, times_ps: list[float], waters: int) -> dict:
     """
     from flashmd_rs.temperature import temperatures
 
-    reference = Reference(waters)
+    reference = Water(waters)
     masses, symbols = frames[0].get_masses(), np.array(frames[0].get_chemical_symbols())
     rows, energies = [], []
     for frame in frames:
@@ -290,23 +295,14 @@ def figures(frames: list, times_ps: list[float], waters: int) -> dict:
 
 def _reference(folder: Path, scale: Scale) -> None:
     """OpenMM's velocity Verlet with 0.5 fs on the same boxes."""
-    import openmm
-
     for waters, time_ps, name in ((scale.waters, scale.time_ps, "reference"), (258, scale.large_ps, "reference-large")):
         if not time_ps or done(folder, name).exists():
             continue
-        reference, _ = start(waters, 0)
-        q, p, _, _ = reference.get()
-        platform = openmm.Platform.getPlatformByName("CPU")
-        from flashmd_train.data.water import system
-
-        reference.context = openmm.Context(system(waters), velocity_verlet(0.5), platform, {"Threads": "1"})
-        reference.context.setPeriodicBoxVectors(*(reference.cell * 0.1))
-        reference.set(q, p)
-        frames, times = [reference.atoms()], [0.0]
+        reference, atoms = start(waters, 0)
         steps = max(1, round(2 * time_ps))
+        frames, times = [atoms], [0.0]
         for k in range(round(2000 * time_ps / steps)):
-            reference.context.getIntegrator().step(steps)
+            reference.nve(0.5 * steps, 0.5)
             frames.append(reference.atoms())
             times.append((k + 1) * steps * 0.0005)
         keep(folder, name, figures(frames, times, waters))
