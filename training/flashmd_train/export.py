@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -25,6 +26,9 @@ from torch.fx.experimental.proxy_tensor import make_fx
 from flashmd_train.backbones.staged import BySpecies
 from flashmd_train.dataset import random_orthogonal
 from flashmd_train.graph import Graph, build_graph
+
+# It reports the absence of torchvision, which nothing here uses.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 OPSET = 20
 PARITY = 1e-5
@@ -219,9 +223,12 @@ def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     entry.key, entry.value = "flashmd", json.dumps(metadata, ensure_ascii=False)
     model.producer_name, model.producer_version = "flashmd_train", ""
     onnx.checker.check_model(model)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.rename(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(model.SerializeToString())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class WithGradients(nn.Module):
