@@ -309,8 +309,8 @@ def convert(
     except ConversionError as error:
         raise ModelError(str(error)) from None
     typer.echo(f"{output}: kind {metadata['kind']}, species {', '.join(metadata['species'])}")
-    for name, error in metadata["validation"].items():
-        typer.echo(f"  {name} {error:.1e} of the largest value")
+    for name, figure in metadata["validation"].items():
+        typer.echo(f"  {name} {figure:.1e} of the largest value")
     if metadata["kind"] == "action":
         typer.echo("  this version of flashmd-rs cannot run models of kind action yet")
 

@@ -167,13 +167,22 @@ def check_no_scatter_reduction(model: onnx.ModelProto) -> None:
                 )
 
 
-def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], threads: int = 1) -> list[np.ndarray]:
-    """Outputs of the graph in ONNX Runtime's CPU provider."""
+def open_onnx(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
+    """The graph in ONNX Runtime's CPU provider."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_session(session: onnxruntime.InferenceSession, graph: Graph, inputs: tuple[str, ...]) -> list[np.ndarray]:
+    """Outputs for a graph; fed are those of ``inputs`` that the session declares."""
     feeds = dict(zip(inputs, (t.numpy() for t in contract_inputs(graph, inputs))))
     return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+
+
+def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], threads: int = 1) -> list[np.ndarray]:
+    """Outputs of the graph in ONNX Runtime's CPU provider."""
+    return run_session(open_onnx(model, threads), graph, inputs)
 
 
 def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> np.ndarray:
@@ -182,11 +191,12 @@ def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], g
     Each graph is run as it is and padded by 3 rows and 5 slots; padded rows and edges are not compared.
     """
     worst: list[list[float]] = []
+    session = open_onnx(model)
     for graph in graphs:
         n, k = graph.mask.shape
         wanted = [w.detach().numpy() for w in module(*contract_inputs(graph, inputs))]
         for each in (graph, padded(graph, 3, 5)):
-            got = run_onnx(model, each, inputs)
+            got = run_session(session, each, inputs)
             cut = [g[:n, :k] if w.shape[:2] == (n, k) else g[:n] for g, w in zip(got, wanted)]
             worst.append([_difference(g, w) for g, w in zip(cut, wanted)])
     return np.max(worst, 0)

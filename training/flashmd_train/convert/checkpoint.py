@@ -80,7 +80,7 @@ def read_checkpoint(path: Path) -> Source:
     except Exception as error:
         raise ConversionError(
             f"{path} is a {architecture} checkpoint of version {version} that metatrain {metatrain_version()} cannot "
-            f"load ({_one_line(error)}); install the metatrain that wrote it and run `mtt export` to see whether it is whole"
+            f"load ({_one_line(error)}); see whether the metatrain that wrote it can (`mtt export`)"
         ) from error
     source = Source(path, hashlib.sha256(data).hexdigest(), architecture, version, model)
     check_unit(source, "its structures", source.model.dataset_info.length_unit, ANGSTROM, "angstrom")
@@ -144,8 +144,8 @@ def _refuse_unsupported(path: Path, saved: dict) -> None:
         raise ConversionError(f"{path} adds a ZBL repulsion, which the import does not have. Train with zbl: false")
     if any("lora_" in name for name in saved.get("best_model_state_dict") or {}):
         raise ConversionError(
-            f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method 'full' "
-            "or 'heads'"
+            f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method "
+            "'full' or 'heads'"
         )
 
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import ase
 import onnx
 import torch
-from torch import nn
 
 from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.convert.checkpoint import (
@@ -129,8 +128,8 @@ def _stride(source: Source) -> tuple[float, list[float]]:
     masses = [float(source.model.masses[z]) for z in source.model.atomic_types]
     if not all(x > 0 for x in [stride_fs, *masses]):
         raise ConversionError(
-            f"{source.path} does not say its time step and masses (got {stride_fs} fs and {masses} u); it comes from before "
-            "`mtt train` wanted them. Restart its training for an epoch with timestep and masses in the options"
+            f"{source.path} does not say its time step and masses (got {stride_fs} fs and {masses} u); it comes from "
+            "before `mtt train` wanted them. Restart its training for an epoch with timestep and masses in the options"
         )
     return stride_fs, masses
 
@@ -145,7 +144,7 @@ def _energy_target(source: Source) -> str:
         return "energy"
     if len(found) != 1:
         raise ConversionError(
-            f"{source.path} predicts {', '.join(sorted(source.targets))}; the import wants a target 'energy', or one target "
+            f"{source.path} predicts {', '.join(sorted(source.targets))}; the import wants a target 'energy', or one "
             "alone that is an energy"
         )
     return found[0]
@@ -156,8 +155,8 @@ def _common_scale(source: Source) -> torch.Tensor:
     if not torch.allclose(every, every[0].expand_as(every)):
         raise ConversionError(
             f"{source.path} scales positions by {every[: len(every) // 2].tolist()} and momenta by "
-            f"{every[len(every) // 2 :].tolist()}; only with one common scale are both derivatives of one action. Train with "
-            "scale_targets: false, or with the same fixed_scaling_weights for both"
+            f"{every[len(every) // 2 :].tolist()}; only with one common scale are both derivatives of one action. "
+            "Train with scale_targets: false, or with the same fixed_scaling_weights for both"
         )
     return every[0]
 

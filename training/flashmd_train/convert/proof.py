@@ -117,7 +117,7 @@ def _compare(source: Source, pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[st
         if not errors[name] <= ALLOWED:
             raise ConversionError(
                 f"{source.path}: the imported model's {name} differ from metatrain {metatrain_version()}'s by "
-                f"{errors[name]:.1e} of the largest value, allowed {ALLOWED:.0e}; this is a mistake of the import, please "
-                "report it with the options the model was trained with"
+                f"{errors[name]:.1e} of the largest value, allowed {ALLOWED:.0e}; this is a mistake of the import, "
+                "please report it with the options the model was trained with"
             )
     return errors
