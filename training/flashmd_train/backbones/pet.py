@@ -109,8 +109,8 @@ class NodeEmbedding(nn.Module):
         self.species = nn.Embedding(config.species, d)
         self.momentum = self.mix = None
         if config.sees_momenta:
-            sizes = (3, 4 * d, 4 * d, d)
-            first, second, third = (Linear(a, b, bias=False) for a, b in zip(sizes, sizes[1:]))
+            widths = ((3, 4 * d), (4 * d, 4 * d), (4 * d, d))
+            first, second, third = (Linear(*width, bias=False) for width in widths)
             self.momentum = nn.Sequential(first, Swish(), second, Swish(), third)
             self.mix = Linear(2 * d, d, bias=False)
 
