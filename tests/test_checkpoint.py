@@ -15,6 +15,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import pytest
+from ase.calculators.calculator import Calculator
 
 from flashmd_rs import CheckpointError, FlashMDWarning, InputError, Model, StabilityError, resume, rollout
 from flashmd_rs.checkpoint import read_checkpoint
@@ -617,3 +618,39 @@ def test_an_unstable_run_goes_on_from_before(models, gas, tmp_path):
     with pytest.raises(StabilityError) as caught:
         rollout(gas, models("explodes"), steps=1000, temperature_K=300, seed=1, checkpoint=path, checkpoint_interval=1)
     assert read_checkpoint(path).step == caught.value.step - 1
+
+
+class Wanderer(Calculator):
+    """An energy whose program changes the working directory, as some do."""
+
+    implemented_properties = ("energy",)
+
+    def __init__(self, elsewhere):
+        super().__init__()
+        self.elsewhere = elsewhere
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        os.chdir(self.elsewhere)
+        self.results = {"energy": 0.0}
+
+
+def test_files_stay_where_the_run_was_started(models, tmp_path, monkeypatch):
+    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    here.mkdir()
+    elsewhere.mkdir()
+    monkeypatch.chdir(here)
+    files = {"trajectory": "run.xtc", "logfile": "run.log", "checkpoint": "run.ckpt"}
+    energy = Wanderer(elsewhere)
+    rollout(start(), models("pair_stride"), steps=6, rescale_energy=False, energy_model=energy, interval=2, **files)
+    assert Path.cwd() == elsewhere
+    assert list(elsewhere.iterdir()) == []
+    assert {"run.xtc", "run.log", "run.ckpt"} <= {file.name for file in here.iterdir()}
+
+
+def test_an_opened_model_is_continued_as_it_was_opened(tmp_path):
+    model = Model(fixture_model("pair_stride"), device="cpu", threads=1)
+    rollout(start(), model, steps=2, rescale_energy=False, checkpoint=tmp_path / "c")
+    arguments = read_checkpoint(tmp_path / "c").arguments
+    assert (arguments["device"], arguments["threads"]) == ("cpu", 1)
+    assert resume(tmp_path / "c", steps=4).report["threads"] == 1

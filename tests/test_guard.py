@@ -4,6 +4,7 @@ import ase.io
 import numpy as np
 import pytest
 from ase import Atoms, units
+from ase.calculators.calculator import Calculator
 from ase.md.verlet import VelocityVerlet
 
 from flashmd_rs import FlashMDWarning, InputError, Model, StabilityError, load_structure, rollout
@@ -233,3 +234,47 @@ def test_the_command(shell, tmp_path):
 def test_uncertainty_is_part_of_the_contract():
     model = Model(fixture_model("watched"))
     assert model.metadata["domain"]["largest_uncertainty"] == [0.5, 0.5]
+
+
+class EnergyOnly(Calculator):
+    """An energy without forces."""
+
+    implemented_properties = ("energy",)
+
+    def calculate(self, *arguments, **options):
+        super().calculate(*arguments, **options)
+        self.results = {"energy": 0.0}
+
+
+def test_forces_are_asked_for_before_the_run(models, crystal, tmp_path):
+    """A fallback that could not be done is found at the start, not at the first stride out of bounds."""
+    old = tmp_path / "run.extxyz"
+    old.write_text("precious")
+    options = {"guard": "fallback", "energy_model": EnergyOnly(), "rescale_energy": False, "trajectory": old}
+    with pytest.raises(InputError, match="EnergyOnly gives no forces"):
+        rollout(crystal, models("watched"), steps=1, **options)
+    assert old.read_text() == "precious"
+
+
+def test_a_time_step_that_never_ends_is_refused(models, crystal):
+    with pytest.raises(InputError, match=r"steps of at least 0\.0002 fs"):
+        rollout(crystal, models("watched"), steps=1, guard="fallback", guard_timestep_fs=1e-9)
+
+
+def test_a_stride_counts_once_for_a_quantity(models, crystal):
+    """Two pairs too close, far from each other, are one stride out of bounds."""
+    atoms = squeezed(crystal)
+    far = int(np.argmax(atoms.get_distances(0, range(len(atoms)), mic=True)))
+    near = int(np.argsort(atoms.get_distances(far, range(len(atoms)), mic=True))[1])
+    atoms.positions[near] = atoms.positions[far] + [0, 0, 1.5]
+    with pytest.warns(FlashMDWarning):
+        run = rollout(atoms, models("watched"), steps=1, rescale_energy=False)
+    assert run.report["guard"]["strides"]["pair distance"] == 1
+
+
+def test_what_was_collected_before_is_another_run(models, crystal, tmp_path):
+    """As with a trajectory: the file holds what this run found, which may be nothing."""
+    file = tmp_path / "odd.extxyz"
+    crystal.write(file)
+    rollout(crystal, models("watched"), steps=2, temperature_K=50, seed=2, guard="collect", collected=file)
+    assert not file.exists() or file.read_bytes() == b""

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.calculators.calculator import PropertyNotImplementedError
 
 from flashmd_rs.bundled import MODELS, bundled_file
 from flashmd_rs.errors import InputError, ModelError
@@ -40,14 +41,22 @@ class CalculatorEnergy:
         return float(self._at(replica, positions, cell).get_potential_energy())
 
     def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, F64 | None]:
-        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV), −V times ASE's stress; None where it has none."""
+        """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV), −V times ASE's stress; None where it has none.
+
+        Raises:
+            InputError: the calculator has no forces.
+        """
         atoms = self._at(replica, positions, cell)
-        energy, forces = float(atoms.get_potential_energy()), np.array(atoms.get_forces(), dtype=float)
+        energy = float(atoms.get_potential_energy())
+        try:
+            forces = np.array(atoms.get_forces(), dtype=float)
+        except PropertyNotImplementedError:
+            raise InputError(
+                f"{self.name} gives no forces, which this run needs: give energy_model one that does"
+            ) from None
         return energy, forces, self._virial(atoms)
 
     def _virial(self, atoms: ase.Atoms) -> F64 | None:
-        from ase.calculators.calculator import PropertyNotImplementedError
-
         if not atoms.pbc.all():
             return None
         try:

@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from flashmd_train.config import DirectTraining, EnergyTraining, read, template
+
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
 
@@ -23,12 +25,24 @@ def generate(
     length_fs: Annotated[float, typer.Option(help="Length of a segment, fs.")] = 32.0,
     equilibration_ps: Annotated[float, typer.Option(help="Time before the first segment of a temperature, ps.")] = 3.0,
     threads: Annotated[int, typer.Option(help="Threads of OpenMM.")] = 1,
+    density_g_per_cm3: Annotated[float, typer.Option(help="Density of the box; models for NpT want several.")] = 0.997,
 ) -> None:
     """Simulate flexible TIP3P water in OpenMM and store NVE segments."""
     from flashmd_train.data.generate import generate
 
     temperatures = temperature_k or [250.0, 300.0, 350.0, 450.0]
-    generate(output, waters, segments, temperatures, seed, spacing_fs, length_fs, equilibration_ps, threads)
+    generate(
+        output,
+        waters,
+        segments,
+        temperatures,
+        seed,
+        spacing_fs,
+        length_fs,
+        equilibration_ps,
+        threads,
+        density_g_per_cm3,
+    )
 
 
 @app.command()
@@ -52,49 +66,40 @@ def structure(
     write(output, atoms, columns=["symbols", "positions", "momenta", "masses"])
 
 
+Config = Annotated[Path, typer.Argument(help="YAML or TOML; `flashmd-train config` prints all there is.")]
+RunFolder = Annotated[
+    Path, typer.Argument(help="Folder: checkpoint.pt, log.jsonl, TensorBoard's events; rerun to resume.")
+]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE over the file; repeat for several.")]
+
+
+@app.command()
+def config(kind: Annotated[str, typer.Argument(help="direct or energy.")]) -> None:
+    """Print every setting of a training run, with its default and its meaning."""
+    typer.echo(template(_kind(kind)), nl=False)
+
+
 @app.command("direct")
-def direct(
-    run: Annotated[Path, typer.Argument(help="Folder of the run: checkpoint.pt and log.jsonl; rerun to resume.")],
-    data: Data,
-    stride_fs: float = 16.0,
-    backbone: Annotated[str, typer.Option(help="staged or edgemp.")] = "staged",
-    prior: Annotated[str, typer.Option(help="bonded or free.")] = "bonded",
-    cutoff_a: Annotated[float, typer.Option(help="Cutoff, Å.")] = 6.0,
-    options: Annotated[str, typer.Option(help="Backbone options as JSON.")] = "{}",
-    steps: int = 8000,
-    boxes: Annotated[int, typer.Option(help="Boxes per step.")] = 1,
-    learning_rate: float = 4e-4,
-    seed: int = 0,
-    threads: int = 1,
-    start: Annotated[Path | None, typer.Option(help="Checkpoint to begin from.")] = None,
-    every: Annotated[int, typer.Option(help="Steps between validations and checkpoints.")] = 250,
-) -> None:
-    """Train a direct model."""
-    from flashmd_train.direct import DirectConfig
+def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train a direct model. Over N processes: torchrun --nproc-per-node N -m flashmd_train direct CONFIG RUN."""
     from flashmd_train.train import train
 
-    config = DirectConfig(
-        stride_fs=stride_fs, cutoff_A=cutoff_a, backbone=backbone, prior=prior, options=json.loads(options)
-    )
-    train(config, data, run, steps, boxes, learning_rate, seed, threads, start, every)
+    train(read(DirectTraining, config, changes), run)
 
 
 @app.command("energy")
-def energy(
-    run: Annotated[Path, typer.Argument(help="Folder of the run; rerun to resume.")],
-    data: Data,
-    cutoff_a: Annotated[float, typer.Option(help="Cutoff, Å.")] = 6.0,
-    steps: int = 3000,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    threads: int = 1,
-    every: int = 250,
-) -> None:
-    """Train an energy model on reference energies and forces."""
-    from flashmd_train.energy import EnergyConfig
+def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train an energy model on reference energies and forces; over several processes as `direct`."""
     from flashmd_train.train_energy import train_energy
 
-    train_energy(EnergyConfig(cutoff_A=cutoff_a), data, run, steps, learning_rate, seed, threads, every)
+    train_energy(read(EnergyTraining, config, changes), run)
+
+
+def _kind(name: str) -> type[DirectTraining] | type[EnergyTraining]:
+    kinds = {"direct": DirectTraining, "energy": EnergyTraining}
+    if name not in kinds:
+        raise typer.BadParameter(f"got {name!r}, wanted one of {sorted(kinds)}")
+    return kinds[name]
 
 
 @app.command("export")
@@ -112,6 +117,47 @@ def export(
 
     figures = json.loads(measured.read_text()) if measured else {}
     publish(run, output, data, energy_model, figures)
+
+
+@app.command("study")
+def study(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study; a rerun goes on where it stopped.")],
+    scale: Annotated[str, typer.Option(help="ci (minutes), default (three hours on two cores), or paper.")] = "default",
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin a long one without asking.")] = False,
+) -> None:
+    """Repeat the water study: loss, weights, filters and augmentation without a thermostat; needs flashmd-rs."""
+    from flashmd_train.studies.water_nve import SCALES, study
+
+    if scale not in SCALES:
+        raise typer.BadParameter(f"got {scale!r}, wanted one of {sorted(SCALES)}")
+    hours = SCALES[scale].minutes * 2 / (60 * workers)
+    typer.echo(f"about {hours:.1f} hours with {workers} processes on cores as of a server of 2017")
+    if hours > 12 and not yes:
+        typer.confirm("begin?", abort=True)
+    typer.echo(study(folder, scale, workers))
+
+
+@app.command("active")
+def active(
+    config: Config,
+    folder: Annotated[Path, typer.Argument(help="Folder of the experiment; a rerun goes on where it stopped.")],
+    changes: Changes = None,
+    waters: Annotated[int, typer.Option(help="Molecules in the box, those of the data.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Rounds after the first training.")] = 3,
+    frames: Annotated[int, typer.Option(help="Frames that are labelled per round.")] = 60,
+    runs: Annotated[int, typer.Option(help="Runs to collect from, and as many to judge by.")] = 5,
+    time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 20.0,
+    temperature_k: Annotated[float, typer.Option(help="Of the bath, K.")] = 300.0,
+    extra_steps: Annotated[int, typer.Option(help="Training steps per round.")] = 1000,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each: the two arms run side by side.")] = 2,
+) -> None:
+    """Run, collect flagged frames, relabel with OpenMM, retrain; beside it as many random frames. Needs flashmd-rs."""
+    from flashmd_train.studies.active import Loop, active
+
+    settings = read(DirectTraining, config, changes)
+    loop = Loop(settings, waters, rounds, frames, runs, time_ps, temperature_k, extra_steps)
+    typer.echo(active(loop, folder, workers))
 
 
 if __name__ == "__main__":

@@ -6,77 +6,81 @@ scatter nor the reverse edges, and the exported graph is exact at any thread cou
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.layers import Swish
 from flashmd_train.backbones.staged import BySpecies, PairField, radial_functions, species_edges
+from flashmd_train.checkpoint import weights
+from flashmd_train.config import EnergyConfig
 from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
-from flashmd_train.direct import SPECIES
+from flashmd_train.direct import WATER
 from flashmd_train.graph import Graph, cosine_cutoff, gather_rows, norm, slots_last
 from flashmd_train.prior import Molecules
 
 
-@dataclass
-class EnergyConfig:
-    """Everything that fixes an energy model's shape."""
-
-    cutoff_A: float = 6.0
-    radial: int = 16
-    hidden: int = 24
-    width: float = 1.0
-
-    def dict(self) -> dict:
-        """As plain JSON types."""
-        return asdict(self)
-
-
 class Energy(nn.Module):
-    """Per-atom potential energies [N] (eV) of flexible water; the zero is arbitrary."""
+    """Per-atom potential energies [N] (eV), with flexible water's bonds and angle or without; the zero is arbitrary."""
 
     def __init__(self, config: EnergyConfig) -> None:
         super().__init__()
         self.config = config
-        kinds = len(SPECIES)
+        self.kinds = kinds = len(config.species)
+        if config.prior == "bonded" and config.species != WATER:
+            raise ValueError(f"prior 'bonded' knows {WATER}, got {config.species}; use prior 'free'")
         self.field = PairField(kinds, config.cutoff_A, config.radial, config.width)
         fan = kinds * config.radial
-        # Pair weights by unordered pair of species (OO, OH, HH), whitened by pre-training.
-        self.pair = nn.Parameter(torch.zeros(3 * config.radial))
-        self.register_buffer("whiten", torch.eye(3 * config.radial))
+        # Pair weights by unordered pair of species, whitened by pre-training.
+        pairs = torch.triu_indices(kinds, kinds)
+        table = torch.zeros(kinds, kinds, dtype=torch.long)
+        table[pairs[0], pairs[1]] = table[pairs[1], pairs[0]] = torch.arange(pairs.shape[1])
+        self.register_buffer("pair_of", table)
+        self.pair = nn.Parameter(torch.zeros(pairs.shape[1] * config.radial))
+        self.register_buffer("whiten", torch.eye(pairs.shape[1] * config.radial))
         self.offset = nn.Parameter(torch.zeros(1))
         self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
         self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
-        inputs = 2 * config.hidden + 2 * config.hidden + kinds
-        self.net = nn.Sequential(nn.Linear(inputs, 64), Swish(), nn.Linear(64, 64), Swish())
+        bonds = 2 * config.hidden if config.prior == "bonded" else 0
+        self.net = nn.Sequential(nn.Linear(2 * config.hidden + bonds + kinds, 64), Swish(), nn.Linear(64, 64), Swish())
         self.out = nn.Linear(64, 1)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.log_constants = nn.Parameter(torch.zeros(4))
+        self.log_constants = nn.Parameter(torch.zeros(4), requires_grad=config.prior == "bonded")
         self.register_buffer("reference", torch.tensor([*TIP3P_BOND, *TIP3P_ANGLE], dtype=torch.float32))
 
     def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
         """Inputs as in the contract; returns [N] eV."""
         plain = edge_vectors.detach()
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
-        zeros = torch.zeros_like(plain[:, 0])
-        molecules = Molecules(Graph(species, zeros, zeros[:, 0], plain, inside, neighbors))
-        one_hot = nn.functional.one_hot(species.long(), len(SPECIES)).to(edge_vectors.dtype)
-        weight = torch.where(inside & ~molecules.intra, 1.0, 0.0)
-        theirs = species_edges(species, neighbors, len(SPECIES)).to(weight.dtype) * weight[:, None]
+        one_hot = nn.functional.one_hot(species.long(), self.kinds).to(edge_vectors.dtype)
+        molecules = self.molecules(species, plain, inside, neighbors)
+        outside = inside if molecules is None else inside & ~molecules.intra
+        weight = torch.where(outside, 1.0, 0.0)
+        theirs = species_edges(species, neighbors, self.kinds).to(weight.dtype) * weight[:, None]
         look = self.field.look(slots_last(edge_vectors), weight)
         vectors = torch.cat([torch.ones_like(look.envelope), look.unit], 1) * look.envelope
         vectors = torch.cat([vectors * s for s in theirs.split(1, 1)], 1)
         moments = torch.bmm(vectors, look.basis.transpose(1, 2)).unflatten(1, (-1, 4))
         scalars = moments[:, :, 0].flatten(1)
         vectors = moments[:, :, 1:].transpose(1, 2).flatten(2)
-        bonds, is_oxygen = self._bonds(edge_vectors, molecules)
         down = self.down(vectors, one_hot)
-        dots = (down.transpose(1, 2) @ bonds).flatten(1)
-        features = torch.cat([(down * down).sum(1), self.scalars(scalars, one_hot), dots, one_hot], -1)
-        many = self.out(self.net(features)).squeeze(-1)
-        return self._bonded(bonds, is_oxygen) + self._pair(scalars, one_hot) + many + self.offset * one_hot[:, 0]
+        features = [(down * down).sum(1), self.scalars(scalars, one_hot), one_hot]
+        known = self._pair(scalars, one_hot)
+        if molecules is not None:
+            bonds, is_center = self._bonds(edge_vectors, molecules)
+            features.insert(2, (down.transpose(1, 2) @ bonds).flatten(1))
+            known = known + self._bonded(bonds, is_center)
+        many = self.out(self.net(torch.cat(features, -1))).squeeze(-1)
+        return known + many + self.offset * one_hot[:, 0]
+
+    def molecules(self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor) -> Molecules | None:
+        """Who belongs together; None if nothing is known of bonds."""
+        if self.config.prior != "bonded":
+            return None
+        zeros = torch.zeros_like(edge_vectors[:, 0])
+        return Molecules(Graph(species, zeros, zeros[:, 0], edge_vectors, inside, neighbors))
 
     def _bonds(self, edge_vectors: Tensor, molecules: Molecules) -> tuple[Tensor, Tensor]:
         """Bond vectors [N, 3, 2] of complete molecules (zero elsewhere) and where they are an oxygen's [N]."""
@@ -96,9 +100,16 @@ class Energy(nn.Module):
 
     def _pair(self, scalars: Tensor, one_hot: Tensor) -> Tensor:
         """Half of Σ_j w_{s_i s_j}·g(r_ij): each pair is seen from both ends."""
-        oo, oh, hh = (self.whiten @ self.pair).reshape(3, -1)
-        weight = one_hot @ torch.stack([torch.cat([oo, oh]), torch.cat([oh, hh])])
-        return 0.5 * (scalars * weight).sum(-1)
+        weight = (self.whiten @ self.pair).reshape(-1, self.config.radial)[self.pair_of].flatten(1)
+        return 0.5 * (scalars * (one_hot @ weight)).sum(-1)
+
+
+def load_energy(run: Path) -> Energy:
+    """The energy model that ``run`` trained."""
+    saved = torch.load(run / "checkpoint.pt", weights_only=False)
+    model = Energy(EnergyConfig.model_validate(saved["config"]))
+    model.load_state_dict(weights(saved))
+    return model.eval()
 
 
 def radial_derivative(model: Energy, distances: Tensor) -> Tensor:

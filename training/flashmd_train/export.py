@@ -25,22 +25,23 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from flashmd_train.backbones.staged import BySpecies
 from flashmd_train.dataset import random_orthogonal
-from flashmd_train.graph import Graph, build_graph
+from flashmd_train.direct import Direct
+from flashmd_train.energy import Energy
+from flashmd_train.graph import Graph, build_graph, padded
 
 # It reports the absence of torchvision, which nothing here uses.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 OPSET = 20
 PARITY = 1e-5
-DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighbors")
-DIRECT_OUTPUTS = ("displacement", "momenta_out")
+DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighbors", "reverse")
 ENERGY_INPUTS = ("species", "edge_vectors", "mask", "neighbors")
 ENERGY_OUTPUTS = ("energy", "edge_gradient")
 _HAS_SLOTS = ("edge_vectors", "mask", "neighbors", "reverse")
 _INTEGERS = ("species", "neighbors", "reverse")
 
 
-def water_graph(waters_per_edge: int, cutoff: float, seed: int, masses: tuple[float, float]) -> Graph:
+def water_graph(waters_per_edge: int, cutoff: float, seed: int, masses: tuple[float, ...]) -> Graph:
     """A small random water-like box for tracing and parity: jittered lattice, random orientations."""
     rng = np.random.default_rng(seed)
     n = waters_per_edge**3
@@ -50,32 +51,30 @@ def water_graph(waters_per_edge: int, cutoff: float, seed: int, masses: tuple[fl
     water = 0.9572 * np.array([[0, 0, 0], [np.sin(half), np.cos(half), 0], [-np.sin(half), np.cos(half), 0]])
     turns, _ = np.linalg.qr(rng.normal(size=(n, 3, 3)))
     q = (sites[:, None] + water @ turns).reshape(-1, 3) + 0.03 * rng.normal(size=(3 * n, 3))
-    species = torch.tensor([0, 1, 1] * n)
-    m = torch.tensor(masses)[species]
-    p = 0.16 * torch.tensor(rng.normal(size=(3 * n, 3)), dtype=torch.float32) * m.sqrt()[:, None]
-    lengths = torch.full((3,), waters_per_edge * spacing)
-    return build_graph(torch.tensor(q, dtype=torch.float32)[None], p[None], m, species, lengths, cutoff)
+    return _probe(q, np.array([0, 1, 1] * n), waters_per_edge * spacing, cutoff, rng, masses)
 
 
-def padded(graph: Graph, rows: int, slots: int) -> Graph:
-    """The same graph with extra masked rows and slots."""
-    n, k = graph.mask.shape
-    own = torch.arange(n + rows)[:, None].expand(-1, k + slots).clone()
-    own[:n, :k] = graph.neighbors
-    pad = nn.functional.pad
-    reverse = None
-    if graph.reverse is not None:
-        reverse = torch.arange((n + rows) * (k + slots)).view(n + rows, k + slots)
-        reverse[:n, :k] = graph.reverse // k * (k + slots) + graph.reverse % k
-    return Graph(
-        pad(graph.species, (0, rows)),
-        pad(graph.momenta, (0, 0, 0, rows)),
-        pad(graph.masses, (0, rows), value=1.0),
-        pad(graph.edge_vectors, (0, 0, 0, slots, 0, rows)),
-        pad(graph.mask, (0, slots, 0, rows)),
-        own,
-        reverse,
-    )
+def solid_graph(atoms_per_edge: int, cutoff: float, seed: int, masses: tuple[float, ...]) -> Graph:
+    """The same for models that know no molecules: random species on a jittered lattice of 2.6 Å."""
+    rng = np.random.default_rng(seed)
+    spacing = max(2.6, 2.02 * cutoff / atoms_per_edge)
+    sites = np.stack(np.meshgrid(*[np.arange(atoms_per_edge)] * 3, indexing="ij"), -1).reshape(-1, 3) * spacing
+    q = sites + 0.15 * rng.normal(size=sites.shape)
+    return _probe(q, rng.integers(len(masses), size=len(q)), atoms_per_edge * spacing, cutoff, rng, masses)
+
+
+def _probe(
+    q: np.ndarray, species: np.ndarray, edge: float, cutoff: float, rng: np.random.Generator, masses: tuple[float, ...]
+) -> Graph:
+    m = np.array(masses)[species]
+    p = 0.16 * rng.normal(size=q.shape) * np.sqrt(m)[:, None]
+    return build_graph(q, p, m, species, np.eye(3) * edge, cutoff)
+
+
+def probes(prior: str, cutoff: float, masses: tuple[float, ...]) -> list[Graph]:
+    """The kind of structures a model is traced and tried on."""
+    make = water_graph if prior == "bonded" else solid_graph
+    return [make(n, cutoff, n, masses) for n in (3, 5, 4)]
 
 
 def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
@@ -102,7 +101,11 @@ def _trace(
             output_names=list(outputs),
             dynamic_axes=axes,
         )
-    return onnx.load_from_string(buffer.getvalue())
+    model = onnx.load_from_string(buffer.getvalue())
+    used = {name for node in model.graph.node for name in node.input}
+    for declared in [value for value in model.graph.input if value.name not in used]:
+        model.graph.input.remove(declared)
+    return model
 
 
 class _Traced(nn.Module):
@@ -220,10 +223,10 @@ def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
 
 
 def equivariance(model: onnx.ModelProto, graph: Graph) -> float:
-    """Largest departure of a direct model's outputs from O(3) equivariance, relative to the largest value."""
+    """Largest departure of a direct model's stride from O(3) equivariance, relative to the largest value."""
     turn = random_orthogonal(np.random.default_rng(1))
     turned = graph._replace(edge_vectors=graph.edge_vectors @ turn.T, momenta=graph.momenta @ turn.T)
-    plain, rotated = (run_onnx(model, g, DIRECT_INPUTS) for g in (graph, turned))
+    plain, rotated = (run_onnx(model, g, DIRECT_INPUTS)[:2] for g in (graph, turned))
     return max(float(np.abs(a @ turn.numpy().T - b).max() / np.abs(a).max()) for a, b in zip(plain, rotated))
 
 
@@ -277,15 +280,16 @@ def frozen(module: nn.Module) -> nn.Module:
     return module
 
 
-def export_direct(module: nn.Module, cutoff: float, masses: tuple[float, float]) -> tuple[onnx.ModelProto, float]:
-    """Graph of a direct model of water and its parity error."""
-    return export_forward(module, DIRECT_INPUTS, DIRECT_OUTPUTS, _waters(cutoff, masses))
+def export_direct(module: Direct, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
+    """Graph of a direct model and its parity error."""
+    graphs = probes(module.config.prior, module.config.cutoff_A, masses)
+    return export_forward(module, DIRECT_INPUTS, module.outputs, graphs)
 
 
-def export_energy(module: nn.Module, cutoff: float, masses: tuple[float, float]) -> tuple[onnx.ModelProto, float]:
-    """Graph of an energy model of water with its gradient, and its parity error."""
-    by = ("edge_vectors",)
-    return export_gradients(module, ENERGY_INPUTS, by, ENERGY_OUTPUTS, _waters(cutoff, masses))
+def export_energy(module: Energy, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
+    """Graph of an energy model with its gradient, and its parity error."""
+    graphs = probes(module.config.prior, module.config.cutoff_A, masses)
+    return export_gradients(module, ENERGY_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
 
 
 def export_forward(
@@ -304,10 +308,6 @@ def export_gradients(
     module = WithGradients(frozen(module), inputs, by)
     model = _trace_gradient(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
     return model, _proved(model, module, inputs, graphs)
-
-
-def _waters(cutoff: float, masses: tuple[float, float]) -> list[Graph]:
-    return [water_graph(n, cutoff, n, masses) for n in (3, 5, 4)]
 
 
 def _proved(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> float:

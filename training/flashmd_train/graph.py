@@ -2,15 +2,17 @@
 
 N atoms, K slots per atom. Names, shapes and units are those of the contract:
 ``species`` [N], scaled ``momenta`` [N,3] (√eV), ``masses`` [N] (u), ``edge_vectors`` [N,K,3] (Å),
-``mask`` [N,K], ``neighbors`` [N,K], ``reverse`` [N,K].
+``mask`` [N,K], ``neighbors`` [N,K], ``reverse`` [N,K] (flat index of the edge back).
 """
 
 from __future__ import annotations
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from vesin import NeighborList
 
 
 class Graph(NamedTuple):
@@ -68,38 +70,84 @@ def bump_cutoff(distances: Tensor, cutoff: Tensor | float, width: float) -> Tens
 
 
 def build_graph(
-    positions: Tensor, momenta: Tensor, masses: Tensor, species: Tensor, lengths: Tensor, cutoff: float
+    positions: np.ndarray,
+    momenta: np.ndarray,
+    masses: np.ndarray,
+    species: np.ndarray,
+    cell: np.ndarray,
+    cutoff: float,
+    periodic: np.ndarray | tuple[bool, bool, bool] = (True, True, True),
 ) -> Graph:
-    """Graph of B orthorhombic boxes with the same atoms, stacked along N.
+    """Graph of one system, slots sorted by neighbour and shift.
 
     Args:
-        positions: [B, A, 3] Å. momenta: [B, A, 3] √(eV·u). masses: [A] u. species: [A].
-        lengths: [3] Å, at least twice the cutoff.
+        positions: [A, 3] Å. momenta: [A, 3] √(eV·u). masses: [A] u. species: [A].
+        cell: [3, 3] Å, rows are the vectors; self-images within the cutoff are edges too.
         cutoff: Å.
+        periodic: along which vectors.
     """
-    boxes, atoms, _ = positions.shape
-    vectors, mask, neighbors = [], [], []
-    for b in range(boxes):
-        delta = positions[b][None] - positions[b][:, None]
-        delta = delta - lengths * torch.round(delta / lengths)
-        d2 = (delta * delta).sum(-1)
-        d2.fill_diagonal_(torch.inf)
-        k = int((d2 < cutoff**2).sum(1).max().clamp(min=1))
-        nearest, j = torch.topk(d2, k, dim=1, largest=False, sorted=False)
-        real = nearest < cutoff**2
-        vector = torch.gather(delta, 1, j[..., None].expand(-1, -1, 3))
-        vectors.append(torch.where(real[..., None], vector, 0.0))
-        own = torch.arange(atoms)[:, None]
-        neighbors.append(torch.where(real, j, own) + b * atoms)
-        mask.append(real)
-    width = max(m.shape[1] for m in mask)
-    pad = [width - m.shape[1] for m in mask]
-    own = torch.arange(boxes * atoms).view(boxes, atoms, 1)
-    return Graph(
-        species=species.repeat(boxes),
-        momenta=(momenta / masses[:, None].sqrt()).reshape(-1, 3),
-        masses=masses.repeat(boxes),
-        edge_vectors=torch.cat([torch.nn.functional.pad(v, (0, 0, 0, p)) for v, p in zip(vectors, pad)]),
-        mask=torch.cat([torch.nn.functional.pad(m, (0, p)) for m, p in zip(mask, pad)]),
-        neighbors=torch.cat([torch.cat([n, own[b].expand(-1, p)], 1) for b, (n, p) in enumerate(zip(neighbors, pad))]),
+    atoms = len(positions)
+    i, j, shift, vector = NeighborList(cutoff=cutoff, full_list=True).compute(
+        points=np.asarray(positions, float), box=np.asarray(cell, float), periodic=list(periodic), quantities="ijSD"
     )
+    order = np.lexsort((*shift.T[::-1], j, i))
+    i, j, shift, vector = i[order].astype(int), j[order].astype(int), shift[order], vector[order]
+    counts = np.bincount(i, minlength=atoms)
+    k = max(1, int(counts.max(initial=0)))
+    slot = np.arange(len(i)) - np.repeat(np.cumsum(counts) - counts, counts)
+    # The edge back is the one that comes in the same place when both ends and the shift are exchanged.
+    back = np.empty(len(i), int)
+    back[np.lexsort((*-shift.T[::-1], i, j))] = np.arange(len(i))
+    own = np.repeat(np.arange(atoms)[:, None], k, 1)
+    vectors, mask, neighbors = np.zeros((atoms, k, 3)), np.zeros((atoms, k), bool), own.copy()
+    reverse = np.arange(atoms * k).reshape(atoms, k)
+    vectors[i, slot], mask[i, slot], neighbors[i, slot] = vector, True, j
+    reverse[i, slot] = j * k + slot[back]
+    root = np.sqrt(masses)[:, None]
+    return Graph(
+        species=torch.tensor(species),
+        momenta=torch.tensor(momenta / root, dtype=torch.float32),
+        masses=torch.tensor(masses, dtype=torch.float32),
+        edge_vectors=torch.tensor(vectors, dtype=torch.float32),
+        mask=torch.tensor(mask),
+        neighbors=torch.tensor(neighbors),
+        reverse=torch.tensor(reverse),
+    )
+
+
+def padded(graph: Graph, rows: int, slots: int) -> Graph:
+    """The same graph with extra masked rows and slots."""
+    n, k = graph.mask.shape
+    own = torch.arange(n + rows)[:, None].expand(-1, k + slots).clone()
+    own[:n, :k] = graph.neighbors
+    reverse = torch.arange((n + rows) * (k + slots)).view(n + rows, k + slots)
+    reverse[:n, :k] = torch.where(graph.mask, graph.reverse // k * (k + slots) + graph.reverse % k, reverse[:n, :k])
+    pad = nn.functional.pad
+    return Graph(
+        pad(graph.species, (0, rows)),
+        pad(graph.momenta, (0, 0, 0, rows)),
+        pad(graph.masses, (0, rows), value=1.0),
+        pad(graph.edge_vectors, (0, 0, 0, slots, 0, rows)),
+        pad(graph.mask, (0, slots, 0, rows)),
+        own,
+        reverse,
+    )
+
+
+def join(graphs: list[Graph]) -> Graph:
+    """Graphs stacked along N, each as wide as the widest."""
+    width = max(graph.mask.shape[1] for graph in graphs)
+    parts, first = [], 0
+    for graph in graphs:
+        wide = padded(graph, 0, width - graph.mask.shape[1])
+        parts.append(wide._replace(neighbors=wide.neighbors + first, reverse=wide.reverse + first * width))
+        first += len(graph.species)
+    return Graph(*(torch.cat(tensors) for tensors in zip(*parts)))
+
+
+def moved(graph: Graph, displacement: Tensor, momenta: Tensor) -> Graph:
+    """The graph with the same edges after mass-scaled ``displacement`` [N, 3] (Å·√u), with mass-scaled ``momenta``."""
+    u = displacement / graph.masses.sqrt()[:, None]
+    change = gather_rows(u, graph.neighbors) - u[:, None]
+    edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
+    return graph._replace(edge_vectors=edges, momenta=momenta)

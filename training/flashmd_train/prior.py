@@ -54,6 +54,10 @@ class FreeFlight(nn.Module):
         """Vectors [N, 3, 4]: none are known, all zero."""
         return torch.zeros_like(velocity)[..., None].expand(-1, -1, 4)
 
+    def fast_forces(self, bound: Graph, displacement: Tensor) -> Tensor:
+        """Forces [N, 3] (eV/Å) that are known after ``displacement`` [N, 3] (Å): none."""
+        return torch.zeros_like(displacement)
+
     def flow(self, graph: Graph, bound: Graph, modes: Tensor, fractions: tuple[float, ...]) -> tuple[Tensor, Tensor]:
         """Displacements and velocities [N, T, 3] at ``fractions`` of the stride under ``modes`` [N, P, 3]."""
         v0 = (graph.momenta / graph.masses.sqrt()[:, None])[:, None]
@@ -113,6 +117,10 @@ class BondedFlow(nn.Module):
         of_molecule = bound.collect(velocity)
         rates = (of_molecule[:, 1:] - of_molecule[:, :1]) * bound.bonded
         return torch.cat([bound.bonds * bound.bonded, rates], 1).transpose(1, 2)
+
+    def fast_forces(self, bound: Molecules, displacement: Tensor) -> Tensor:
+        """Bond and angle forces [N, 3] (eV/Å) after ``displacement`` [N, 3] (Å)."""
+        return bonded_forces(bound, displacement, self.reference)
 
     def flow(
         self, graph: Graph, bound: Molecules, modes: Tensor, fractions: tuple[float, ...]

@@ -10,25 +10,30 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flashmd_train.checkpoint import weights
+from flashmd_train.config import DirectConfig, EnergyConfig
 from flashmd_train.data.water import Reference
-from flashmd_train.dataset import Pairs, Segments
-from flashmd_train.direct import SPECIES, Direct, DirectConfig
-from flashmd_train.energy import Energy, EnergyConfig
-from flashmd_train.export import equivariance, export_direct, export_energy, water_graph, write
+from flashmd_train.dataset import Dataset, Pairs
+from flashmd_train.direct import Direct
+from flashmd_train.energy import Energy
+from flashmd_train.export import equivariance, export_direct, export_energy, probes, write
 from flashmd_train.graph import norm
 from flashmd_train.prior import BOND_LENGTH_MAX_A
 from flashmd_train.train import validate
 from flashmd_train.train_energy import validate_energy
+from flashmd_train.uncertainty import set_uncertainty
 
-REFERENCE = (
+WATER = (
     "flexible TIP3P water (OpenMM tip3p.xml without constraints), PME with 9 Å real-space cutoff, "
     "velocity Verlet with 0.25 fs steps, NVE"
 )
 EQUIVARIANCE = 1e-5
 
 
-def publish(run: Path, output: Path, data: list[Path], energy_model: Path | None, measured: dict) -> None:
-    """Export the averaged weights of ``run``; its kind is read from the checkpoint.
+def publish(
+    run: Path, output: Path, data: list[Path], energy_model: Path | None, measured: dict, calibrated: bool = True
+) -> None:
+    """Export the averaged weights of ``run``, where validation was best; its kind is read from the checkpoint.
 
     Args:
         run: folder with checkpoint.pt.
@@ -36,57 +41,70 @@ def publish(run: Path, output: Path, data: list[Path], energy_model: Path | None
         data: the HDF5 files it was trained on (validation and domain are measured on them).
         energy_model: companion of a direct model.
         measured: figures from runs, added to ``validation``.
+        calibrated: set the gain on a direct model's momenta; a study of losses wants them as they were trained.
+
+    Raises:
+        ValueError: the data is not the run's, or the graph does not do what PyTorch does.
     """
     torch.set_num_threads(1)
     saved = torch.load(run / "checkpoint.pt", weights_only=False)
-    segments = Segments.load(data)
-    if segments.sha256 != saved["data"]["sha256"]:
+    loaded = Dataset(data)
+    if loaded.sha256 != saved["data"]["sha256"]:
         raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
     if "stride_fs" in saved["config"]:
-        _publish_direct(saved, output, segments, energy_model, measured)
+        _publish_direct(saved, output, loaded, energy_model, measured, calibrated)
     else:
-        _publish_energy(saved, output, segments, measured)
+        _publish_energy(saved, output, loaded, measured)
 
 
-def _publish_direct(saved: dict, output: Path, segments: Segments, energy_model: Path | None, measured: dict) -> None:
-    config = DirectConfig(**saved["config"])
+def _publish_direct(
+    saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict, calibrated: bool
+) -> None:
+    config = DirectConfig.model_validate(saved["config"])
     model = Direct(config)
-    model.load_state_dict(saved["averaged"])
-    training, held_out = segments.split(0.05, seed=0)
-    calibrate(model, segments, training)
-    held_out_pairs = Pairs(segments, held_out, config.stride_fs, config.cutoff_A, False)
-    errors = validate(model, held_out_pairs, boxes=len(held_out))
-    masses = _masses()
-    graph, parity_error = export_direct(model, config.cutoff_A, masses)
-    turned = equivariance(graph, water_graph(4, config.cutoff_A, 4, masses))
+    model.load_state_dict(weights(saved))
+    training, held_out = data.split(0.05, seed=0)
+    pairs = Pairs(data, training, config.stride_fs, config.cutoff_A)
+    held = Pairs(data, held_out, config.stride_fs, config.cutoff_A)
+    if calibrated and model.noise is None:
+        calibrate(model, pairs)
+    errors = validate(model, held, boxes=len(held_out))
+    ranks = set_uncertainty(model, pairs, held)
+    graph, parity_error = export_direct(model, data.masses)
+    turned = equivariance(graph, probes(config.prior, config.cutoff_A, data.masses)[-1])
     if model.backbone.equivariant and turned > EQUIVARIANCE:
         raise ValueError(f"the exported graph departs from equivariance by {turned:.1e}, allowed {EQUIVARIANCE:.0e}")
-    metadata = _common(saved, segments, config.cutoff_A) | dict(
+    limits = domain(data, config.cutoff_A)
+    limits["largest_uncertainty"] = largest_uncertainty(model, pairs)
+    # A molecule's atoms, their neighbours' molecules, and what those see.
+    field = 2 * config.cutoff_A + (4 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
+    metadata = _common(saved, data, config.cutoff_A, limits) | dict(
         kind="direct",
         stride_fs=config.stride_fs,
-        # A molecule's atoms, their neighbours' molecules, and what those see.
-        receptive_field_A=2 * config.cutoff_A + 4 * BOND_LENGTH_MAX_A,
+        receptive_field_A=field,
         equivariant=bool(model.backbone.equivariant),
         energy_model=_companion(energy_model),
-        gain={symbol: round(float(g), 6) for symbol, g in zip(SPECIES, model.gain)},
+        gain={symbol: round(float(g), 6) for symbol, g in zip(config.species, model.gain)},
         validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
+        | {f"uncertainty_{k}": round(v, 3) for k, v in ranks.items()}
         | dict(onnx_parity=parity_error, equivariance_error=turned)
         | measured,
     )
     write(graph, metadata, output)
 
 
-def _publish_energy(saved: dict, output: Path, segments: Segments, measured: dict) -> None:
-    config = EnergyConfig(**saved["config"])
+def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) -> None:
+    config = EnergyConfig.model_validate(saved["config"])
     model = Energy(config)
-    model.load_state_dict(saved["averaged"])
-    _, held_out = segments.split(0.05, seed=0)
-    errors = validate_energy(model, segments, held_out, frames=len(held_out))
-    graph, parity_error = export_energy(model, config.cutoff_A, _masses())
-    metadata = _common(saved, segments, config.cutoff_A) | dict(
+    model.load_state_dict(weights(saved))
+    _, held_out = data.split(0.05, seed=0)
+    errors = validate_energy(model, data, held_out, frames=len(held_out))
+    graph, parity_error = export_energy(model, data.masses)
+    # Molecules are told apart by one look at the partners' partners.
+    field = config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
+    metadata = _common(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
         kind="energy",
-        # Molecules are told apart by one look at the partners' partners.
-        receptive_field_A=config.cutoff_A + 2 * BOND_LENGTH_MAX_A,
+        receptive_field_A=field,
         equivariant=True,
         validation={k: round(v, 6) for k, v in errors.items()} | dict(onnx_parity=parity_error) | measured,
     )
@@ -94,48 +112,46 @@ def _publish_energy(saved: dict, output: Path, segments: Segments, measured: dic
 
 
 @torch.no_grad()
-def calibrate(model: Direct, segments: Segments, index: np.ndarray, boxes: int = 150) -> None:
+def calibrate(model: Direct, pairs: Pairs, boxes: int = 150) -> None:
     """Set the gain on momenta per species so that a stride, on average, neither shrinks, heats nor cools.
 
     A least-squares predictor shrinks momenta towards their mean, and its errors in the positions raise
-    the potential energy. The ratio of the gains restores Σ p² species by species; their common factor
-    then restores the reference's mean total energy after one stride: E(q', g·p') = E(q, p).
+    the potential energy. The ratio of the gains restores Σ p² species by species; for water, whose potential
+    energy is at hand, their common factor then restores the reference's mean total energy after one stride:
+    E(q', g·p') = E(q, p).
     """
-    config = model.config
-    pairs = Pairs(segments, index, config.stride_fs, config.cutoff_A, False)
+    kinds = len(model.config.species)
     model.gain.fill_(1.0)
-    reference = Reference(len(segments.species) // 3)
-    predicted, true = np.zeros(len(SPECIES)), np.zeros(len(SPECIES))
+    predicted, true = np.zeros(kinds), np.zeros(kinds)
     heated = 0.0
-    for k, segment in enumerate(index[np.linspace(0, len(index) - 1, boxes).astype(int)]):
-        start = k % pairs.starts
-        graph, _, p = pairs.batch(np.array([segment]), np.array([start]), np.array([False]), None)
-        u, p_hat = model(*graph[:6])
-        for s in range(len(SPECIES)):
+    reference = Reference(len(pairs.data.files[0].masses) // 3) if model.config.prior == "bonded" else None
+    for k in np.linspace(0, len(pairs.index) - 1, boxes).astype(int):
+        batch = pairs.held(int(k))
+        graph, p = batch.graph, batch.momenta[0]
+        u, p_hat = model(*graph)[:2]
+        for s in range(kinds):
             predicted[s] += 0.5 * float(p_hat[graph.species == s].double().square().sum())
             true[s] += 0.5 * float(p[graph.species == s].double().square().sum())
-        moved = segments.positions[segment, start] + (u / graph.masses.sqrt()[:, None]).numpy()
-        heated += reference.energy(moved.astype(float)) - segments.energy[segment, start + pairs.jump]
-    share = true / true.sum()
+        if reference is not None:
+            f, segment = pairs.index[k]
+            file, (first, last) = pairs.data.files[f], pairs.frames(f, int(k) % pairs.starts[f], reverse=False)
+            moved = file.positions[segment, first] + (u / graph.masses.sqrt()[:, None]).numpy()
+            heated += reference.energy(moved.astype(float)) - file.energy[segment, last]
     # Potential energy gained on the way is taken from the kinetic energy of all, in equal proportion.
-    wanted = true - heated * share
+    wanted = true * (1 - heated / true.sum())
     model.gain.copy_(torch.tensor(np.sqrt(wanted / predicted)))
 
 
-def _masses() -> tuple[float, float]:
-    masses = Reference(2).masses
-    return float(masses[0]), float(masses[1])
-
-
-def _common(saved: dict, segments: Segments, cutoff: float) -> dict:
+def _common(saved: dict, data: Dataset, cutoff: float, limits: dict) -> dict:
+    systems = sorted({str(recipe["reference"]) for recipe in data.recipe})
     return dict(
         contract=1,
         cutoff_A=cutoff,
-        species=list(SPECIES),
-        masses_u=list(_masses()),
+        species=list(data.symbols),
+        masses_u=list(data.masses),
         time_reversible=False,
-        reference=REFERENCE,
-        domain=domain(segments, cutoff),
+        reference=WATER if data.symbols == ("O", "H") else "; ".join(systems),
+        domain=limits,
         provenance=dict(
             command=" ".join(["flashmd-train", *sys.argv[1:]]),
             config=saved["config"],
@@ -149,34 +165,50 @@ def _common(saved: dict, segments: Segments, cutoff: float) -> dict:
     )
 
 
-def domain(segments: Segments, cutoff: float, frames: int = 60) -> dict:
+def spread(data: Dataset, frames: int) -> list[tuple[int, int]]:
+    """(file, segment) evenly over all the data."""
+    every = [(f, s) for f, file in enumerate(data.files) for s in range(len(file.temperature_K))]
+    return [every[k] for k in np.linspace(0, len(every) - 1, min(frames, len(every))).astype(int)]
+
+
+def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
     """What the training data spans: temperature, density, distances, momenta, neighbour counts."""
     closest: dict[str, float] = {}
     momentum, most, fewest = 0.0, 0, np.inf
-    everything = np.arange(len(segments.temperature_K))
-    pairs = Pairs(segments, everything, segments.spacing_fs, cutoff, False)
-    for segment in everything[np.linspace(0, len(everything) - 1, frames).astype(int)]:
-        graph, _, _ = pairs.batch(np.array([segment]), np.array([0]), np.array([False]), None)
+    for f, segment in spread(data, frames):
+        file = data.files[f]
+        graph = data.graph(f, file.positions[segment, 0], file.momenta[segment, 0], cutoff)
         d = norm(graph.edge_vectors).squeeze(-1)
         theirs = graph.species[graph.neighbors]
-        for a in range(len(SPECIES)):
-            for b in range(a, len(SPECIES)):
+        for a, first in enumerate(data.symbols):
+            for b, second in enumerate(data.symbols[a:], a):
                 of = graph.mask & (graph.species[:, None] == a) & (theirs == b)
-                name = f"{SPECIES[a]}-{SPECIES[b]}"
-                closest[name] = round(min(closest.get(name, np.inf), float(d[of].min())), 3)
+                if of.any():
+                    name = f"{first}-{second}"
+                    closest[name] = round(min(closest.get(name, np.inf), float(d[of].min())), 3)
         momentum = max(momentum, float(graph.momenta.abs().max()))
         counts = graph.mask.sum(1)
         most, fewest = max(most, int(counts.max())), min(fewest, int(counts.min()))
-    volume_cm3 = float(segments.lengths.prod()) * 1e-24
-    grams = float(segments.masses.sum()) * 1.66053906660e-24
-    return dict(
-        temperature_K=[float(segments.temperature_K.min()), float(segments.temperature_K.max())],
-        density_g_per_cm3=[round(grams / volume_cm3, 4)] * 2,
+    temperatures = np.concatenate([file.temperature_K for file in data.files])
+    densities = [round(file.density_g_per_cm3, 4) for file in data.files if file.periodic.all()]
+    limits = dict(
+        temperature_K=[float(temperatures.min()), float(temperatures.max())],
         smallest_pair_distance_A=closest,
         largest_scaled_momentum_sqrt_eV=round(momentum, 3),
         largest_neighbor_count=most,
         smallest_neighbor_count=int(fewest),
     )
+    return limits | (dict(density_g_per_cm3=[min(densities), max(densities)]) if densities else {})
+
+
+@torch.no_grad()
+def largest_uncertainty(model: Direct, pairs: Pairs, boxes: int = 60) -> list[float]:
+    """Of an atom in the training data, per output: Å·√u and √eV."""
+    largest = torch.zeros(2)
+    for k in np.linspace(0, len(pairs.index) - 1, min(boxes, len(pairs.index))).astype(int):
+        graph = pairs.held(int(k)).graph
+        largest = torch.maximum(largest, model.uncertainty(graph.species, model.predict(graph).features).amax(0))
+    return [float(f"{value:.4g}") for value in largest]
 
 
 def _companion(path: Path | None) -> dict | None:

@@ -1,109 +1,162 @@
-"""Train a direct model: Adam, cosine schedule, averaged weights, resumable checkpoints."""
+"""Train a direct model: Adam, cosine schedule, averaged weights, resumable to the last bit, on one process or many."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
-from ase import units
 from torch import Tensor
 
 from flashmd_train.backbones import Staged
-from flashmd_train.checkpoint import Run
-from flashmd_train.dataset import Pairs, Segments
-from flashmd_train.direct import SPECIES, Direct, DirectConfig
+from flashmd_train.checkpoint import Run, weights
+from flashmd_train.config import DirectTraining
+from flashmd_train.dataset import Batch, Dataset, Pairs
+from flashmd_train.direct import Direct
+from flashmd_train.distributed import mixed, processes, shared, together
+from flashmd_train.energy import load_energy
+from flashmd_train.graph import Graph
+from flashmd_train.losses import Objective
 from flashmd_train.pretrain import fit_linear
-from flashmd_train.prior import BondedFlow
 
-# Positions are weighed like momenta that act for this long: between a libration and a translation.
-POSITION_TIME_FS = 8.0
-REFERENCE_KT = 300 * units.kB
-
-
-def mass_scaled_loss(prediction: tuple[Tensor, Tensor], target: tuple[Tensor, Tensor]) -> Tensor:
-    """Mean squared error of momenta and displacements in units of the thermal energy at 300 K."""
-    dq, dp = (a - b for a, b in zip(prediction, target))
-    return (dp.square().mean() + dq.square().mean() / (POSITION_TIME_FS * units.fs) ** 2) / REFERENCE_KT
-
-
-def schedule(step: int, steps: int, warmup: int = 200) -> float:
-    """Linear warm-up, then half a cosine to a hundredth."""
-    if step < warmup:
-        return (step + 1) / warmup
-    x = min(1.0, (step - warmup) / max(1, steps - warmup))
-    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x))
+PRETRAINING_BOXES = 40
+VALIDATION_BOXES = 24
+# Edges this much longer than the cutoff are kept where atoms are followed beyond the first stride: they may come in.
+MARGIN_A = 1.0
 
 
 @torch.no_grad()
-def validate(model: Direct, pairs: Pairs, boxes: int = 24) -> dict:
+def validate(model: Direct, pairs: Pairs, boxes: int = VALIDATION_BOXES) -> dict:
     """Relative errors on held-out pairs, forward in time, in all and per species.
 
     ``momentum_error``: rms of p' error over rms of p'. ``shrink``: 1 − Σ pred²/Σ true², what a stride
-    takes from the mean square momentum. ``displacement_error``: likewise for Δq.
+    takes from the mean square momentum. ``displacement_error``: likewise for Δq. With a noise head,
+    ``noise_q`` and ``noise_p``: mean square of the residual over what the head says it is.
     """
-    sums: dict[str, np.ndarray] = {k: np.zeros(len(SPECIES)) for k in ("ep", "p", "pp", "eq", "q")}
+    kinds = len(model.config.species)
+    sums: dict[str, np.ndarray] = {k: np.zeros(kinds) for k in ("ep", "p", "pp", "eq", "q", "nq", "np")}
+    device = next(model.parameters()).device
     for k in range(min(boxes, len(pairs.index))):
-        graph, q, p = pairs.batch(pairs.index[k : k + 1], np.array([k % pairs.starts]), np.array([False]), None)
-        q_hat, p_hat = model(*graph[:6])
-        for s in range(len(SPECIES)):
-            of = graph.species == s
-            values = dict(ep=p_hat - p, p=p, pp=p_hat, eq=q_hat - q, q=q)
+        batch = on(pairs.held(k), device)
+        stride = model.predict(batch.graph)
+        q, p = batch.displacement[0], batch.momenta[0]
+        values = dict(ep=stride.momenta - p, p=p, pp=stride.momenta, eq=stride.displacement - q, q=q)
+        if stride.residual_scale is not None:
+            first, mixed, second = stride.residual_scale[..., None].unbind(1)
+            values |= dict(nq=first.expand_as(q), np=torch.sqrt(mixed**2 + second**2).expand_as(p))
+        for s in range(kinds):
+            of = batch.graph.species == s
             for name, value in values.items():
                 sums[name][s] += float(value[of].double().square().sum())
     report = {
         "momentum_error": math.sqrt(sums["ep"].sum() / sums["p"].sum()),
         "displacement_error": math.sqrt(sums["eq"].sum() / sums["q"].sum()),
     }
-    for s, symbol in enumerate(SPECIES):
+    for s, symbol in enumerate(model.config.species):
         report[f"momentum_error_{symbol}"] = math.sqrt(sums["ep"][s] / sums["p"][s])
         report[f"displacement_error_{symbol}"] = math.sqrt(sums["eq"][s] / sums["q"][s])
         report[f"shrink_{symbol}"] = float(1 - sums["pp"][s] / sums["p"][s])
+        if model.noise is not None:
+            report[f"noise_q_{symbol}"] = float(sums["eq"][s] / sums["nq"][s])
+            report[f"noise_p_{symbol}"] = float(sums["ep"][s] / sums["np"][s])
     return report
 
 
-def train(
-    config: DirectConfig,
-    data: list[Path],
-    folder: Path,
-    steps: int,
-    boxes: int = 1,
-    learning_rate: float = 3e-3,
-    seed: int = 0,
-    threads: int = 1,
-    start: Path | None = None,
-    every: int = 250,
-    stop_after: int | None = None,
-) -> Direct:
-    """Train into ``folder`` (checkpoint.pt, log.jsonl); rerun the same call to resume.
+def on(batch: Batch, device: torch.device) -> Batch:
+    """The batch on ``device``."""
+    if device.type == "cpu":
+        return batch
+    graph = Graph(*(x.to(device, non_blocking=True) for x in batch.graph))
+    return Batch(graph, batch.displacement.to(device), batch.momenta.to(device), batch.box.to(device))
+
+
+def frozen_energy(settings: DirectTraining, data: Dataset, device: torch.device) -> Callable[[Graph], Tensor] | None:
+    """The energy model of the energy term, with its gradient switched off for its own weights."""
+    if not settings.loss.energy_weight:
+        return None
+    if settings.loss.energy_run is None:
+        raise ValueError("loss.energy_weight needs loss.energy_run, the folder of an energy model's run")
+    energy = load_energy(settings.loss.energy_run).to(device).requires_grad_(False)
+    if energy.config.species != data.symbols:
+        raise ValueError(f"the energy model knows {energy.config.species}, the data holds {data.symbols}")
+    return lambda graph: energy(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
+
+
+def train(settings: DirectTraining, folder: Path, stop_after: int | None = None) -> Direct:
+    """Train into ``folder`` (checkpoint.pt, log.jsonl, TensorBoard events); rerun the same call to resume.
 
     Args:
-        start: checkpoint whose averaged weights to begin from (a shorter stride, say).
-        every: steps between log lines with validation, and checkpoints.
-        stop_after: end here, before ``steps``; a rerun goes on.
+        settings: everything else.
+        folder: of the run.
+        stop_after: end here, before all steps are done; a rerun goes on.
+
+    Returns:
+        The model with its averaged weights, where validation was best.
+
+    Raises:
+        ValueError: data, model and folder do not go together.
     """
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    segments = Segments.load(data)
-    training, held_out = segments.split(0.05, seed=0)
-    model = Direct(config)
-    pairs = Pairs(segments, training, config.stride_fs, config.cutoff_A, augment=not model.backbone.equivariant)
-    held_pairs = Pairs(segments, held_out, config.stride_fs, config.cutoff_A, augment=False)
-    if start is not None:
-        model.load_state_dict(torch.load(start, weights_only=False)["averaged"])
-    elif not Run.exists(folder) and isinstance(model.backbone, Staged) and isinstance(model.prior, BondedFlow):
-        fit_linear(model, pairs, 40, np.random.default_rng(seed))
-    run = Run(folder, config.dict(), model, learning_rate, seed)
-    if Run.exists(folder):
-        run.restore()
-    losses = []
-    while run.step < min(steps, stop_after or steps):
-        graph, q, p = pairs.draw(run.rng, boxes)
-        loss = mass_scaled_loss(model(*graph[:6]), (q, p))
-        run.descend(loss, learning_rate * schedule(run.step, steps))
-        losses.append(loss.item())
-        if run.step % every == 0 or run.step == steps:
-            run.save(segments, dict(loss=float(np.nanmean(losses)), **validate(run.averaged.model, held_pairs)))
-            losses = []
-    return run.averaged.model
+    torch.set_num_threads(settings.threads)
+    with processes() as (rank, device):
+        data = Dataset(list(settings.data.files))
+        if data.symbols != settings.model.species:
+            raise ValueError(
+                f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
+            )
+        torch.manual_seed(settings.seed)
+        model = Direct(settings.model)
+        training, held_out = data.split(settings.data.validation, seed=0)
+        held = Pairs(data, held_out, settings.model.stride_fs, settings.model.cutoff_A)
+        pairs = _pairs(settings, data, training, settings.data.rotate and not model.backbone.equivariant)
+        if settings.start is not None:
+            model.load_state_dict(weights(torch.load(settings.start, weights_only=False)))
+        elif not Run.exists(folder) and isinstance(model.backbone, Staged):
+            fit_linear(model, pairs, PRETRAINING_BOXES, np.random.default_rng(settings.seed))
+        model.to(device)
+        run = Run(folder, settings.model.model_dump(mode="json"), model, settings.optimizer, settings.seed, rank)
+        if Run.exists(folder):
+            run.restore()
+        together()
+        objective = shared(Objective(model, settings.loss, frozen_energy(settings, data, device)))
+        _descend(
+            settings, run, objective, pairs, held, min(settings.optimizer.steps, stop_after or settings.optimizer.steps)
+        )
+        together()
+        run.averaged.model.load_state_dict(run.best or run.averaged.model.state_dict())
+        return run.averaged.model
+
+
+def _pairs(settings: DirectTraining, data: Dataset, training: np.ndarray, augment: bool) -> Pairs:
+    follows = settings.loss.strides > 1 or settings.loss.energy_weight > 0
+    return Pairs(
+        data,
+        training,
+        settings.model.stride_fs,
+        settings.model.cutoff_A + (MARGIN_A if follows else 0.0),
+        augment,
+        settings.loss.strides,
+        settings.data.time_reversal,
+        settings.data.position_noise_A,
+        settings.data.momentum_noise,
+    )
+
+
+def _descend(
+    settings: DirectTraining, run: Run, objective: torch.nn.Module, pairs: Pairs, held: Pairs, end: int
+) -> None:
+    device = next(run.model.parameters()).device
+    terms: dict[str, list[float]] = {}
+    while run.step < end and not run.finished:
+        batch = on(pairs.draw(run.random(), settings.data.boxes), device)
+        with mixed(device, settings.optimizer.precision):
+            loss, parts = objective(batch)
+        run.descend(loss)
+        for name, value in parts.items():
+            terms.setdefault(f"loss_{name}", []).append(float(value))
+        if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
+            figures = validate(run.averaged.model, held)
+            means = {name: float(np.nanmean(values)) for name, values in terms.items()}
+            run.save(pairs.data, means | figures, figures["momentum_error"] + figures["displacement_error"])
+            terms = {}

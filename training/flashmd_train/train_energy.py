@@ -9,42 +9,48 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashmd_train.checkpoint import Run
-from flashmd_train.dataset import Segments
-from flashmd_train.energy import Energy, EnergyConfig, energy_and_forces, radial_derivative
-from flashmd_train.graph import Graph, build_graph, gather_rows, norm
+from flashmd_train.checkpoint import Run, weights
+from flashmd_train.config import EnergyTraining
+from flashmd_train.dataset import Dataset
+from flashmd_train.distributed import mixed, processes, shared, together
+from flashmd_train.energy import Energy, energy_and_forces, radial_derivative
+from flashmd_train.graph import Graph, gather_rows, join, norm
 from flashmd_train.pretrain import RIDGE
-from flashmd_train.prior import Molecules, bonded_forces
-from flashmd_train.train import schedule
+from flashmd_train.prior import bonded_forces
 
 # Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom.
-FORCE_UNIT, ENERGY_UNIT = 0.5, 0.005
+FORCE_UNIT, ENERGY_UNIT, ENERGY_WEIGHT = 0.5, 0.005, 0.01
+PRETRAINING_FRAMES = 40
 
 
-def sample(data: Segments, segment: int, frame: int, cutoff: float) -> tuple[Graph, Tensor, Tensor, float]:
-    """One frame: graph, positions [N, 3], forces [N, 3] and energy."""
-    q = torch.tensor(data.positions[segment, frame])
-    p = torch.tensor(data.momenta[segment, frame])
-    graph = build_graph(q[None], p[None], data.masses, data.species, data.lengths, cutoff)
-    return graph, q, torch.tensor(data.forces[segment, frame]), float(data.energy[segment, frame])
+def sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> tuple[Graph, Tensor, Tensor, float]:
+    """One frame of the segment ``pick`` (file, segment): graph, positions [N, 3], forces [N, 3] and energy."""
+    file, segment = (int(x) for x in pick)
+    of = data.files[file]
+    q, p = of.positions[segment, frame], of.momenta[segment, frame]
+    forces = torch.tensor(of.forces[segment, frame])
+    return data.graph(file, q, p, cutoff), torch.tensor(q), forces, float(of.energy[segment, frame])
 
 
 @torch.no_grad()
-def fit_pairs(model: Energy, data: Segments, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
+def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
     """Pair weights by ridge regression of reference forces minus bonds and angles; then the offset."""
-    fan = model.pair.shape[0]
+    fan, kinds = model.pair.shape[0], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
     rows, offsets = 0, []
-    draws = [(int(rng.choice(index)), 0) for _ in range(frames)]
-    for segment, frame in draws:
-        graph, _, forces, _ = sample(data, segment, frame, model.config.cutoff_A)
-        molecules = Molecules(graph)
-        slow = forces - bonded_forces(molecules, torch.zeros_like(forces), model.reference)
+    draws = [index[int(rng.integers(len(index)))] for _ in range(frames)]
+    for pick in draws:
+        graph, _, forces, _ = sample(data, pick, 0, model.config.cutoff_A)
+        molecules = model.molecules(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
+        slow, outside = forces, graph.mask
+        if molecules is not None:
+            slow = forces - bonded_forces(molecules, torch.zeros_like(forces), model.reference)
+            outside = graph.mask & ~molecules.intra
         d = norm(graph.edge_vectors)
-        pair = (graph.species[:, None] + gather_rows(graph.species, graph.neighbors)).long()
-        kinds = torch.nn.functional.one_hot(pair, 3).float() * (graph.mask & ~molecules.intra)[..., None]
+        pair = model.pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
+        one_hot = torch.nn.functional.one_hot(pair, kinds).float() * outside[..., None]
         slope = radial_derivative(model, d.transpose(1, 2))
-        field = torch.einsum("nkx,nkt,nrk->nxtr", graph.edge_vectors / d, kinds, slope).flatten(2)
+        field = torch.einsum("nkx,nkt,nrk->nxtr", graph.edge_vectors / d, one_hot, slope).flatten(2)
         x, y = field.flatten(0, 1).double(), slow.flatten().double()
         xx += x.T @ x
         xy += x.T @ y
@@ -53,59 +59,95 @@ def fit_pairs(model: Energy, data: Segments, index: np.ndarray, frames: int, rng
     whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
     model.whiten.copy_(whiten)
     model.pair.copy_(torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5)
-    for segment, frame in draws:
-        graph, _, _, energy = sample(data, segment, frame, model.config.cutoff_A)
+    for pick in draws:
+        graph, _, _, energy = sample(data, pick, 0, model.config.cutoff_A)
         mine = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).sum()
         offsets.append((energy - mine) / (graph.species == 0).sum())
     model.offset.fill_(torch.stack(offsets).mean())
 
 
-def validate_energy(model: Energy, data: Segments, index: np.ndarray, frames: int = 24) -> dict:
+def validate_energy(model: Energy, data: Dataset, index: np.ndarray, frames: int = 24) -> dict:
     """``force_error`` (relative rms), ``energy_error_meV_per_atom`` (rms after the mean is taken out)."""
-    error, total, energies = 0.0, 0.0, []
-    for segment in index[:frames]:
-        graph, q, forces, energy = sample(data, int(segment), 0, model.config.cutoff_A)
-        e, f = energy_and_forces(model, graph, q, train=False)
-        error += float((f - forces).square().sum())
+    error, total, count, energies = 0.0, 0.0, 0, []
+    device = model.pair.device
+    for pick in index[:frames]:
+        graph, q, forces, energy = sample(data, pick, 0, model.config.cutoff_A)
+        e, f = energy_and_forces(model, Graph(*(x.to(device) for x in graph)), q.to(device), train=False)
+        error += float((f.cpu() - forces).square().sum())
         total += float(forces.square().sum())
+        count += forces.numel()
         energies.append((float(e.detach().double().sum()) - energy) / len(q))
     return dict(
         force_error=math.sqrt(error / total),
-        force_error_eV_A=math.sqrt(error / (frames * len(q) * 3)),
+        force_error_eV_A=math.sqrt(error / count),
         energy_error_meV_per_atom=1000 * float(np.std(energies)),
         energy_bias_meV_per_atom=1000 * float(np.mean(energies)),
     )
 
 
-def train_energy(
-    config: EnergyConfig,
-    data: list[Path],
-    folder: Path,
-    steps: int,
-    learning_rate: float = 1e-3,
-    seed: int = 0,
-    threads: int = 1,
-    every: int = 250,
-) -> Energy:
-    """Train into ``folder``; rerun the same call to resume."""
-    torch.set_num_threads(threads)
-    torch.manual_seed(seed)
-    segments = Segments.load(data)
-    training, held_out = segments.split(0.05, seed=0)
-    model = Energy(config)
-    if not Run.exists(folder):
-        fit_pairs(model, segments, training, 40, np.random.default_rng(seed))
-    run = Run(folder, config.dict(), model, learning_rate, seed)
-    if Run.exists(folder):
-        run.restore()
-    while run.step < steps:
-        segment, frame = int(run.rng.choice(training)), int(run.rng.integers(segments.positions.shape[1]))
-        graph, q, forces, energy = sample(segments, segment, frame, config.cutoff_A)
-        e, f = energy_and_forces(model, graph, q, train=True)
-        per_atom = (e.sum() - energy) / len(q)
-        loss = (f - forces).square().mean() / FORCE_UNIT**2 + 0.01 * (per_atom / ENERGY_UNIT).square()
-        run.descend(loss, learning_rate * schedule(run.step, steps))
-        if run.step % every == 0 or run.step == steps:
-            figures = validate_energy(run.averaged.model, segments, held_out)
-            run.save(segments, dict(loss=loss.item(), **figures))
-    return run.averaged.model
+class Objective(torch.nn.Module):
+    """Frames to loss, around an energy model: what data-parallel training wraps."""
+
+    def __init__(self, model: Energy) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, graph: Graph, q: Tensor, forces: Tensor, energy: Tensor, box: Tensor) -> Tensor:
+        """Positions and forces [N, 3], energies [B] (eV), box of each atom [N]."""
+        e, f = energy_and_forces(self.model, graph, q, train=True)
+        atoms = torch.bincount(box, minlength=len(energy))
+        per_atom = (torch.zeros_like(energy).index_add(0, box, e) - energy) / atoms
+        return (f - forces).square().mean() / FORCE_UNIT**2 + ENERGY_WEIGHT * (per_atom / ENERGY_UNIT).square().mean()
+
+
+def draw(data: Dataset, index: np.ndarray, boxes: int, cutoff: float, rng: np.random.Generator) -> tuple:
+    """A random batch of frames: the arguments of :class:`Objective`."""
+    picks = index[rng.integers(len(index), size=boxes)]
+    samples = [sample(data, pick, int(rng.integers(data.files[pick[0]].positions.shape[1])), cutoff) for pick in picks]
+    graphs, q, forces, energies = zip(*samples)
+    box = torch.repeat_interleave(torch.arange(boxes), torch.tensor([len(x) for x in q]))
+    return join(list(graphs)), torch.cat(q), torch.cat(forces), torch.tensor(energies, dtype=torch.float32), box
+
+
+def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None = None) -> Energy:
+    """Train into ``folder``; rerun the same call to resume.
+
+    Args:
+        settings: everything else. folder: of the run. stop_after: end here; a rerun goes on.
+
+    Raises:
+        ValueError: data, model and folder do not go together.
+    """
+    torch.set_num_threads(settings.threads)
+    with processes() as (rank, device):
+        data = Dataset(list(settings.data.files))
+        if data.symbols != settings.model.species:
+            raise ValueError(
+                f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
+            )
+        torch.manual_seed(settings.seed)
+        training, held_out = data.split(settings.data.validation, seed=0)
+        model = Energy(settings.model)
+        if settings.start is not None:
+            model.load_state_dict(weights(torch.load(settings.start, weights_only=False)))
+        elif not Run.exists(folder):
+            fit_pairs(model, data, training, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
+        model.to(device)
+        run = Run(folder, settings.model.model_dump(mode="json"), model, settings.optimizer, settings.seed, rank)
+        if Run.exists(folder):
+            run.restore()
+        together()
+        objective = shared(Objective(model))
+        end = min(settings.optimizer.steps, stop_after or settings.optimizer.steps)
+        while run.step < end and not run.finished:
+            graph, *rest = draw(data, training, settings.data.boxes, settings.model.cutoff_A, run.random())
+            with mixed(device, settings.optimizer.precision):
+                loss = objective(Graph(*(x.to(device) for x in graph)), *(x.to(device) for x in rest))
+            run.descend(loss)
+            if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
+                figures = validate_energy(run.averaged.model, data, held_out)
+                score = figures["force_error_eV_A"] / FORCE_UNIT + figures["energy_error_meV_per_atom"] / 1000
+                run.save(data, dict(loss=loss.item(), **figures), score)
+        together()
+        run.averaged.model.load_state_dict(run.best or run.averaged.model.state_dict())
+        return run.averaged.model

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from flashmd_train.data.generate import generate
-from flashmd_train.dataset import Segments
+from flashmd_train.dataset import Dataset, Segments
 
 
 @pytest.fixture(autouse=True)
@@ -25,5 +25,10 @@ def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def segments(data_file: Path) -> Segments:
-    return Segments.load([data_file])
+def data(data_file: Path) -> Dataset:
+    return Dataset([data_file])
+
+
+@pytest.fixture(scope="session")
+def segments(data: Dataset) -> Segments:
+    return data.files[0]

@@ -14,7 +14,8 @@ from ase.units import fs
 
 from flashmd_train.data.generate import generate
 from flashmd_train.data.water import Reference, system, velocity_verlet
-from flashmd_train.dataset import Pairs, Segments
+from flashmd_train.dataset import Dataset, Pairs, Segments
+from flashmd_train.graph import build_graph, padded
 
 
 @pytest.fixture(scope="module")
@@ -88,47 +89,61 @@ def test_forward_flip_back_returns(water) -> None:
     assert np.abs(p3 + p).max() < 1e-3
 
 
-def test_time_reversed_pairs_are_real(segments: Segments, water) -> None:
+EVERY = np.array([(0, s) for s in range(6)])
+
+
+def test_time_reversed_pairs_are_real(data: Dataset, water) -> None:
     reference, _, _ = water
-    pairs = Pairs(segments, np.arange(6), 4.0, 6.0, augment=False)
-    graph, displacement, momenta = pairs.batch(np.array([1]), np.array([1]), np.array([True]), None)
-    root = segments.masses.sqrt()[:, None]
-    q = segments.positions[1, 1 + pairs.jump].astype(float)
-    reference.set(q, (graph.momenta * root).numpy().astype(float))
+    pairs = Pairs(data, EVERY, 4.0, 6.0)
+    batch = pairs.batch(EVERY[1:2], [1], np.array([True]), None)
+    root = batch.graph.masses.sqrt()[:, None]
+    q = data.files[0].positions[1, 1 + pairs.jumps[0]].astype(float)
+    reference.set(q, (batch.graph.momenta * root).numpy().astype(float))
     reference.nve(4.0)
     q2, p2, _, _ = reference.get()
-    assert np.abs((displacement / root).numpy() - (q2 - q)).max() < 2e-4
-    assert np.abs((momenta * root).numpy() - p2).max() < 2e-3
+    assert np.abs((batch.displacement[0] / root).numpy() - (q2 - q)).max() < 2e-4
+    assert np.abs((batch.momenta[0] * root).numpy() - p2).max() < 2e-3
 
 
-def test_graph_holds_the_pairs_that_ase_finds(segments: Segments) -> None:
-    cutoff, round_off = 6.0, 1e-4  # the graph is built in f32: a pair that close to the cutoff may go either way
-    pairs = Pairs(segments, np.arange(6), 2.0, cutoff, augment=False)
-    graph, _, _ = pairs.batch(np.array([0, 2]), np.array([0, 1]), np.array([False, False]), None)
-    atoms = len(segments.species)
-    cell = np.diag(segments.lengths.numpy().astype(float))
-    for box, (segment, frame) in enumerate(((0, 0), (2, 1))):
-        q = segments.positions[segment, frame].astype(float)
-        i, j, vector = primitive_neighbor_list("ijD", [True] * 3, cell, q, cutoff + round_off)
-        theirs = dict(zip(zip(i, j), vector))
-        rows = slice(box * atoms, (box + 1) * atoms)
-        i, slot = (index.numpy() for index in torch.nonzero(graph.mask[rows], as_tuple=True))
-        j = graph.neighbors[rows].numpy()[i, slot] - box * atoms
-        mine = dict(zip(zip(i, j), graph.edge_vectors[rows].numpy()[i, slot]))
-        assert len(mine) == len(i)
-        assert mine.keys() <= theirs.keys()
-        for pair, v in theirs.items():
-            if pair in mine:
-                assert np.abs(mine[pair] - v).max() < round_off
-            else:
-                assert np.linalg.norm(v) > cutoff - round_off
+def test_graph_holds_the_pairs_that_ase_finds() -> None:
+    """Triclinic, smaller than the cutoff, open along one axis; an edge and the edge back are opposite."""
+    rng = np.random.default_rng(2)
+    cell = np.array([[4.0, 0, 0], [1.0, 5.0, 0], [0.3, -0.8, 30.0]])
+    q, cutoff, periodic = rng.random((9, 3)) @ np.diag([4.0, 5.0, 9.0]), 6.0, (True, True, False)
+    graph = build_graph(q, np.zeros((9, 3)), np.ones(9), np.zeros(9, int), cell, cutoff, periodic)
+    i, j, shift, vector = primitive_neighbor_list("ijSD", periodic, cell, q, cutoff)
+    wanted = sorted(zip(i, j, *np.round(vector.T, 4) + 0.0))
+    rows, slots = (index.numpy() for index in torch.nonzero(graph.mask, as_tuple=True))
+    found = graph.edge_vectors[rows, slots].double().numpy()
+    got = sorted(zip(rows, graph.neighbors[rows, slots].numpy(), *np.round(found.T, 4) + 0.0))
+    assert len(got) == len(wanted) == len(shift)
+    assert np.abs(np.array(got) - np.array(wanted)).max() < 2e-4
+    back = graph.edge_vectors.reshape(-1, 3)[graph.reverse]
+    assert torch.allclose(back[graph.mask], -graph.edge_vectors[graph.mask])
+    own = torch.arange(graph.mask.numel()).view_as(graph.mask)
+    assert torch.equal(graph.reverse.reshape(-1)[graph.reverse.reshape(-1)].view_as(own), own)
+    assert torch.equal(graph.reverse[~graph.mask], own[~graph.mask])
 
 
-def test_a_stride_between_frames_is_refused(segments: Segments) -> None:
+def test_joined_and_padded_graphs_are_the_same_graphs(data: Dataset) -> None:
+    batch = Pairs(data, EVERY, 2.0, 6.0).batch(EVERY[[0, 2]], [0, 1], np.array([False, False]), None)
+    alone = Pairs(data, EVERY, 2.0, 6.0).batch(EVERY[[2]], [1], np.array([False]), None).graph
+    n, k = alone.mask.shape
+    both = padded(batch.graph, 2, 3)
+    assert torch.equal(batch.box, torch.arange(2).repeat_interleave(n))
+    assert torch.equal(both.edge_vectors[n : 2 * n, :k][alone.mask], alone.edge_vectors[alone.mask])
+    assert torch.equal(both.neighbors[n : 2 * n, :k][alone.mask] - n, alone.neighbors[alone.mask])
+    back = both.edge_vectors.reshape(-1, 3)[both.reverse]
+    assert torch.allclose(back, -both.edge_vectors)
+
+
+def test_a_stride_between_frames_is_refused(data: Dataset) -> None:
     with pytest.raises(ValueError, match="not a multiple"):
-        Pairs(segments, np.arange(6), 3.0, 6.0, augment=False)
-    with pytest.raises(ValueError, match="shorter than a stride"):
-        Pairs(segments, np.arange(6), 16.0, 6.0, augment=False)
+        Pairs(data, EVERY, 3.0, 6.0)
+    with pytest.raises(ValueError, match="shorter than 1 strides"):
+        Pairs(data, EVERY, 16.0, 6.0)
+    with pytest.raises(ValueError, match="shorter than 5 strides"):
+        Pairs(data, EVERY, 2.0, 6.0, strides=5)
 
 
 def test_generation_goes_on_where_it_stopped_and_refuses_another_recipe(tmp_path: Path) -> None:

@@ -136,10 +136,9 @@ def test_bonded_flow_conserves_energy_with_an_error_of_second_order() -> None:
 @pytest.mark.parametrize("symbols", [[1, 1], [0, 0], [0, 1, 1, 1], [1, 0, 0]])
 def test_odd_groups_of_atoms_stay_finite(symbols: list[int]) -> None:
     n = len(symbols)
-    species = torch.tensor(symbols)
-    positions = torch.randn(1, n, 3) * 0.5
-    masses = torch.tensor(MASSES)[species]
-    graph = build_graph(positions, torch.randn(1, n, 3) * 0.1, masses, species, torch.full((3,), 12.0), 6.0)
+    rng = np.random.default_rng(n)
+    q, p = 0.5 * rng.normal(size=(n, 3)), 0.1 * rng.normal(size=(n, 3))
+    graph = build_graph(q, p, np.array(MASSES)[symbols], np.array(symbols), np.eye(3) * 12.0, 6.0)
     flow = BondedFlow(4.0, 0.5, TIP3P_BOND, TIP3P_ANGLE)
     for out in flow.flow(graph, flow.bind(graph), torch.randn(n, 2, 3), (0.5, 1.0)):
         assert torch.isfinite(out).all()

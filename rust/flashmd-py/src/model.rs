@@ -7,8 +7,8 @@ use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::model::energy::EnergyModel;
 use flashmd::model::{Contract, Device, Kind, Model as CoreModel, process};
-use flashmd::rollout::Propagator;
-use flashmd::stride::{Direct, Randomness};
+use flashmd::propagators::prepare;
+use flashmd::stride::Randomness;
 use flashmd::{Error, State, guard};
 use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
@@ -64,6 +64,11 @@ impl Model {
         }
         let (name, got, wanted) = (&self.name, self.kind.name(), wanted.name());
         Err(Error::Model(format!("{name}: it is of kind {got:?}, wanted {wanted:?} here; give a model of that kind")))
+    }
+
+    /// Checks that the model moves atoms.
+    pub(crate) fn expect_to_move(&self) -> Result<()> {
+        if self.kind.moves() { Ok(()) } else { self.expect_kind(Kind::Direct) }
     }
 
     /// Takes the model; call it without the GIL, which another thread may need to let go of the model.
@@ -184,7 +189,7 @@ impl Model {
 impl Model {
     fn one_stride(&self, state: &mut State) -> Result<()> {
         let mut held = self.hold()?;
-        let mut stride = Direct::new(held.model(), &[&*state], Randomness::default())?;
+        let mut stride = prepare(held.model(), &[&*state], Randomness::default(), false)?;
         let time_ps = stride.stride_fs() / flashmd::units::FS_PER_PS;
         stride.advance(state).and_then(|()| guard::check_finite(state)).map_err(|e| e.at(1, time_ps, None))
     }

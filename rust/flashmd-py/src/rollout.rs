@@ -8,8 +8,9 @@ use flashmd::energy::PotentialEnergy;
 use flashmd::error::Result;
 use flashmd::model::Kind;
 use flashmd::model::energy::EnergyModel;
+use flashmd::propagators::prepare;
 use flashmd::rollout::{Report, Rollout, common_step};
-use flashmd::stride::{Direct, Randomness};
+use flashmd::stride::Randomness;
 use flashmd::system::System;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
@@ -102,16 +103,14 @@ fn run(
     energy: Option<Energy>,
     observer: &mut PyObserver,
 ) -> Result<Report> {
-    model.expect_kind(Kind::Direct)?;
+    model.expect_to_move()?;
     if let Some(Energy::Model(surface)) = &energy {
         surface.get().expect_kind(Kind::Energy)?;
     }
     let mut held = model.hold()?;
     let randomness = Randomness { rotate: settings.random_rotation, residual: true };
-    let mut propagator = Direct::new(held.model(), &states(systems), randomness)?;
-    if settings.watches() {
-        propagator = propagator.watching();
-    }
+    let mut propagator = prepare(held.model(), &states(systems), randomness, settings.watches())?;
+    let propagator = propagator.as_mut();
     let mut options = Rollout {
         steps: settings.steps.saturating_sub(common_step(systems)),
         interval: settings.interval,
@@ -120,16 +119,16 @@ fn run(
         energy: None,
     };
     match energy {
-        None => options.run(systems, &mut propagator, observer),
+        None => options.run(systems, propagator, observer),
         Some(Energy::Python(mut python)) => {
             options.energy = Some(&mut python as &mut dyn PotentialEnergy);
-            options.run(systems, &mut propagator, observer)
+            options.run(systems, propagator, observer)
         }
         Some(Energy::Model(model)) => {
             let mut held = model.get().hold()?;
             let mut surface = EnergyModel::new(held.model(), &states(systems))?;
             options.energy = Some(&mut surface);
-            options.run(systems, &mut propagator, observer)
+            options.run(systems, propagator, observer)
         }
     }
 }
@@ -161,8 +160,17 @@ fn to_dict<'py>(py: Python<'py>, report: &Report) -> PyResult<Bound<'py, PyDict>
     dict.set_item("steps", report.steps)?;
     dict.set_item("seconds", report.total.as_secs_f64())?;
     dict.set_item("seconds_neighbors", report.propagator.neighbors.as_secs_f64())?;
+    dict.set_item("network_runs", report.propagator.runs)?;
     dict.set_item("seconds_network", report.propagator.network.as_secs_f64())?;
     dict.set_item("seconds_energy", report.energy.as_secs_f64())?;
     dict.set_item("seconds_callbacks", report.observer.as_secs_f64())?;
+    if let Some(solver) = report.solver {
+        let found = PyDict::new(py);
+        found.set_item("strides", solver.strides)?;
+        found.set_item("mean_sweeps", solver.sweeps as f64 / solver.strides.max(1) as f64)?;
+        found.set_item("most_sweeps", solver.most_sweeps)?;
+        found.set_item("largest_residual", solver.largest_residual)?;
+        dict.set_item("solver", found)?;
+    }
     Ok(dict)
 }

@@ -4,6 +4,7 @@
 //! tested without a network: [`rollout::Propagator`], [`energy::PotentialEnergy`], [`rollout::Observer`].
 //! Units are ASE's, stated once in [`units`].
 
+pub mod action;
 pub mod barostat;
 pub mod cell;
 pub mod checkpoint;
@@ -11,6 +12,7 @@ pub mod constraints;
 pub mod elements;
 pub mod energy;
 pub mod error;
+mod gradient;
 pub mod guard;
 pub mod linalg;
 pub mod model;
@@ -18,10 +20,12 @@ pub mod molecules;
 pub mod nef;
 pub mod neighbors;
 pub mod network;
+pub mod propagators;
 pub mod random;
 pub mod rescale;
 pub mod rollout;
 pub mod rotation;
+pub mod splitting;
 pub mod state;
 pub mod stride;
 mod surface;

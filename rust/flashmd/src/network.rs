@@ -24,6 +24,8 @@ pub struct Timing {
     pub neighbors: Duration,
     /// Inside ONNX Runtime.
     pub network: Duration,
+    /// Runs of the network.
+    pub runs: u64,
 }
 
 /// A system as the network is to see it.
@@ -48,6 +50,8 @@ pub struct Network<'m> {
     masses: Vec<f32>,
     momenta: Vec<f32>,
     systems: Vec<i32>,
+    /// Which of a model's scalars is asked for: one-hot.
+    head: Vec<f32>,
     timing: Timing,
 }
 
@@ -71,6 +75,7 @@ impl<'m> Network<'m> {
             masses: Vec::new(),
             momenta: Vec::new(),
             systems: Vec::new(),
+            head: vec![1.0],
             timing: Timing::default(),
         })
     }
@@ -83,6 +88,27 @@ impl<'m> Network<'m> {
     /// The edges of the last run.
     pub fn nef(&self) -> &Nef {
         &self.nef
+    }
+
+    /// Rows of system `at` in the arrays of the last run; empty if it was left out.
+    pub fn rows(&self, at: usize) -> Range<usize> {
+        self.rows[at].clone()
+    }
+
+    /// Asks for the scalar numbered `scalar` of `count` from now on.
+    pub fn choose_scalar(&mut self, scalar: usize, count: usize) {
+        self.head = (0..count).map(|k| f32::from(u8::from(k == scalar))).collect();
+    }
+
+    /// Describes the atoms as they are now, on the edges of the last run: for [`Network::surroundings`].
+    ///
+    /// # Errors
+    /// `Model` for an unknown element or a wrong mass.
+    pub fn look_again(&mut self, systems: &[View<'_>]) -> Result<()> {
+        let left_out = || Error::Input(String::new());
+        let seen: Vec<Result<()>> =
+            self.rows.iter().map(|rows| if rows.is_empty() { Err(left_out()) } else { Ok(()) }).collect();
+        self.describe_atoms(systems, &seen)
     }
 
     /// What the last run saw of system `at`; `uncertainty` is that output, if it was wanted.
@@ -127,10 +153,11 @@ impl<'m> Network<'m> {
         if self.nef.atoms == 0 {
             return Ok(results);
         }
-        let Self { nef, species, momenta, masses, systems: system, .. } = self;
-        let batch = Batch { nef, species, momenta, masses, system };
+        let Self { nef, species, momenta, masses, systems: system, head, .. } = self;
+        let batch = Batch { nef, species, momenta, masses, system, head };
         let done = self.model.session.run(batch, wanted);
         self.timing.network += ready.elapsed();
+        self.timing.runs += 1;
         done.map_err(|e| e.in_model(self.model.name()))?;
         for (at, result) in results.iter_mut().enumerate().filter(|(_, r)| r.is_ok()) {
             *result = wanted

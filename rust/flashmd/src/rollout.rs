@@ -40,6 +40,34 @@ pub trait Propagator {
     fn timing(&self) -> Timing {
         Timing::default()
     }
+
+    /// What solving the equation of its strides took, if they have one.
+    fn solver(&self) -> Option<Solver> {
+        None
+    }
+}
+
+/// Strides whose equation was solved.
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
+pub struct Solver {
+    /// Strides, of all systems.
+    pub strides: u64,
+    /// Sweeps in all of them.
+    pub sweeps: u64,
+    /// Most sweeps of one.
+    pub most_sweeps: u64,
+    /// Largest residual that was accepted, as a share of the rms momentum.
+    pub largest_residual: f64,
+}
+
+impl Solver {
+    /// Counts one stride.
+    pub fn count(&mut self, sweeps: u64, residual: f64) {
+        self.strides += 1;
+        self.sweeps += sweeps;
+        self.most_sweeps = self.most_sweeps.max(sweeps);
+        self.largest_residual = self.largest_residual.max(residual);
+    }
 }
 
 /// What an observer sees of a kept frame.
@@ -127,6 +155,8 @@ pub struct Report {
     pub energy: Duration,
     /// Time in the observer.
     pub observer: Duration,
+    /// What solving strides took.
+    pub solver: Option<Solver>,
 }
 
 /// Strides that the systems of a run have done: those that failed stayed behind.
@@ -195,6 +225,8 @@ impl Run<'_, '_> {
         let after = self.propagator.timing();
         self.report.propagator.neighbors = after.neighbors - before.neighbors;
         self.report.propagator.network = after.network - before.network;
+        self.report.propagator.runs = after.runs - before.runs;
+        self.report.solver = self.propagator.solver();
         self.report.energy = self.surface.spent();
         self.report.total = start.elapsed();
         Ok(self.report)

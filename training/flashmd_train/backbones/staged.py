@@ -16,6 +16,8 @@ from torch import Tensor, nn
 
 from flashmd_train.graph import Graph, cosine_cutoff, gather_edges, gather_rows, norm, slots_last
 
+# Width of the invariant layers, and of the features that heads may read.
+HIDDEN = 64
 # Vectors of a prior's partners: two bonds and their velocities.
 PARTNER_VECTORS = 4
 
@@ -125,7 +127,7 @@ def channels(products: Tensor) -> Tensor:
 
 
 class Mixer(nn.Module):
-    """Vectors [N, 3, C] to slow-force modes [N, P, 3]: linear per species plus gated vectors."""
+    """Vectors [N, 3, C] to slow-force modes [N, P, 3] (linear plus gated vectors) and invariants [N, 64]."""
 
     def __init__(self, species: int, fan_in: int, extra: int, hidden: int, modes: int) -> None:
         super().__init__()
@@ -134,13 +136,13 @@ class Mixer(nn.Module):
         self.down = BySpecies(species, fan_in, hidden, scale=0.2)
         vectors = hidden + extra
         self.invariants = nn.Sequential(
-            nn.Linear(vectors + hidden * extra + species, 64), nn.SiLU(), nn.Linear(64, 64), nn.SiLU()
+            nn.Linear(vectors + hidden * extra + species, HIDDEN), nn.SiLU(), nn.Linear(HIDDEN, HIDDEN), nn.SiLU()
         )
-        self.gates = nn.Linear(64, modes * vectors)
+        self.gates = nn.Linear(HIDDEN, modes * vectors)
         nn.init.zeros_(self.gates.weight)
         nn.init.zeros_(self.gates.bias)
 
-    def forward(self, field: Tensor, extra: Tensor, one_hot: Tensor) -> Tensor:
+    def forward(self, field: Tensor, extra: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
         """field [N, 3, C]; extra vectors [N, 3, E]; one_hot [N, S]."""
         down = self.down(field, one_hot)
         vectors = torch.cat([down, extra], -1)
@@ -148,7 +150,7 @@ class Mixer(nn.Module):
         dots = (down.transpose(1, 2) @ extra).flatten(1)
         h = self.invariants(torch.cat([squares, dots, one_hot], -1))
         gates = self.gates(h).unflatten(-1, (vectors.shape[-1], self.modes))
-        return (self.linear(field, one_hot) + vectors @ gates).transpose(1, 2)
+        return (self.linear(field, one_hot) + vectors @ gates).transpose(1, 2), h
 
 
 class Staged(nn.Module):
@@ -161,8 +163,9 @@ class Staged(nn.Module):
         nodes: instants, as fractions of the stride, at which stage 1 looks.
     """
 
-    layers = 2
     equivariant = True
+    looks_ahead = True
+    features = HIDDEN
 
     def __init__(
         self,
@@ -185,12 +188,12 @@ class Staged(nn.Module):
         fan_in = (1 + len(nodes)) * self.field.channels + self.hop.channels
         self.last = Mixer(species, fan_in, PARTNER_VECTORS, 2 * hidden, modes)
 
-    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> Tensor:
-        """Slow-force modes [N, P, 3] in eV/Å."""
+    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor]:
+        """Slow-force modes [N, P, 3] in eV/Å, and the invariants behind the last gates [N, 64]."""
         one_hot, extra, start, ahead = self.observe(graph, prior, bound)
-        modes = self.first(start, extra, one_hot)
-        correction = self.last(ahead(modes), extra, one_hot)
-        return correction + nn.functional.pad(modes, (0, 0, 0, self.modes - modes.shape[1]))
+        modes, _ = self.first(start, extra, one_hot)
+        correction, features = self.last(ahead(modes), extra, one_hot)
+        return correction + nn.functional.pad(modes, (0, 0, 0, self.modes - modes.shape[1])), features
 
     def observe(
         self, graph: Graph, prior: nn.Module, bound: object

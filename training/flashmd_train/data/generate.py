@@ -13,14 +13,14 @@ import h5py
 import numpy as np
 from tqdm import tqdm
 
-from flashmd_train.data.water import TIMESTEP_FS, Reference
+from flashmd_train.data.water import DENSITY_G_CM3, TIMESTEP_FS, Reference
 
 # Short, strong Langevin pieces between segments renew momenta without waiting for diffusion.
 DECORRELATION_FS = 20.0
 DECORRELATION_FRICTION_PER_PS = 20.0
 
 
-def _open(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Reference) -> h5py.File:
+def open_file(path: Path, recipe: dict, n_atoms: int, n_frames: int, reference: Reference) -> h5py.File:
     file = h5py.File(path, "a")
     if "positions" in file:
         if json.loads(file.attrs["recipe"]) != recipe:
@@ -56,12 +56,13 @@ def generate(
     length_fs: float = 32.0,
     equilibration_ps: float = 3.0,
     threads: int = 1,
+    density_g_per_cm3: float = DENSITY_G_CM3,
 ) -> None:
     """Append segments to ``path`` until it holds ``segments``, cycling over ``temperatures_K``.
 
     A rerun after an interruption goes on from the last stored frame of each temperature.
     """
-    reference = Reference(n_waters, threads, seed)
+    reference = Reference(n_waters, threads, seed, density_g_per_cm3)
     n_frames = round(length_fs / spacing_fs) + 1
     recipe = dict(
         reference="flexible TIP3P, PME, velocity Verlet",
@@ -71,9 +72,10 @@ def generate(
         seed=seed,
         spacing_fs=spacing_fs,
         length_fs=length_fs,
+        density_g_per_cm3=density_g_per_cm3,
     )
     path.parent.mkdir(parents=True, exist_ok=True)
-    with _open(path, recipe, 3 * n_waters, n_frames, reference) as file:
+    with open_file(path, recipe, 3 * n_waters, n_frames, reference) as file:
         per_temperature = -(-segments // len(temperatures_K))
         progress = tqdm(total=segments, initial=len(file["temperature_K"]), unit="seg", mininterval=10)
         for k, temperature in enumerate(temperatures_K):
@@ -86,7 +88,7 @@ def generate(
                     break
                 reference.langevin(DECORRELATION_FS, temperature, DECORRELATION_FRICTION_PER_PS)
                 reference.remove_net_momentum()
-                _append(file, _segment(reference, n_frames, spacing_fs), temperature)
+                append(file, segment(reference, n_frames, spacing_fs), temperature)
                 progress.update()
 
 
@@ -98,7 +100,7 @@ def _start(reference: Reference, file: h5py.File, temperature: float, seed: int,
         reference.equilibrate(temperature, seed, 3 * time_ps)
 
 
-def _segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tuple]:
+def segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tuple]:
     frames = [reference.get()]
     for _ in range(n_frames - 1):
         reference.nve(spacing_fs)
@@ -106,7 +108,7 @@ def _segment(reference: Reference, n_frames: int, spacing_fs: float) -> list[tup
     return frames
 
 
-def _append(file: h5py.File, frames: list[tuple], temperature: float) -> None:
+def append(file: h5py.File, frames: list[tuple], temperature: float) -> None:
     n = len(file["temperature_K"])
     positions = np.array([f[0] for f in frames])
     # Keep f32 digits: each molecule is moved as a whole into the box by the oxygen of the first frame.

@@ -22,14 +22,14 @@ TIP3P_ANGLE = (836.8 * EV_PER_KJ_MOL, 1.82421813418)
 NM_PS_PER_ASE_VELOCITY = 0.1 * units.fs * 1000.0
 
 
-def box_length(n_waters: int) -> float:
-    """Edge (Å) of the cubic box that holds ``n_waters`` at 0.997 g/cm³."""
+def box_length(n_waters: int, density_g_per_cm3: float = DENSITY_G_CM3) -> float:
+    """Edge (Å) of the cubic box that holds ``n_waters``."""
     mass = n_waters * 18.01528  # u
-    return float((mass * units._amu * 1e3 / DENSITY_G_CM3 * 1e24) ** (1 / 3))
+    return float((mass * units._amu * 1e3 / density_g_per_cm3 * 1e24) ** (1 / 3))
 
 
-def topology(n_waters: int) -> app.Topology:
-    """Topology of ``n_waters`` waters, atoms in the order O H H."""
+def topology(n_waters: int, length_A: float) -> app.Topology:
+    """Topology of ``n_waters`` waters in a cubic box, atoms in the order O H H."""
     top = app.Topology()
     chain = top.addChain()
     for _ in range(n_waters):
@@ -39,16 +39,16 @@ def topology(n_waters: int) -> app.Topology:
         h2 = top.addAtom("H2", app.Element.getBySymbol("H"), residue)
         top.addBond(o, h1)
         top.addBond(o, h2)
-    length = 0.1 * box_length(n_waters)
-    top.setPeriodicBoxVectors(np.eye(3) * length * unit.nanometer)
+    top.setPeriodicBoxVectors(np.eye(3) * 0.1 * length_A * unit.nanometer)
     return top
 
 
-def system(n_waters: int) -> openmm.System:
+def system(n_waters: int, density_g_per_cm3: float = DENSITY_G_CM3) -> openmm.System:
     """The reference potential; the cutoff is 9 Å or the largest the box allows."""
-    cutoff_nm = min(0.9, 0.05 * box_length(n_waters) - 0.01)
+    length = box_length(n_waters, density_g_per_cm3)
+    cutoff_nm = min(0.9, 0.05 * length - 0.01)
     return app.ForceField("tip3p.xml").createSystem(
-        topology(n_waters),
+        topology(n_waters, length),
         nonbondedMethod=app.PME,
         nonbondedCutoff=cutoff_nm * unit.nanometer,
         rigidWater=False,
@@ -67,9 +67,8 @@ def velocity_verlet(timestep_fs: float) -> openmm.CustomIntegrator:
     return integrator
 
 
-def lattice(n_waters: int, rng: np.random.Generator) -> np.ndarray:
-    """Positions [3n, 3] (Å): waters at random orientations on a simple cubic lattice."""
-    length = box_length(n_waters)
+def lattice(n_waters: int, length: float, rng: np.random.Generator) -> np.ndarray:
+    """Positions [3n, 3] (Å): waters at random orientations on a simple cubic lattice in a box of ``length`` Å."""
     per_edge = int(np.ceil(n_waters ** (1 / 3)))
     sites = np.stack(np.meshgrid(*[np.arange(per_edge)] * 3, indexing="ij"), -1).reshape(-1, 3)
     sites = (rng.permutation(sites)[:n_waters] + 0.5) * length / per_edge
@@ -86,12 +85,15 @@ class Reference:
         n_waters: number of molecules in the cubic box.
         threads: CPU threads of OpenMM.
         seed: stream of the Langevin integrator.
+        density_g_per_cm3: of the box.
     """
 
-    def __init__(self, n_waters: int, threads: int = 1, seed: int = 0) -> None:
+    def __init__(
+        self, n_waters: int, threads: int = 1, seed: int = 0, density_g_per_cm3: float = DENSITY_G_CM3
+    ) -> None:
         self.n_waters = n_waters
-        self.cell = np.eye(3) * box_length(n_waters)
-        sys = system(n_waters)
+        self.cell = np.eye(3) * box_length(n_waters, density_g_per_cm3)
+        sys = system(n_waters, density_g_per_cm3)
         self.masses = np.array(
             [sys.getParticleMass(i).value_in_unit(unit.dalton) for i in range(sys.getNumParticles())]
         )
@@ -146,7 +148,7 @@ class Reference:
     def equilibrate(self, temperature_K: float, seed: int, time_ps: float) -> None:
         """From a lattice: minimise, melt at 450 K for a third of ``time_ps``, then hold at ``temperature_K``."""
         rng = np.random.default_rng(seed)
-        self.context.setPositions(lattice(self.n_waters, rng) * 0.1)
+        self.context.setPositions(lattice(self.n_waters, float(self.cell[0, 0]), rng) * 0.1)
         openmm.LocalEnergyMinimizer.minimize(self.context, 10.0, 200)
         self.draw_velocities(temperature_K, seed + 1)
         self.langevin(1000 * time_ps / 3, 450.0, friction_per_ps=5.0)

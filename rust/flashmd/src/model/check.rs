@@ -40,7 +40,16 @@ pub fn check(session: &mut Session, contract: &Contract) -> Result<()> {
 }
 
 fn run(session: &mut Session, contract: &Contract) -> Result<()> {
-    let probe = Probe::new(contract)?;
+    let mut probe = Probe::new(contract)?;
+    let scalars = contract.metadata.scheme.scalars();
+    for scalar in 0..scalars {
+        probe.head = (0..scalars).map(|k| f32::from(u8::from(k == scalar))).collect();
+        judge(session, contract, &probe)?;
+    }
+    Ok(())
+}
+
+fn judge(session: &mut Session, contract: &Contract, probe: &Probe) -> Result<()> {
     let outputs = used_outputs(contract);
     let tight = probe.run(session, &probe.edges(1.0, None)?, None, &outputs)?;
     let wide = probe.edges(1.0, None)?;
@@ -64,6 +73,8 @@ fn used_outputs(contract: &Contract) -> Vec<Output> {
     let of_kind: &[Output] = match contract.metadata.kind {
         Kind::Direct => &[Output::Displacement, Output::MomentaOut, Output::ResidualScale, Output::Uncertainty],
         Kind::Energy => &[Output::Energy, Output::EdgeGradient],
+        Kind::Splitting => &[Output::EdgeGradient],
+        Kind::Action => &[Output::EdgeGradient, Output::MomentumGradient],
     };
     of_kind.iter().copied().filter(|&o| contract.has(o)).collect()
 }
@@ -76,6 +87,7 @@ struct Probe {
     masses: Vec<f64>,
     cell: Cell,
     cutoff: f64,
+    head: Vec<f32>,
 }
 
 /// Values of one output on the real atoms, as scalars or vectors by (atom, slot).
@@ -103,6 +115,7 @@ impl Probe {
             cutoff: metadata.cutoff,
             positions,
             species,
+            head: vec![1.0],
         })
     }
 
@@ -136,7 +149,8 @@ impl Probe {
         let mut momenta: Vec<f32> = self.momenta.iter().flat_map(frame).collect();
         momenta.resize(3 * nef.atoms, 0.0);
         let system = vec![0; nef.atoms];
-        let batch = Batch { nef, species: &species, momenta: &momenta, masses: &masses, system: &system };
+        let batch =
+            Batch { nef, species: &species, momenta: &momenta, masses: &masses, system: &system, head: &self.head };
         session.run(batch, outputs)?;
         for &output in outputs {
             check_finite(output, session.output(output), nef.atoms)?;

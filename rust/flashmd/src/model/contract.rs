@@ -40,10 +40,12 @@ pub enum Input {
     System,
     /// f32 `[N]`, 1 for owned atoms.
     Weight,
+    /// f32 `[H]`, weights of the scalars of a model that has several.
+    Head,
 }
 
 impl Input {
-    const ALL: [Self; 9] = [
+    const ALL: [Self; 10] = [
         Self::Species,
         Self::Momenta,
         Self::Masses,
@@ -53,6 +55,7 @@ impl Input {
         Self::Reverse,
         Self::System,
         Self::Weight,
+        Self::Head,
     ];
 
     /// Name in the graph.
@@ -67,13 +70,14 @@ impl Input {
             Self::Reverse => "reverse",
             Self::System => "system",
             Self::Weight => "weight",
+            Self::Head => "head",
         }
     }
 
     fn element(self) -> i32 {
         match self {
             Self::Species | Self::Neighbors | Self::Reverse | Self::System => INT32,
-            Self::Momenta | Self::Masses | Self::EdgeVectors | Self::Weight => FLOAT,
+            Self::Momenta | Self::Masses | Self::EdgeVectors | Self::Weight | Self::Head => FLOAT,
             Self::Mask => BOOL,
         }
     }
@@ -84,6 +88,7 @@ impl Input {
             Self::Momenta => &[Dim::N, Dim::Three],
             Self::EdgeVectors => &[Dim::N, Dim::K, Dim::Three],
             Self::Mask | Self::Neighbors | Self::Reverse => &[Dim::N, Dim::K],
+            Self::Head => &[Dim::H],
         }
     }
 }
@@ -101,18 +106,21 @@ pub enum Output {
     Energy,
     /// f32 `[N,K,3]`, ∂E/∂edge_vectors, eV/Å.
     EdgeGradient,
+    /// f32 `[N,3]`, ∂S/∂(p/√m), Å·√u.
+    MomentumGradient,
     /// f32 `[N,2]`, calibrated standard deviations of (displacement, momenta_out), in their units.
     Uncertainty,
 }
 
 impl Output {
     /// Every output, in the order of [`Output::index`].
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::Displacement,
         Self::MomentaOut,
         Self::ResidualScale,
         Self::Energy,
         Self::EdgeGradient,
+        Self::MomentumGradient,
         Self::Uncertainty,
     ];
 
@@ -129,13 +137,16 @@ impl Output {
             Self::ResidualScale => "residual_scale",
             Self::Energy => "energy",
             Self::EdgeGradient => "edge_gradient",
+            Self::MomentumGradient => "momentum_gradient",
             Self::Uncertainty => "uncertainty",
         }
     }
 
     fn dims(self) -> &'static [Dim] {
         match self {
-            Self::Displacement | Self::MomentaOut | Self::ResidualScale => &[Dim::N, Dim::Three],
+            Self::Displacement | Self::MomentaOut | Self::ResidualScale | Self::MomentumGradient => {
+                &[Dim::N, Dim::Three]
+            }
             Self::Energy => &[Dim::N],
             Self::EdgeGradient => &[Dim::N, Dim::K, Dim::Three],
             Self::Uncertainty => &[Dim::N, Dim::Two],
@@ -154,6 +165,8 @@ impl Output {
 enum Dim {
     N,
     K,
+    /// Scalars of the model.
+    H,
     Two,
     Three,
 }
@@ -162,7 +175,7 @@ impl Dim {
     /// Size of an axis that is always the same.
     fn size(self) -> Option<i64> {
         match self {
-            Self::N | Self::K => None,
+            Self::N | Self::K | Self::H => None,
             Self::Two => Some(2),
             Self::Three => Some(3),
         }
@@ -273,6 +286,8 @@ fn read_outputs(graph: &GraphProto, kind: Kind) -> Result<Vec<Output>> {
     let required: &[Output] = match kind {
         Kind::Direct => &[Output::Displacement, Output::MomentaOut],
         Kind::Energy => &[Output::Energy],
+        Kind::Splitting => &[Output::EdgeGradient],
+        Kind::Action => &[Output::EdgeGradient, Output::MomentumGradient],
     };
     for output in required {
         if !graph.output.iter().any(|value| value.name == output.name()) {

@@ -18,6 +18,8 @@ const STRIDES: RangeInclusive<f64> = 1e-3..=1e6;
 const MASSES: RangeInclusive<f64> = 1e-3..=1e6;
 /// Cutoffs, Å: within the largest an atom of a liquid has 50 000 neighbours.
 const CUTOFFS: RangeInclusive<f64> = 0.1..=50.0;
+/// Kicks of a splitting stride: each is a run of the network.
+const MOST_KICKS: usize = 65;
 /// Closest approaches, Å, that the random structure of the load check can be spaced by.
 const DISTANCES: RangeInclusive<f64> = 0.0..=100.0;
 
@@ -31,6 +33,10 @@ pub enum Kind {
     Direct,
     /// A potential energy.
     Energy,
+    /// Scalars whose gradients kick, between drifts.
+    Splitting,
+    /// A generating function of a canonical map.
+    Action,
 }
 
 impl Kind {
@@ -39,7 +45,55 @@ impl Kind {
         match self {
             Self::Direct => "direct",
             Self::Energy => "energy",
+            Self::Splitting => "splitting",
+            Self::Action => "action",
         }
+    }
+
+    /// True if a model of this kind moves atoms.
+    pub fn moves(self) -> bool {
+        self != Self::Energy
+    }
+}
+
+/// The order of a `splitting` stride: kick, drift, kick, …, kick.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub struct Scheme {
+    /// Number of the scalar of each kick, which acts for a whole stride.
+    pub kicks: Vec<usize>,
+    /// Share of the stride of each drift.
+    pub drifts: Vec<f64>,
+}
+
+impl Default for Scheme {
+    /// One scalar.
+    fn default() -> Self {
+        Self { kicks: vec![0], drifts: Vec::new() }
+    }
+}
+
+impl Scheme {
+    /// How many scalars the model has.
+    pub fn scalars(&self) -> usize {
+        self.kicks.iter().max().map_or(1, |&last| last + 1)
+    }
+
+    fn check(&self) -> Result<()> {
+        let Self { kicks, drifts } = self;
+        let palindromic = kicks.iter().eq(kicks.iter().rev()) && drifts.iter().eq(drifts.iter().rev());
+        let total: f64 = drifts.iter().sum();
+        if kicks.len() != drifts.len() + 1
+            || kicks.len() > MOST_KICKS
+            || self.scalars() > kicks.len()
+            || !palindromic
+            || !(1.0 - 1e-6..=1.0 + 1e-6).contains(&total)
+        {
+            return model(format!(
+                "`splitting` in the metadata has the kicks {kicks:?} and the drifts {drifts:?}; wanted one more kick than \
+                 drifts, at most {MOST_KICKS}, both the same backwards, and drifts that add up to 1"
+            ));
+        }
+        Ok(())
     }
 }
 
@@ -60,6 +114,8 @@ pub struct Metadata {
     pub equivariant: bool,
     /// What it was trained on.
     pub domain: Domain,
+    /// Order of kicks and drifts; one scalar for other kinds than `splitting`.
+    pub scheme: Scheme,
 }
 
 #[derive(Deserialize)]
@@ -79,6 +135,7 @@ struct Raw {
     equivariant: bool,
     #[serde(default)]
     domain: Domain,
+    splitting: Option<Scheme>,
 }
 
 impl Metadata {
@@ -116,9 +173,21 @@ impl Metadata {
             masses: raw.masses_u,
             equivariant: raw.equivariant,
             domain: raw.domain,
+            scheme: Scheme::default(),
         };
         metadata.check(raw.stride_fs)?;
+        let metadata = metadata.with_scheme(raw.splitting)?;
         Ok(metadata)
+    }
+
+    fn with_scheme(self, scheme: Option<Scheme>) -> Result<Self> {
+        match (self.kind, scheme) {
+            (Kind::Splitting, Some(scheme)) => scheme.check().map(|()| Self { scheme, ..self }),
+            (Kind::Splitting, None) => {
+                model("the metadata of a splitting model lacks `splitting`, its kicks and drifts")
+            }
+            _ => Ok(self),
+        }
     }
 
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
@@ -126,9 +195,9 @@ impl Metadata {
         within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
         self.domain.check()?;
         match (self.kind, stride_fs) {
-            (Kind::Direct, None) => return model("the metadata of a direct model lacks `stride_fs`"),
-            (Kind::Direct, Some(stride)) => within("stride_fs", stride, &STRIDES)?,
-            _ => {}
+            (Kind::Energy, _) => {}
+            (kind, None) => return model(format!("the metadata of a {} model lacks `stride_fs`", kind.name())),
+            (_, Some(stride)) => within("stride_fs", stride, &STRIDES)?,
         }
         if self.species.is_empty() {
             return model("`species` in the metadata is empty; it must list the chemical symbols the model knows");
@@ -142,7 +211,9 @@ impl Metadata {
             }
         }
         match &self.masses {
-            None if self.kind == Kind::Direct => model("the metadata of a direct model lacks `masses_u`"),
+            None if self.kind.moves() => {
+                model(format!("the metadata of a {} model lacks `masses_u`", self.kind.name()))
+            }
             None => Ok(()),
             Some(masses) if masses.len() != self.species.len() => model(format!(
                 "`masses_u` in the metadata has {} entries for {} species; give one per species",
@@ -170,7 +241,7 @@ impl Metadata {
             ));
         };
         if let Some(wanted) = self.masses.as_ref().map(|m| m[index])
-            && self.kind == Kind::Direct
+            && self.kind.moves()
             && ((mass - wanted) / wanted).abs() > MASS_TOLERANCE
         {
             return model(format!(
@@ -186,11 +257,13 @@ fn read_kind(kind: Option<&serde_json::Value>) -> Result<Kind> {
     match kind.and_then(|k| k.as_str()) {
         Some("direct") => Ok(Kind::Direct),
         Some("energy") => Ok(Kind::Energy),
-        Some(other @ ("splitting" | "action" | "hybrid")) => model(format!(
-            "it is of kind {other:?}, which this version does not support yet; it runs direct and energy models"
-        )),
+        Some("splitting") => Ok(Kind::Splitting),
+        Some("action") => Ok(Kind::Action),
+        Some("hybrid") => model(
+            "it is of kind \"hybrid\", which this version does not support yet; it runs direct, splitting, action and energy models",
+        ),
         _ => model(format!(
-            "its kind is {}, wanted \"direct\" or \"energy\"",
+            "its kind is {}, wanted \"direct\", \"splitting\", \"action\" or \"energy\"",
             kind.map_or("missing".into(), ToString::to_string)
         )),
     }

@@ -46,6 +46,8 @@ pub struct Batch<'a> {
     pub masses: &'a [f32],
     /// Which system of the batch an atom belongs to, `[N]`.
     pub system: &'a [i32],
+    /// Weights of the model's scalars, `[H]`.
+    pub head: &'a [f32],
 }
 
 /// Ends the run in progress from another thread, and every later one.
@@ -253,6 +255,7 @@ fn bind(binding: &mut IoBinding, input: Input, batch: Batch<'_>, ones: &[f32]) -
         Input::Reverse => feed(binding, name, &[n, k], reverse),
         Input::System => feed(binding, name, &[n], batch.system),
         Input::Weight => feed(binding, name, &[n], ones),
+        Input::Head => feed(binding, name, &[batch.head.len()], batch.head),
     }
 }
 

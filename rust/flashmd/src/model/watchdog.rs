@@ -1,21 +1,32 @@
 //! Opening a session under a time limit: ONNX Runtime computes constants while it loads, and a hostile graph makes that
 //! take for ever. What cannot be stopped, such as one enormous product, is left behind in its thread.
 
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::session::{Device, Session, Terminator};
 use super::{Contract, check};
 use crate::error::{Error, Result};
 
-/// Time to open a session and to run the network on a few tens of atoms.
-const TIME: Duration = Duration::from_secs(20);
-/// A GPU's libraries are gigabytes, read on first use.
-const TIME_CUDA: Duration = Duration::from_secs(180);
-/// Bytes of a file that are worth another second.
-const BYTES_PER_SECOND: u64 = 4 << 20;
+/// What opening a session and running the network on a few tens of atoms may take.
+#[derive(Debug, Clone, Copy)]
+struct Limit {
+    /// Processor time of the thread that opens it: a tenth of it is enough for a network, however busy the machine is.
+    computing: Duration,
+    /// Time on the clock, in which that processor time should have been had.
+    waiting: Duration,
+}
+
+const CPU: Limit = Limit { computing: Duration::from_secs(1), waiting: Duration::from_secs(20) };
+/// A GPU's libraries are gigabytes, read and compiled on first use.
+const CUDA: Limit = Limit { computing: Duration::from_secs(180), waiting: Duration::from_secs(180) };
+/// Bytes of a file that are worth another second of both.
+const BYTES_PER_SECOND: u64 = 1 << 20;
+/// How often the clocks are read.
+const LOOK: Duration = Duration::from_millis(20);
 /// Subgraphs within subgraphs are walked recursively by ONNX Runtime.
 const STACK: usize = 16 << 20;
 
@@ -29,8 +40,9 @@ pub(crate) fn open_and_check(
     device: Device,
     threads: Option<usize>,
 ) -> Result<Session> {
-    let base = if device == Device::Cuda { TIME_CUDA } else { TIME };
-    let limit = base + Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
+    let base = if device == Device::Cuda { CUDA } else { CPU };
+    let more = Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
+    let limit = Limit { computing: base.computing + more, waiting: base.waiting + more };
     let (bytes, contract) = (bytes.to_vec(), contract.clone());
     within(limit, move |reins| {
         let mut session = Session::open(&bytes, &contract, device, threads)?;
@@ -46,6 +58,7 @@ pub(crate) fn open_and_check(
 struct Reins {
     given_up: AtomicBool,
     terminator: OnceLock<Terminator>,
+    clock: OnceLock<ThreadClock>,
 }
 
 impl Reins {
@@ -66,12 +79,53 @@ impl Reins {
     }
 }
 
+/// The processor time of one thread, read from another: Linux's `/proc`; elsewhere only the clock on the wall counts.
+#[derive(Debug)]
+struct ThreadClock(PathBuf);
+
+impl ThreadClock {
+    /// The clock of the calling thread.
+    fn mine() -> Option<Self> {
+        let task = std::fs::read_link("/proc/thread-self").ok()?;
+        Some(Self(Path::new("/proc").join(task).join("stat")))
+    }
+
+    /// User and system time so far; `None` once the thread has ended.
+    fn read(&self) -> Option<Duration> {
+        // proc(5): fields 14 and 15, in hundredths of a second; the name in field 2 may hold anything but ends with ')'.
+        let line = std::fs::read_to_string(&self.0).ok()?;
+        let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+    }
+}
+
+/// Waits for a result until either limit is reached.
+fn wait<T>(
+    receiver: &mpsc::Receiver<T>,
+    limit: Limit,
+    reins: &Reins,
+) -> std::result::Result<T, mpsc::RecvTimeoutError> {
+    let start = Instant::now();
+    loop {
+        let result = receiver.recv_timeout(LOOK);
+        let computed = reins.clock.get().and_then(ThreadClock::read).unwrap_or_default();
+        let in_time = start.elapsed() < limit.waiting && computed < limit.computing;
+        if !(in_time && matches!(result, Err(mpsc::RecvTimeoutError::Timeout))) {
+            return result;
+        }
+    }
+}
+
 /// Runs `work` in a thread of its own and waits for at most `limit`.
-fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce(&Reins) -> Result<T> + Send + 'static) -> Result<T> {
+fn within<T: Send + 'static>(limit: Limit, work: impl FnOnce(&Reins) -> Result<T> + Send + 'static) -> Result<T> {
     let reins = Arc::new(Reins::default());
     let (sender, receiver) = mpsc::sync_channel(1);
     let theirs = Arc::clone(&reins);
     let job = move || {
+        if let Some(clock) = ThreadClock::mine() {
+            let _ = theirs.clock.set(clock);
+        }
         // Nobody listens any more if the wait is over: the session is closed here.
         let _ = sender.send(work(&theirs));
     };
@@ -80,7 +134,7 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce(&Reins) -> Resul
         .stack_size(STACK)
         .spawn(job)
         .map_err(|e| Error::RuntimeLibrary(format!("no thread could be started to open the model: {e}")))?;
-    match receiver.recv_timeout(limit) {
+    match wait(&receiver, limit, &reins) {
         Ok(result) => {
             // It has nothing left to do: nobody should see it any more.
             let _ = worker.join();
@@ -89,8 +143,10 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce(&Reins) -> Resul
         Err(mpsc::RecvTimeoutError::Timeout) => {
             reins.give_up();
             Err(Error::Model(format!(
-                "ONNX Runtime did not open it and run it on a few atoms within {} s; it is no network for dynamics",
-                limit.as_secs()
+                "ONNX Runtime did not open it and run it on a few atoms with {:.1} s of computing within {} s; \
+                 it is no network for dynamics",
+                limit.computing.as_secs_f64(),
+                limit.waiting.as_secs()
             )))
         }
         Err(mpsc::RecvTimeoutError::Disconnected) => {
@@ -104,27 +160,52 @@ fn within<T: Send + 'static>(limit: Duration, work: impl FnOnce(&Reins) -> Resul
 mod tests {
     use super::*;
 
-    #[test]
-    fn a_result_in_time_is_handed_on() {
-        assert_eq!(within(Duration::from_secs(5), |_| Ok(7)).unwrap(), 7);
+    const AN_HOUR: Duration = Duration::from_secs(3600);
+    const AMPLE: Limit = Limit { computing: AN_HOUR, waiting: AN_HOUR };
+
+    fn until_given_up(reins: &Reins, mut once: impl FnMut()) -> Result<()> {
+        while !reins.given_up.load(Ordering::SeqCst) {
+            once();
+        }
+        Ok(())
     }
 
     #[test]
-    fn what_takes_too_long_is_left_behind() {
-        let slow = |reins: &Reins| {
-            while !reins.given_up.load(Ordering::SeqCst) {
-                thread::yield_now();
-            }
-            Ok(())
-        };
-        let error = within(Duration::from_millis(20), slow).unwrap_err();
+    fn a_result_in_time_is_handed_on() {
+        assert_eq!(within(AMPLE, |_| Ok(7)).unwrap(), 7);
+    }
+
+    #[test]
+    fn what_waits_too_long_is_left_behind() {
+        let limit = Limit { waiting: Duration::from_millis(20), ..AMPLE };
+        let slow = |reins: &Reins| until_given_up(reins, || thread::sleep(Duration::from_millis(1)));
+        let error = within(limit, slow).unwrap_err();
         assert!(matches!(&error, Error::Model(message) if message.contains("within 0 s")), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_computes_too_long_is_left_behind() {
+        let limit = Limit { computing: Duration::from_millis(100), ..AMPLE };
+        let error = within(limit, |reins| until_given_up(reins, std::hint::spin_loop)).unwrap_err();
+        assert!(matches!(&error, Error::Model(message) if message.contains("0.1 s of computing")), "{error}");
+    }
+
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn waiting_for_a_busy_machine_is_not_computing() {
+        let limit = Limit { computing: Duration::from_millis(100), ..AMPLE };
+        let idle = |_: &Reins| {
+            thread::sleep(Duration::from_millis(300));
+            Ok(7)
+        };
+        assert_eq!(within(limit, idle).unwrap(), 7);
     }
 
     #[test]
     fn a_panic_is_an_error() {
         #[allow(clippy::panic)]
-        let error = within::<()>(Duration::from_secs(5), |_| panic!("on purpose")).unwrap_err();
+        let error = within::<()>(AMPLE, |_| panic!("on purpose")).unwrap_err();
         assert!(error.to_string().contains("panicked"), "{error}");
     }
 }

@@ -1,0 +1,44 @@
+//! The propagator of a model, whatever its kind.
+
+use crate::action::Action;
+use crate::error::{Error, Result};
+use crate::model::{Kind, Model};
+use crate::rollout::Propagator;
+use crate::splitting::Splitting;
+use crate::state::State;
+use crate::stride::{Direct, Randomness};
+
+/// Prepares `model` to move the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
+///
+/// # Errors
+/// `Model` if it does not move atoms, does not know an element, or was trained for other masses; `Input` if the frame of a
+/// scalar is to be turned, which would leave it no conserved quantity.
+pub fn prepare<'m>(
+    model: &'m mut Model,
+    states: &[&State],
+    randomness: Randomness,
+    watch: bool,
+) -> Result<Box<dyn Propagator + 'm>> {
+    let kind = model.metadata().kind;
+    if randomness.rotate && kind != Kind::Direct {
+        return Err(Error::Input(format!(
+            "random rotation was asked for, but {} is of kind {:?}: its frame is fixed, or it conserves nothing; leave it out",
+            model.name(),
+            kind.name()
+        )));
+    }
+    Ok(match kind {
+        Kind::Splitting => {
+            let propagator = Splitting::new(model, states)?;
+            Box::new(if watch { propagator.watching() } else { propagator })
+        }
+        Kind::Action => {
+            let propagator = Action::new(model, states)?;
+            Box::new(if watch { propagator.watching() } else { propagator })
+        }
+        Kind::Direct | Kind::Energy => {
+            let propagator = Direct::new(model, states, randomness)?;
+            Box::new(if watch { propagator.watching() } else { propagator })
+        }
+    })
+}

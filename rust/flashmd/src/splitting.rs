@@ -1,0 +1,159 @@
+//! A stride of a `splitting` model: kicks by the gradients of learned scalars, and drifts between them.
+//!
+//! p −= Δ∇W₁(q); q += a₁Δ p/m; p −= Δ∇W₂(q); … : every part is exactly symplectic and undone by its own reverse, so a
+//! palindromic sequence is symplectic and time-reversible whatever the scalars are (Hairer, Lubich, Wanner, *Geometric
+//! Numerical Integration*, II.5). For one scalar, [W, W] with one drift is velocity Verlet on the energy 2W.
+
+use crate::error::Result;
+use crate::gradient;
+use crate::guard::Finding;
+use crate::linalg::{Vec3, add, scale};
+use crate::model::metadata::Scheme;
+use crate::model::{Kind, Model, Output};
+use crate::network::{Network, Timing, View};
+use crate::rollout::Propagator;
+use crate::state::State;
+use crate::units::FS;
+
+/// A `splitting` model prepared for a run.
+#[derive(Debug)]
+pub struct Splitting<'m> {
+    network: Network<'m>,
+    scheme: Scheme,
+    /// −∇W of the last kick, by place in the batch.
+    forces: Vec<Vec<Vec3>>,
+    /// Where the atoms were for it, and for which scalar: the last kick of a stride is the first of the next.
+    known: Option<Known>,
+    findings: Option<Vec<Vec<Finding>>>,
+}
+
+/// What a set of forces belongs to.
+#[derive(Debug)]
+struct Known {
+    scalar: usize,
+    places: Vec<(Vec<Vec3>, [Vec3; 3])>,
+}
+
+impl<'m> Splitting<'m> {
+    /// Prepares `model` for the atoms of `states`.
+    ///
+    /// # Errors
+    /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
+    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
+        model.expect_kind(Kind::Splitting)?;
+        let scheme = model.metadata().scheme.clone();
+        Ok(Self { network: Network::new(model, states)?, scheme, forces: Vec::new(), known: None, findings: None })
+    }
+
+    /// Looks in every stride for what is out of the model's domain.
+    #[must_use]
+    pub fn watching(mut self) -> Self {
+        self.findings = Some(Vec::new());
+        self
+    }
+
+    /// −∇W of the scalar numbered `scalar` for every state, unless they are at hand.
+    fn evaluate(&mut self, states: &[&mut State], scalar: usize, results: &mut [Result<()>]) -> Result<()> {
+        if self.known.as_ref().is_some_and(|known| known.is(scalar, states)) {
+            return Ok(());
+        }
+        self.known = None;
+        self.network.choose_scalar(scalar, self.scheme.scalars());
+        let views: Vec<View<'_>> = states.iter().map(|state| View { state, rotation: None }).collect();
+        let outcomes = self.network.run(&views, &[Output::EdgeGradient])?;
+        self.forces.resize_with(states.len(), Vec::new);
+        for (at, outcome) in outcomes.into_iter().enumerate() {
+            match outcome {
+                Ok(()) => gradient::forces(&self.network, at, &mut self.forces[at]),
+                Err(error) => {
+                    self.forces[at].clear();
+                    if results[at].is_ok() {
+                        results[at] = Err(error);
+                    }
+                }
+            }
+        }
+        if results.iter().all(Result::is_ok) {
+            let place = |state: &&mut State| (state.positions.clone(), *state.cell.matrix());
+            self.known = Some(Known { scalar, places: states.iter().map(place).collect() });
+        }
+        Ok(())
+    }
+
+    /// Judges the states as they are before the stride.
+    fn judge(&mut self, states: &[&mut State], results: &[Result<()>]) -> Result<()> {
+        let Some(findings) = &mut self.findings else { return Ok(()) };
+        let views: Vec<View<'_>> = states.iter().map(|state| View { state, rotation: None }).collect();
+        self.network.look_again(&views)?;
+        let metadata = self.network.model().metadata();
+        let judged = states.iter().zip(results).enumerate().map(|(at, (state, result))| match result {
+            Ok(()) => metadata.domain.judge(&metadata.species, state, self.network.surroundings(at, false)),
+            Err(_) => Vec::new(),
+        });
+        findings.clear();
+        findings.extend(judged);
+        Ok(())
+    }
+}
+
+impl Known {
+    fn is(&self, scalar: usize, states: &[&mut State]) -> bool {
+        self.scalar == scalar
+            && self.places.len() == states.len()
+            && self
+                .places
+                .iter()
+                .zip(states)
+                .all(|((q, cell), state)| *q == state.positions && *cell == *state.cell.matrix())
+    }
+}
+
+fn kick(state: &mut State, forces: &[Vec3], time: f64) {
+    for (p, &f) in state.momenta.iter_mut().zip(forces) {
+        *p = add(*p, scale(time, f));
+    }
+    state.rest_fixed();
+}
+
+fn drift(state: &mut State, time: f64) {
+    for (q, (&p, &m)) in state.positions.iter_mut().zip(state.momenta.iter().zip(&state.masses)) {
+        *q = add(*q, scale(time / m, p));
+    }
+}
+
+impl Propagator for Splitting<'_> {
+    fn stride_fs(&self) -> f64 {
+        self.network.model().metadata().stride_fs
+    }
+
+    fn advance(&mut self, state: &mut State) -> Result<()> {
+        self.advance_all(&mut [state])?.pop().unwrap_or(Ok(()))
+    }
+
+    fn advance_all(&mut self, states: &mut [&mut State]) -> Result<Vec<Result<()>>> {
+        let time = self.stride_fs() * FS;
+        let mut results: Vec<Result<()>> = states.iter().map(|_| Ok(())).collect();
+        let Scheme { kicks, drifts } = self.scheme.clone();
+        for (at, &scalar) in kicks.iter().enumerate() {
+            self.evaluate(states, scalar, &mut results)?;
+            if at == 0 {
+                self.judge(states, &results)?;
+            }
+            for (state, forces) in states.iter_mut().zip(&self.forces) {
+                kick(state, forces, time);
+                if let Some(fraction) = drifts.get(at) {
+                    drift(state, fraction * time);
+                }
+            }
+        }
+        Ok(results)
+    }
+
+    fn findings(&mut self, at: usize) -> Vec<Finding> {
+        self.findings.as_mut().and_then(|f| f.get_mut(at)).map(std::mem::take).unwrap_or_default()
+    }
+
+    fn timing(&self) -> Timing {
+        self.network.timing()
+    }
+}

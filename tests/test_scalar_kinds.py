@@ -1,0 +1,197 @@
+"""Strides made of gradients: kinds ``splitting`` and ``action``, against independent integrators."""
+
+import numpy as np
+import pytest
+from ase import units
+from ase.constraints import FixAtoms
+from ase.md.verlet import VelocityVerlet
+
+from flashmd_rs import FlashMDWarning, InputError, StabilityError, rollout
+
+from conftest import make_crystal
+
+KINDS = ["verlet", "two_scalars", "midpoint"]
+
+
+def energy_of(models):
+    """Forces [N,3] and energy of the pair model at positions."""
+    calculator = models("pair_energy").calculator()
+
+    def evaluate(atoms, positions):
+        moved = atoms.copy()
+        moved.positions = positions
+        moved.calc = calculator
+        return moved.get_forces(), moved.get_potential_energy()
+
+    return evaluate
+
+
+def run(models, name, atoms, steps, **options):
+    return rollout(atoms, models(name), steps=steps, rescale_energy=False, progress=False, **options)
+
+
+def flipped(atoms):
+    atoms = atoms.copy()
+    atoms.set_momenta(-atoms.get_momenta())
+    return atoms
+
+
+def test_one_scalar_is_velocity_verlet(models, crystal):
+    end = run(models, "verlet", crystal, 50).frames[-1]
+    reference = crystal.copy()
+    reference.calc = models("pair_energy").calculator()
+    VelocityVerlet(reference, timestep=2.0 * units.fs).run(50)
+    np.testing.assert_allclose(end.positions, reference.positions, atol=2e-6)
+    np.testing.assert_allclose(end.get_momenta(), reference.get_momenta(), atol=2e-5)
+
+
+def test_two_scalars_kick_in_turn(models, crystal):
+    """p −= Δ∇W₁, q += ½Δp/m, p −= Δ∇W₂, q += ½Δp/m, p −= Δ∇W₁ with W₁ = V/5, W₂ = 3V/5, by hand."""
+    evaluate, time = energy_of(models), 2.0 * units.fs
+    q, p, m = crystal.positions.copy(), crystal.get_momenta(), crystal.get_masses()[:, None]
+    for _ in range(20):
+        for share, drift in ((0.2, 0.5), (0.6, 0.5), (0.2, 0.0)):
+            p = p + time * share * evaluate(crystal, q)[0]
+            q = q + drift * time * p / m
+    end = run(models, "two_scalars", crystal, 20).frames[-1]
+    np.testing.assert_allclose(end.positions, q, atol=2e-6)
+    np.testing.assert_allclose(end.get_momenta(), p, atol=2e-5)
+
+
+def test_the_action_of_midpoints_is_the_implicit_midpoint_rule(models, crystal):
+    """Against plain fixed-point iteration, strides of 8 fs."""
+    evaluate, time = energy_of(models), 8.0 * units.fs
+    q, p, m = crystal.positions.copy(), crystal.get_momenta(), crystal.get_masses()[:, None]
+    for _ in range(10):
+        q_new, p_new = q + time * p / m, p
+        for _ in range(60):
+            force = evaluate(crystal, 0.5 * (q + q_new))[0]
+            q_new, p_new = q + time * 0.5 * (p + p_new) / m, p + time * force
+        q, p = q_new, p_new
+    done = run(models, "midpoint", crystal, 10)
+    np.testing.assert_allclose(done.frames[-1].positions, q, atol=5e-6)
+    np.testing.assert_allclose(done.frames[-1].get_momenta(), p, atol=5e-5)
+    solver = done.report["solver"]
+    assert solver["strides"] == 10
+    assert 2 <= solver["mean_sweeps"] <= solver["most_sweeps"] < 20
+    assert solver["largest_residual"] <= 2e-6
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_forward_flip_back_returns(models, crystal, name):
+    there = run(models, name, crystal, 25).frames[-1]
+    back = flipped(run(models, name, flipped(there), 25).frames[-1])
+    scale = np.sqrt(np.mean(crystal.get_momenta() ** 2))
+    assert np.sqrt(np.mean((back.get_momenta() - crystal.get_momenta()) ** 2)) < 1e-5 * scale
+    assert np.abs(back.positions - crystal.positions).max() < 1e-5
+
+
+@pytest.mark.filterwarnings("ignore:.*closer than the model")
+@pytest.mark.parametrize("name", KINDS)
+def test_energy_stays_and_momentum_is_kept(models, crystal, name):
+    """1000 strides: the energy wanders by far less than it would drift, and momentum holds to round-off of f64."""
+    done = run(models, name, crystal, 1000, energy_model=models("pair_energy"), interval=10)
+    energy = done.total_energy
+    kinetic = done.kinetic_energy.mean()
+    first, last = energy[: len(energy) // 2], energy[len(energy) // 2 :]
+    assert np.ptp(energy) < 0.03 * kinetic
+    assert abs(first.mean() - last.mean()) < 0.002 * kinetic
+    assert np.abs(done.frames[-1].get_momenta().sum(axis=0)).max() < 1e-10
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_volume_in_phase_space_is_kept(models, name):
+    """‖JᵀΩJ − Ω‖ of one stride by central differences: what f32 forces leave, far below any learned map's."""
+    atoms = make_crystal(2, seed=4)
+    atoms.pbc = False
+    n = 3 * len(atoms)
+    step = 5e-3
+    root = np.sqrt(atoms.get_masses()).repeat(3)
+
+    def stride(y):
+        moved = atoms.copy()
+        moved.positions = (y[:n] / root).reshape(-1, 3)
+        moved.set_momenta((y[n:] * root).reshape(-1, 3))
+        end = models(name).stride(moved)
+        return np.concatenate([end.positions.ravel() * root, end.get_momenta().ravel() / root])
+
+    y = np.concatenate([atoms.positions.ravel() * root, atoms.get_momenta().ravel() / root])
+    jacobian = np.stack([(stride(y + e) - stride(y - e)) / (2 * step) for e in step * np.eye(2 * n)], axis=1)
+    omega = np.block([[np.zeros((n, n)), np.eye(n)], [-np.eye(n), np.zeros((n, n))]])
+    assert np.abs(jacobian.T @ omega @ jacobian - omega).max() < 2e-3
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_replicas_are_the_runs_alone(models, name):
+    starts = [make_crystal(3, seed=s, temperature_K=20.0 * (s + 1)) for s in range(3)]
+    together = rollout(starts, models(name), steps=15, rescale_energy=False, progress=False)
+    for start, one in zip(starts, together, strict=True):
+        alone = run(models, name, start, 15).frames[-1]
+        np.testing.assert_allclose(one.frames[-1].positions, alone.positions, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_fixed_atoms_stay(models, crystal, name):
+    crystal.set_constraint(FixAtoms([0, 5, 9]))
+    momenta = crystal.get_momenta()
+    momenta[[0, 5, 9]] = 0.0
+    crystal.set_momenta(momenta)
+    end = run(models, name, crystal, 20).frames[-1]
+    np.testing.assert_array_equal(end.positions[[0, 5, 9]], crystal.positions[[0, 5, 9]])
+    assert np.abs(end.positions[1] - crystal.positions[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", KINDS)
+@pytest.mark.parametrize("bath", [{}, {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat_interval": 2}])
+def test_stopped_and_resumed_to_the_last_bit(models, tmp_path, name, bath):
+    """The gradient of the last kick is kept in memory and not in the checkpoint: it must not matter."""
+    options = {"seed": 4, "energy_model": models("pair_energy"), **bath}
+    whole = run(models, name, make_crystal(3), 20, **options)
+    run(models, name, make_crystal(3), 9, checkpoint=tmp_path / "c", **options)
+    rest = run(models, name, make_crystal(3), 20, checkpoint=tmp_path / "c", resume=True, **options)
+    np.testing.assert_array_equal(rest.frames[-1].positions, whole.frames[-1].positions)
+    np.testing.assert_array_equal(rest.frames[-1].get_momenta(), whole.frames[-1].get_momenta())
+
+
+def test_the_last_gradient_serves_the_next_stride(models, crystal):
+    """Two kicks a stride and one run of the network; three kicks and two runs; and one run more at the start."""
+    assert run(models, "verlet", crystal, 40).report["network_runs"] == 41
+    assert run(models, "two_scalars", crystal, 40).report["network_runs"] == 81
+    # A barostat moves the atoms in between.
+    bath = {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat_interval": 4}
+    assert run(models, "verlet", crystal, 40, energy_model=models("pair_energy"), **bath).report["network_runs"] == 50
+
+
+class TestGuard:
+    def test_a_pair_too_close_is_named(self, models, crystal):
+        crystal.positions[1] = crystal.positions[0] + [0, 0, 1.5]
+        for name in ("verlet_watched", "midpoint"):
+            with pytest.warns(FlashMDWarning, match=r"atoms 0 \(Ar\) and 1 \(Ar\)"):
+                run(models, name, crystal, 1)
+
+    def test_a_fast_atom_is_named_at_its_stride(self, models, crystal):
+        """Momenta are judged as they are when the stride begins, though the network saw these atoms a kick before."""
+        momenta = 0.2 * crystal.get_momenta()
+        momenta[5] = [8.0, 0, 0]
+        crystal.set_momenta(momenta)
+        with pytest.warns(FlashMDWarning, match="after step 0") as caught:
+            run(models, "verlet_watched", crystal, 1)
+        assert any("5" in str(warning.message) for warning in caught)
+
+    def test_an_equation_without_a_solution_is_an_error(self, models, crystal):
+        with pytest.raises(StabilityError, match="is not solved after 50 sweeps") as caught:
+            run(models, "unsolvable", crystal, 5)
+        assert caught.value.quantity == "residual of the stride"
+
+    def test_or_verlets(self, models, crystal):
+        with pytest.warns(FlashMDWarning, match="is not solved"):
+            done = run(models, "unsolvable", crystal, 3, guard="fallback", energy_model=models("pair_energy"))
+        assert done.report["guard"]["fallback_strides"] == 3
+        assert np.isfinite(done.frames[-1].positions).all()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_their_frame_is_never_turned(models, crystal, name):
+    assert run(models, name, crystal, 1).report["random_rotation"] is False
+    with pytest.raises(InputError, match="its frame is fixed"):
+        run(models, name, crystal, 1, random_rotation=True)

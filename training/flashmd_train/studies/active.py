@@ -1,0 +1,191 @@
+"""Active learning: run, collect what the guard flags, relabel with OpenMM, retrain, repeat.
+
+Beside it an arm that adds as many frames at random from ordinary MD, because more data helps by itself. Each round is
+judged by runs that nobody trained on: how long they survive, and by how much their temperature is off until then.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+from ase import Atoms
+from ase.io import read as read_frames
+from ase.io import write as write_frames
+
+from flashmd_train.config import DirectTraining
+from flashmd_train.data.generate import append, open_file, segment
+from flashmd_train.data.water import Reference
+from flashmd_train.dataset import Segments
+from flashmd_train.publish import publish
+from flashmd_train.studies.report import paragraph
+from flashmd_train.studies.water_nve import EXPLODED_K, start
+from flashmd_train.train import train
+
+ARMS = ("flagged", "random")
+TIME_CONSTANT_FS = 1000.0
+# Nearer than this no two atoms of flexible water come.
+CLOSEST_A = 0.7
+
+
+@dataclass(frozen=True)
+class Loop:
+    """One active-learning experiment.
+
+    Attributes:
+        settings: of the first training; later rounds begin from its weights and add steps.
+        waters: in every box. rounds: after the first training. frames: added per round.
+        runs: to collect, and as many others to judge. time_ps: of each. temperature_K: of their bath.
+        extra_steps: of training per round.
+    """
+
+    settings: DirectTraining
+    waters: int
+    rounds: int
+    frames: int
+    runs: int
+    time_ps: float
+    temperature_K: float
+    extra_steps: int
+
+
+def active(loop: Loop, folder: Path, workers: int = 2) -> Path:
+    """Run what is not there yet into ``folder`` and write ``active.md``; returns its path."""
+    base = folder / "base"
+    train(loop.settings, base / "run")
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_arm, [(loop, folder, arm) for arm in ARMS]))
+    return write(loop, folder)
+
+
+def _arm(job: tuple[Loop, Path, str]) -> None:
+    """All rounds of one arm."""
+    loop, folder, arm = job
+    torch.set_num_threads(1)
+    files = list(loop.settings.data.files)
+    run = folder / "base" / "run"
+    for number in range(loop.rounds + 1):
+        place = folder / arm / f"round{number}"
+        place.mkdir(parents=True, exist_ok=True)
+        if number:
+            label(loop, files[-1], place)
+            files.append(place / "labels.h5")
+            data = loop.settings.data.model_copy(update={"files": tuple(files)})
+            optimizer = loop.settings.optimizer.model_copy(update={"steps": loop.extra_steps})
+            more = loop.settings.model_copy(
+                update={"data": data, "optimizer": optimizer, "start": run / "checkpoint.pt"}
+            )
+            run = place / "run"
+            train(more, run)
+        model = place / "model.onnx"
+        if not model.exists():
+            publish(run, model, files, None, {})
+        if not (place / "judged.json").exists():
+            judged = [survival(loop, model, 1000 + seed, None) for seed in range(loop.runs)]
+            (place / "judged.json").write_text(json.dumps(judged))
+        following = folder / arm / f"round{number + 1}"
+        if number < loop.rounds and not (following / "starts.extxyz").exists():
+            following.mkdir(parents=True, exist_ok=True)
+            _choose(loop, arm, model, number, following)
+
+
+def _choose(loop: Loop, arm: str, model: Path, number: int, place: Path) -> None:
+    """Write the frames to be labelled to ``place``/starts.extxyz."""
+    rng = np.random.default_rng([number, ARMS.index(arm)])
+    frames: list[Atoms] = []
+    if arm == "flagged":
+        for seed in range(loop.runs):
+            collected = place / f"collected{seed}.extxyz"
+            survival(loop, model, 100 * number + seed, collected)
+            if collected.exists() and collected.stat().st_size:
+                frames += [frame for frame in read_frames(collected, ":") if _sane(frame)]
+    if len(frames) > loop.frames:
+        frames = [frames[k] for k in sorted(rng.choice(len(frames), loop.frames, replace=False))]
+    if len(frames) < loop.frames:
+        # Where the guard had less to say, ordinary MD fills up, so that both arms add the same number.
+        reference, _ = start(loop.waters, 10 * number + ARMS.index(arm) + 1)
+        for _ in range(loop.frames - len(frames)):
+            reference.langevin(100.0, float(rng.uniform(250, 450)), 20.0)
+            reference.remove_net_momentum()
+            frames.append(reference.atoms())
+    temporary = place / "starts.tmp.extxyz"
+    write_frames(temporary, frames, columns=["symbols", "positions", "momenta", "masses"])
+    temporary.rename(place / "starts.extxyz")
+
+
+def _sane(frame: Atoms) -> bool:
+    """A state that the reference can go on from: warm at most, no atoms on top of each other."""
+    distances = frame.get_all_distances(mic=True)[np.triu_indices(len(frame), 1)]
+    return frame.get_temperature() < EXPLODED_K and distances.min() > CLOSEST_A
+
+
+def label(loop: Loop, like: Path, place: Path) -> None:
+    """Segments of the reference from each start: ``place``/labels.h5, in the format of the file ``like``."""
+    path = place / "labels.h5"
+    if path.exists():
+        return
+    shape = Segments.load(like)
+    frames, spacing = shape.positions.shape[1], shape.spacing_fs
+    reference = Reference(loop.waters)
+    temporary = place / "labels.tmp.h5"
+    temporary.unlink(missing_ok=True)
+    recipe = dict(shape.recipe, active="starts chosen by active learning", starts=str(place.name))
+    with open_file(temporary, recipe, len(shape.numbers), frames, reference) as file:
+        for atoms in read_frames(place / "starts.extxyz", ":"):
+            reference.set(atoms.positions, atoms.get_momenta())
+            append(file, segment(reference, frames, spacing), 300.0)
+    temporary.rename(path)
+
+
+def survival(loop: Loop, model: Path, seed: int, collected: Path | None) -> dict:
+    """One Langevin run with a time constant of 1 ps: ps until it breaks or explodes, and its temperature until then."""
+    import flashmd_rs
+
+    _, atoms = start(loop.waters, seed)
+    guard = {"guard": "off"} if collected is None else {"guard": "collect", "collected": collected}
+    opened = flashmd_rs.Model(model, threads=1)
+    options = dict(temperature_K=loop.temperature_K, time_constant_fs=TIME_CONSTANT_FS, seed=seed, interval=5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
+        # As a list of one: a run that breaks keeps its frames up to then.
+        (run,) = flashmd_rs.rollout([atoms], opened, time_ps=loop.time_ps, progress=False, **options, **guard)
+    times, temperatures = run.times_ps.tolist(), run.temperature_K["total"].tolist()
+    hot = next((k for k, t in enumerate(temperatures) if t > EXPLODED_K), len(temperatures))
+    survived = times[hot - 1] if hot else 0.0
+    second_half = temperatures[hot // 2 : hot]
+    error = float(np.mean(second_half) - loop.temperature_K) if second_half else None
+    return dict(seed=seed, survived_ps=survived, temperature_error_K=error)
+
+
+def write(loop: Loop, folder: Path) -> Path:
+    """``active.md``: survival and temperature error per round, both arms."""
+    lines = [
+        "# Active learning against as many random frames",
+        "",
+        paragraph(
+            f"Made by `flashmd-train active`: {loop.frames} frames of {loop.waters} waters added per round,",
+            f"{loop.runs} runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to judge each round;",
+            "median [least, most].",
+        ),
+        "",
+        "| round | flagged: survived, ps | T − T_bath, K | random: survived, ps | T − T_bath, K |",
+        "|---|---|---|---|---|",
+    ]
+    for number in range(loop.rounds + 1):
+        cells = []
+        for arm in ARMS:
+            judged = json.loads((folder / arm / f"round{number}" / "judged.json").read_text())
+            survived = [run["survived_ps"] for run in judged]
+            errors = [run["temperature_error_K"] for run in judged if run["temperature_error_K"] is not None]
+            cells.append(f"{np.median(survived):.2f} [{min(survived):.2f}, {max(survived):.2f}]")
+            cells.append(f"{np.median(errors):+.0f} [{min(errors):+.0f}, {max(errors):+.0f}]" if errors else "–")
+        lines.append(f"| {number} | {' | '.join(cells)} |")
+    path = folder / "active.md"
+    path.write_text("\n".join(lines) + "\n")
+    return path
