@@ -311,8 +311,6 @@ def convert(
     typer.echo(f"{output}: kind {metadata['kind']}, species {', '.join(metadata['species'])}")
     for name, figure in metadata["validation"].items():
         typer.echo(f"  {name} {figure:.1e} of the largest value")
-    if metadata["kind"] == "action":
-        typer.echo("  this version of flashmd-rs cannot run models of kind action yet")
 
 
 @app.command()

@@ -95,7 +95,7 @@ def test_trained_models_agree_with_metatrain(name: str, converted: Callable) -> 
     assert {o.name for o in graph.output} == {
         "direct": {"displacement", "momenta_out"},
         "energy": {"energy", "edge_gradient"},
-        "action": {"energy", "edge_gradient", "momentum_gradient"},
+        "action": {"action", "edge_gradient", "momentum_gradient"},
     }[metadata["kind"]]
 
 

@@ -9,21 +9,20 @@ import torch
 from ase.build import bulk
 
 from flashmd_train.backbones.pet import PETConfig
-from flashmd_train.convert.importers import ACTION_OUTPUTS, PAIR_INPUTS, STRIDE_INPUTS
+from flashmd_train.convert.importers import ACTION_OUTPUTS, DIRECT_OUTPUTS, PAIR_INPUTS
 from flashmd_train.convert.proof import forces
 from flashmd_train.export import (
-    DIRECT_OUTPUTS,
+    DIRECT_INPUTS,
     ENERGY_OUTPUTS,
     WithGradients,
     contract_inputs,
     export_forward,
     export_gradients,
     open_onnx,
-    padded,
     run_onnx,
     run_session,
 )
-from flashmd_train.graph import Graph
+from flashmd_train.graph import Graph, padded
 from flashmd_train.pet_models import PETAction, PETEnergy, PETStride
 from flashmd_train.reverse import gather_neighbors, swap_edges
 from flashmd_train.structures import graph_of, random_structure
@@ -112,7 +111,7 @@ def test_zero_edges_are_finite_with_their_gradients(branch: dict) -> None:
 def test_onnx_runtime_equals_pytorch_at_every_size(options: dict) -> None:
     lonely = graph_of(ase.Atoms("HO", positions=10.0 * np.eye(3)[:2]), SYMBOLS, CUTOFF)
     boxes = [lonely, graph(8, 1), graph(64, 2, 2.5), graph()]
-    model, error = export_forward(stride(**options), STRIDE_INPUTS, DIRECT_OUTPUTS, boxes)
+    model, error = export_forward(stride(**options), DIRECT_INPUTS, DIRECT_OUTPUTS, boxes)
     assert error < 1e-5
     assert {o.version for o in model.opset_import if o.domain in ("", "ai.onnx")} == {20}
 
@@ -168,13 +167,13 @@ def test_gradient_graphs_repeat_to_the_bit_on_one_and_two_threads() -> None:
 def test_action_gives_both_gradients() -> None:
     model = PETAction(config(cutoff_function="bump", layers=1)).eval()
     by = ("edge_vectors", "momenta")
-    onnx_model, error = export_gradients(model, STRIDE_INPUTS, by, ACTION_OUTPUTS, [graph(8), graph()])
+    onnx_model, error = export_gradients(model, DIRECT_INPUTS, by, ACTION_OUTPUTS, [graph(8), graph()])
     assert error < 1e-4
     box = graph(8, 7)
     leaves = {n: getattr(box, n).clone().requires_grad_(True) for n in by}
-    total = model(*contract_inputs(box._replace(**leaves), STRIDE_INPUTS)).sum()
+    total = model(*contract_inputs(box._replace(**leaves), DIRECT_INPUTS)).sum()
     wanted = torch.autograd.grad(total, list(leaves.values()))
-    for got, want in zip(run_onnx(onnx_model, box, STRIDE_INPUTS)[1:], wanted):
+    for got, want in zip(run_onnx(onnx_model, box, DIRECT_INPUTS)[1:], wanted):
         assert np.abs(got - want.numpy()).max() <= 1e-4 * float(want.abs().max())
 
 

@@ -1,6 +1,6 @@
 """What a gradient costs: one thread's time of energy and edge gradient over that of the energy alone.
 
-    python training/studies/gradient_cost.py
+    python -m flashmd_train.studies.gradient_cost
 
 729 atoms at the density of water, cutoff 5 Å, random weights: only the cost means anything. Best of
 several runs, because the machine is never quite idle.
