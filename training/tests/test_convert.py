@@ -171,6 +171,24 @@ def test_an_imported_energy_gives_metatrains_forces_in_the_runtime(
     assert off < 1e-4
 
 
+def test_an_imported_action_solves_metatrains_midpoint_equations_in_the_runtime(
+    trained: Callable, converted: Callable
+) -> None:
+    flashmd_rs = pytest.importorskip("flashmd_rs")
+    name = "S3, no node track, SiLU"
+    atoms = random_structure(["Al"], [float(atomic_masses[13])], 27, 2.8, 1)
+    atoms.pbc = True
+    after = flashmd_rs.Model(converted(name)[0], device="cpu", threads=1).stride(atoms)
+    moved, kicked = after.positions - atoms.positions, after.get_momenta() - atoms.get_momenta()
+    middle = atoms.copy()
+    middle.positions += 0.5 * moved
+    middle.set_momenta(atoms.get_momenta() + 0.5 * kicked)
+    theirs = run_metatrain(read_checkpoint(trained(name) / "model.ckpt"), middle, ["position", "momentum"])
+    for ours, wanted in ((moved, theirs["position"]), (kicked, theirs["momentum"])):
+        assert np.abs(ours - wanted.detach().numpy()).max() < 1e-4
+    assert np.abs(kicked).max() > 0.1
+
+
 REASONS = {"ZBL": "ZBL repulsion", "two scales": "one common scale"}
 
 
