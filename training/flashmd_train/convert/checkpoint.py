@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 
 ARCHITECTURES = ("experimental.flashmd", "experimental.flashmd_symplectic", "pet")
 INSTALL = "pip install './training[convert]'"
+WANTED = "give the .ckpt file that `mtt train` writes, not the exported .pt"
 ANGSTROM = ("a", "å", "angstrom", "")
 MOMENTUM = ("(ev*u)^(1/2)", "(ev*u)^1/2", "")
 ELECTRONVOLT = ("ev", "")
@@ -123,12 +124,9 @@ def _unpickle(path: Path, data: bytes) -> dict:
     try:
         saved = torch.load(io.BytesIO(data), weights_only=False, map_location="cpu")
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, AttributeError, ImportError) as error:
-        raise ConversionError(
-            f"{path} is not a checkpoint that PyTorch can read ({_one_line(error)}); give the .ckpt file that "
-            "`mtt train` writes, not the exported .pt"
-        ) from error
+        raise ConversionError(f"{path} is not a file that PyTorch can read ({_one_line(error)}); {WANTED}") from error
     if not isinstance(saved, dict) or "architecture_name" not in saved:
-        raise ConversionError(f"{path} is not a metatrain checkpoint; give the .ckpt file that `mtt train` writes")
+        raise ConversionError(f"{path} is not a metatrain checkpoint; {WANTED}")
     return saved
 
 
