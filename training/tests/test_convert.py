@@ -228,12 +228,39 @@ def test_other_checkpoints_are_refused_by_name(changes: dict, reason: str, tmp_p
     assert not (tmp_path / "model.onnx").exists()
 
 
-def test_a_checkpoint_without_time_step_is_refused(tmp_path: Path) -> None:
+def without_time_step(saved: dict) -> None:
+    saved["best_model_state_dict"]["timestep"].fill_(torch.nan)
+
+
+def with_adapters(saved: dict) -> None:
+    saved["best_model_state_dict"]["gnn_layers.0.trans.layers.0.attention.input_linear.lora_A.weight"] = torch.ones(1)
+
+
+def in_nanometres(saved: dict) -> None:
+    saved["model_data"]["dataset_info"].length_unit = "nm"
+
+
+def in_other_momenta(saved: dict) -> None:
+    saved["model_data"]["dataset_info"].targets["momentum"].unit = "u*A/fs"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (without_time_step, "time step and masses"),
+        (with_adapters, "LoRA adapters"),
+        (in_nanometres, "structures are in 'nm'; the import wants 'angstrom'"),
+        (in_other_momenta, "momenta are in 'u\\*A/fs'"),
+    ],
+)
+def test_checkpoints_with_other_contents_are_refused_by_name(
+    change: Callable[[dict], None], reason: str, tmp_path: Path
+) -> None:
     path = from_wheel(VERSIONS[4], tmp_path)
     saved = torch.load(path, weights_only=False)
-    saved["best_model_state_dict"]["timestep"].fill_(torch.nan)
+    change(saved)
     torch.save(saved, path)
-    with pytest.raises(ConversionError, match="time step and masses"):
+    with pytest.raises(ConversionError, match=reason):
         convert(path, tmp_path / "model.onnx")
 
 
