@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from flashmd_train.config import DirectTraining, EnergyTraining, read, template
+from flashmd_train.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
@@ -74,7 +74,7 @@ Changes = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE ove
 
 
 @app.command()
-def config(kind: Annotated[str, typer.Argument(help="direct or energy.")]) -> None:
+def config(kind: Annotated[str, typer.Argument(help="direct, splitting or energy.")]) -> None:
     """Print every setting of a training run, with its default and its meaning."""
     typer.echo(template(_kind(kind)), nl=False)
 
@@ -87,6 +87,14 @@ def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
     train(read(DirectTraining, config, changes), run)
 
 
+@app.command("splitting")
+def splitting(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train a splitting model: a symplectic stride made of gradients; over several processes as `direct`."""
+    from flashmd_train.train_splitting import train_splitting
+
+    train_splitting(read(SplittingTraining, config, changes), run)
+
+
 @app.command("energy")
 def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
     """Train an energy model on reference energies and forces; over several processes as `direct`."""
@@ -95,8 +103,8 @@ def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
     train_energy(read(EnergyTraining, config, changes), run)
 
 
-def _kind(name: str) -> type[DirectTraining] | type[EnergyTraining]:
-    kinds = {"direct": DirectTraining, "energy": EnergyTraining}
+def _kind(name: str) -> type[DirectTraining | SplittingTraining | EnergyTraining]:
+    kinds = {"direct": DirectTraining, "splitting": SplittingTraining, "energy": EnergyTraining}
     if name not in kinds:
         raise typer.BadParameter(f"got {name!r}, wanted one of {sorted(kinds)}")
     return kinds[name]
@@ -136,6 +144,21 @@ def study(
     if hours > 12 and not yes:
         typer.confirm("begin?", abort=True)
     typer.echo(study(folder, scale, workers))
+
+
+@app.command("drift")
+def drift(
+    model: Annotated[Path, typer.Argument(help="ONNX file that moves flexible TIP3P water.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs; a rerun goes on where it stopped.")],
+    waters: Annotated[int, typer.Option(help="Molecules in the box.")] = 258,
+    time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 50.0,
+    seeds: Annotated[int, typer.Option(help="Runs from different starts.")] = 3,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
+) -> None:
+    """NVE without thermostat and rescaling, total energies from OpenMM: drift and temperatures. Needs flashmd-rs."""
+    from flashmd_train.studies.drift import drift
+
+    typer.echo(drift(model, folder, waters, time_ps, seeds, workers))
 
 
 @app.command("active")

@@ -52,6 +52,22 @@ class EnergyConfig(_Strict):
     width: Positive = Field(1.0, description="width of the cutoff's flank, Å")
 
 
+class SplittingConfig(_Strict):
+    """Everything that fixes a splitting model's shape."""
+
+    species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
+    stride_fs: Positive = Field(2.0, description="stride of the map, fs")
+    kicks: tuple[int, ...] = Field((0, 1, 0), description="number of the scalar of each kick, the same backwards")
+    drifts: tuple[float, ...] = Field((0.5, 0.5), description="share of the stride of each drift between them")
+    scalar: EnergyConfig = Field(EnergyConfig(), description="network of the scalars")
+    repulsion_eV: NotNegative = Field(0.02, description="wall between atoms, at the closest approach in the data, eV")
+
+    @property
+    def cutoff_A(self) -> float:
+        """Of the scalars."""
+        return self.scalar.cutoff_A
+
+
 class Data(_Strict):
     """The files, and what becomes of them."""
 
@@ -111,6 +127,14 @@ class DirectTraining(_Training):
 
     model: DirectConfig = DirectConfig()
     loss: Loss = Loss()
+
+
+class SplittingTraining(_Training):
+    """A splitting model's run."""
+
+    model: SplittingConfig = SplittingConfig()
+    loss: Loss = Loss()
+    force_steps: int = Field(1500, ge=0, description="steps on reference forces, before those on strides")
 
 
 class EnergyTraining(_Training):

@@ -22,9 +22,12 @@ from flashmd_train.prior import Molecules
 
 
 class Energy(nn.Module):
-    """Per-atom potential energies [N] (eV), with flexible water's bonds and angle or without; the zero is arbitrary."""
+    """Per-atom scalars (eV), with flexible water's bonds and angle or without; the zero is arbitrary.
 
-    def __init__(self, config: EnergyConfig) -> None:
+    One scalar is a potential energy. Several on one trunk are what a splitting kicks by.
+    """
+
+    def __init__(self, config: EnergyConfig, heads: int = 1) -> None:
         super().__init__()
         self.config = config
         self.kinds = kinds = len(config.species)
@@ -37,21 +40,26 @@ class Energy(nn.Module):
         table = torch.zeros(kinds, kinds, dtype=torch.long)
         table[pairs[0], pairs[1]] = table[pairs[1], pairs[0]] = torch.arange(pairs.shape[1])
         self.register_buffer("pair_of", table)
-        self.pair = nn.Parameter(torch.zeros(pairs.shape[1] * config.radial))
+        self.pair = nn.Parameter(torch.zeros(heads, pairs.shape[1] * config.radial))
         self.register_buffer("whiten", torch.eye(pairs.shape[1] * config.radial))
-        self.offset = nn.Parameter(torch.zeros(1))
+        self.offset = nn.Parameter(torch.zeros(heads))
         self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
         self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
         bonds = 2 * config.hidden if config.prior == "bonded" else 0
         self.net = nn.Sequential(nn.Linear(2 * config.hidden + bonds + kinds, 64), Swish(), nn.Linear(64, 64), Swish())
-        self.out = nn.Linear(64, 1)
+        self.out = nn.Linear(64, heads)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        self.log_constants = nn.Parameter(torch.zeros(4), requires_grad=config.prior == "bonded")
+        # Factors on force constants and lengths of bonds and angle, as exponents in tenths; a share of them per scalar.
+        self.log_constants = nn.Parameter(torch.zeros(heads, 4), requires_grad=config.prior == "bonded")
+        self.register_buffer("share", torch.full((heads,), 1.0 / heads))
         self.register_buffer("reference", torch.tensor([*TIP3P_BOND, *TIP3P_ANGLE], dtype=torch.float32))
 
-    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
-        """Inputs as in the contract; returns [N] eV."""
+    def forward(
+        self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor | None = None
+    ) -> Tensor:
+        """Inputs as in the contract, ``head`` [H] weighs the scalars (ones); returns Σ_h head_h W_h, [N] eV."""
+        head = edge_vectors.new_ones(len(self.share)) if head is None else head
         plain = edge_vectors.detach()
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
         one_hot = nn.functional.one_hot(species.long(), self.kinds).to(edge_vectors.dtype)
@@ -67,13 +75,15 @@ class Energy(nn.Module):
         vectors = moments[:, :, 1:].transpose(1, 2).flatten(2)
         down = self.down(vectors, one_hot)
         features = [(down * down).sum(1), self.scalars(scalars, one_hot), one_hot]
-        known = self._pair(scalars, one_hot)
+        known = self._pair(scalars, one_hot, head)
         if molecules is not None:
             bonds, is_center = self._bonds(edge_vectors, molecules)
-            features.insert(2, (down.transpose(1, 2) @ bonds).flatten(1))
-            known = known + self._bonded(bonds, is_center)
-        many = self.out(self.net(torch.cat(features, -1))).squeeze(-1)
-        return known + many + self.offset * one_hot[:, 0]
+            # Which hydrogen comes first is chance: sums, and squares of differences, do not tell.
+            both, apart = (down * bonds.sum(-1)[..., None]).sum(1), (down * (bonds[..., :1] - bonds[..., 1:])).sum(1)
+            features.insert(2, torch.cat([both, apart * apart], -1))
+            known = known + self._bonded(bonds, is_center, head)
+        many = self.out(self.net(torch.cat(features, -1))) @ head
+        return known + many + (self.offset @ head) * one_hot[:, 0]
 
     def molecules(self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor) -> Molecules | None:
         """Who belongs together; None if nothing is known of bonds."""
@@ -89,18 +99,19 @@ class Energy(nn.Module):
         second = (edge_vectors * molecules.is_second[..., None]).sum(1) * complete
         return torch.stack([first, second], -1), (complete * molecules.oxygen).squeeze(-1)
 
-    def _bonded(self, bonds: Tensor, is_oxygen: Tensor) -> Tensor:
+    def _bonded(self, bonds: Tensor, is_oxygen: Tensor, head: Tensor) -> Tensor:
         """Harmonic bonds and angle on oxygen rows, eV."""
-        k_b, r_0, k_a, theta_0 = (self.reference * torch.exp(0.1 * self.log_constants)).unbind()
+        constants = self.reference * torch.exp(0.1 * self.log_constants)
+        k_b, r_0, k_a, theta_0 = constants.unsqueeze(-1).unbind(1)
         length = norm(bonds.transpose(1, 2)).squeeze(-1)
         cosine = (bonds[..., 0] * bonds[..., 1]).sum(-1) / (length[:, 0] * length[:, 1])
         bend = torch.acos(cosine.clamp(-0.999, 0.999)) - theta_0
-        stretch = (length - r_0).square().sum(-1)
-        return 0.5 * (k_b * stretch + k_a * bend * bend) * is_oxygen
+        stretch = (length[:, 0] - r_0).square() + (length[:, 1] - r_0).square()
+        return 0.5 * ((head * self.share) @ (k_b * stretch + k_a * bend * bend)) * is_oxygen
 
-    def _pair(self, scalars: Tensor, one_hot: Tensor) -> Tensor:
+    def _pair(self, scalars: Tensor, one_hot: Tensor, head: Tensor) -> Tensor:
         """Half of Σ_j w_{s_i s_j}·g(r_ij): each pair is seen from both ends."""
-        weight = (self.whiten @ self.pair).reshape(-1, self.config.radial)[self.pair_of].flatten(1)
+        weight = (self.whiten @ (head @ self.pair)).reshape(-1, self.config.radial)[self.pair_of].flatten(1)
         return 0.5 * (scalars * (one_hot @ weight)).sum(-1)
 
 

@@ -28,6 +28,7 @@ from flashmd_train.dataset import random_orthogonal
 from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
 from flashmd_train.graph import Graph, build_graph, padded
+from flashmd_train.splitting import Splitting
 
 # It reports the absence of torchvision, which nothing here uses.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -37,6 +38,7 @@ PARITY = 1e-5
 DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighbors", "reverse")
 ENERGY_INPUTS = ("species", "edge_vectors", "mask", "neighbors")
 ENERGY_OUTPUTS = ("energy", "edge_gradient")
+SPLITTING_INPUTS = (*ENERGY_INPUTS, "head")
 _HAS_SLOTS = ("edge_vectors", "mask", "neighbors", "reverse")
 _INTEGERS = ("species", "neighbors", "reverse")
 
@@ -130,7 +132,7 @@ def _trace_gradient(
         _allow_non_fake_inputs=True,
     )(*example)
     auto = torch.export.Dim.AUTO
-    shapes = tuple({0: auto, 1: auto} if name in _HAS_SLOTS else {0: auto} for name in inputs)
+    shapes = tuple({0: auto, 1: auto} if name in _HAS_SLOTS else {} if name == "head" else {0: auto} for name in inputs)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.export.export(
@@ -290,6 +292,14 @@ def export_energy(module: Energy, masses: tuple[float, ...]) -> tuple[onnx.Model
     """Graph of an energy model with its gradient, and its parity error."""
     graphs = probes(module.config.prior, module.config.cutoff_A, masses)
     return export_gradients(module, ENERGY_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
+
+
+def export_splitting(module: Splitting, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
+    """Graph of a splitting's scalars with their gradient, and its parity error over all of them."""
+    graphs = probes(module.config.scalar.prior, module.config.cutoff_A, masses)
+    heads = torch.eye(len(module.scalar.share))
+    graphs = [graph._replace(head=head) for graph in graphs for head in heads]
+    return export_gradients(module, SPLITTING_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
 
 
 def export_forward(

@@ -2,7 +2,8 @@
 
 N atoms, K slots per atom. Names, shapes and units are those of the contract:
 ``species`` [N], scaled ``momenta`` [N,3] (√eV), ``masses`` [N] (u), ``edge_vectors`` [N,K,3] (Å),
-``mask`` [N,K], ``neighbors`` [N,K], ``reverse`` [N,K] (flat index of the edge back).
+``mask`` [N,K], ``neighbors`` [N,K], ``reverse`` [N,K] (flat index of the edge back);
+``head`` [H] weighs the scalars of a model that has several.
 """
 
 from __future__ import annotations
@@ -25,6 +26,11 @@ class Graph(NamedTuple):
     mask: Tensor
     neighbors: Tensor
     reverse: Tensor | None = None
+    head: Tensor | None = None
+
+    def to(self, device: torch.device) -> Graph:
+        """The graph on ``device``."""
+        return Graph(*(None if x is None else x.to(device, non_blocking=True) for x in self))
 
 
 def gather_rows(rows: Tensor, index: Tensor) -> Tensor:
@@ -133,6 +139,7 @@ def padded(graph: Graph, rows: int, slots: int) -> Graph:
         pad(graph.mask, (0, slots, 0, rows)),
         own,
         reverse,
+        graph.head,
     )
 
 
@@ -144,7 +151,7 @@ def join(graphs: list[Graph]) -> Graph:
         wide = padded(graph, 0, width - graph.mask.shape[1])
         parts.append(wide._replace(neighbors=wide.neighbors + first, reverse=wide.reverse + first * width))
         first += len(graph.species)
-    return Graph(*(torch.cat(tensors) for tensors in zip(*parts)))
+    return Graph(*(torch.cat(tensors) for tensors in zip(*(part[:7] for part in parts))))
 
 
 def moved(graph: Graph, displacement: Tensor, momenta: Tensor) -> Graph:

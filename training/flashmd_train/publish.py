@@ -11,15 +11,16 @@ import numpy as np
 import torch
 
 from flashmd_train.checkpoint import weights
-from flashmd_train.config import DirectConfig, EnergyConfig
+from flashmd_train.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.data.water import Reference
 from flashmd_train.dataset import Dataset, Pairs
 from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
-from flashmd_train.export import equivariance, export_direct, export_energy, probes, write
+from flashmd_train.export import equivariance, export_direct, export_energy, export_splitting, probes, write
 from flashmd_train.graph import norm
 from flashmd_train.prior import BOND_LENGTH_MAX_A
-from flashmd_train.train import validate
+from flashmd_train.splitting import Splitting
+from flashmd_train.train import MARGIN_A, validate
 from flashmd_train.train_energy import validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
@@ -51,7 +52,9 @@ def publish(
     loaded = Dataset(data)
     if loaded.sha256 != saved["data"]["sha256"]:
         raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
-    if "stride_fs" in saved["config"]:
+    if "kicks" in saved["config"]:
+        _publish_splitting(saved, output, loaded, energy_model, measured)
+    elif "stride_fs" in saved["config"]:
         _publish_direct(saved, output, loaded, energy_model, measured, calibrated)
     else:
         _publish_energy(saved, output, loaded, measured)
@@ -88,6 +91,29 @@ def _publish_direct(
         validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
         | {f"uncertainty_{k}": round(v, 3) for k, v in ranks.items()}
         | dict(onnx_parity=parity_error, equivariance_error=turned)
+        | measured,
+    )
+    write(graph, metadata, output)
+
+
+def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> None:
+    config = SplittingConfig.model_validate(saved["config"])
+    model = Splitting(config)
+    model.load_state_dict(weights(saved))
+    _, held_out = data.split(0.05, seed=0)
+    held = Pairs(data, held_out, config.stride_fs, config.cutoff_A + MARGIN_A)
+    errors = validate(model, held, boxes=len(held_out))
+    graph, parity_error = export_splitting(model, data.masses)
+    metadata = _common(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
+        kind="splitting",
+        stride_fs=config.stride_fs,
+        splitting=dict(kicks=list(config.kicks), drifts=list(config.drifts)),
+        receptive_field_A=config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.scalar.prior == "bonded" else 0.0),
+        equivariant=True,
+        time_reversible=True,
+        energy_model=_companion(energy_model),
+        validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
+        | dict(onnx_parity=parity_error)
         | measured,
     )
     write(graph, metadata, output)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from flashmd_train.backbones import Staged
 from flashmd_train.checkpoint import Run, weights
-from flashmd_train.config import DirectTraining
+from flashmd_train.config import DirectTraining, SplittingTraining
 from flashmd_train.dataset import Batch, Dataset, Pairs
 from flashmd_train.direct import Direct
 from flashmd_train.distributed import mixed, processes, shared, together
@@ -68,8 +68,7 @@ def on(batch: Batch, device: torch.device) -> Batch:
     """The batch on ``device``."""
     if device.type == "cpu":
         return batch
-    graph = Graph(*(x.to(device, non_blocking=True) for x in batch.graph))
-    return Batch(graph, batch.displacement.to(device), batch.momenta.to(device), batch.box.to(device))
+    return Batch(batch.graph.to(device), batch.displacement.to(device), batch.momenta.to(device), batch.box.to(device))
 
 
 def frozen_energy(settings: DirectTraining, data: Dataset, device: torch.device) -> Callable[[Graph], Tensor] | None:
@@ -120,7 +119,7 @@ def train(settings: DirectTraining, folder: Path, stop_after: int | None = None)
             run.restore()
         together()
         objective = shared(Objective(model, settings.loss, frozen_energy(settings, data, device)))
-        _descend(
+        descend(
             settings, run, objective, pairs, held, min(settings.optimizer.steps, stop_after or settings.optimizer.steps)
         )
         together()
@@ -143,9 +142,15 @@ def _pairs(settings: DirectTraining, data: Dataset, training: np.ndarray, augmen
     )
 
 
-def _descend(
-    settings: DirectTraining, run: Run, objective: torch.nn.Module, pairs: Pairs, held: Pairs, end: int
+def descend(
+    settings: DirectTraining | SplittingTraining,
+    run: Run,
+    objective: torch.nn.Module,
+    pairs: Pairs,
+    held: Pairs,
+    end: int,
 ) -> None:
+    """Take steps until ``end``, validating and saving every so often."""
     device = next(run.model.parameters()).device
     terms: dict[str, list[float]] = {}
     while run.step < end and not run.finished:

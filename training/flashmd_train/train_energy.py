@@ -35,7 +35,7 @@ def sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> tuple[
 @torch.no_grad()
 def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
     """Pair weights by ridge regression of reference forces minus bonds and angles; then the offset."""
-    fan, kinds = model.pair.shape[0], int(model.pair_of.max()) + 1
+    fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
     rows, offsets = 0, []
     draws = [index[int(rng.integers(len(index)))] for _ in range(frames)]
@@ -58,7 +58,7 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
     root = torch.linalg.cholesky(xx + RIDGE * xx.diagonal().mean() * torch.eye(fan))
     whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
     model.whiten.copy_(whiten)
-    model.pair.copy_(torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5)
+    model.pair[0] = torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5
     for pick in draws:
         graph, _, _, energy = sample(data, pick, 0, model.config.cutoff_A)
         mine = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).sum()
@@ -72,7 +72,7 @@ def validate_energy(model: Energy, data: Dataset, index: np.ndarray, frames: int
     device = model.pair.device
     for pick in index[:frames]:
         graph, q, forces, energy = sample(data, pick, 0, model.config.cutoff_A)
-        e, f = energy_and_forces(model, Graph(*(x.to(device) for x in graph)), q.to(device), train=False)
+        e, f = energy_and_forces(model, graph.to(device), q.to(device), train=False)
         error += float((f.cpu() - forces).square().sum())
         total += float(forces.square().sum())
         count += forces.numel()
@@ -142,7 +142,7 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
         while run.step < end and not run.finished:
             graph, *rest = draw(data, training, settings.data.boxes, settings.model.cutoff_A, run.random())
             with mixed(device, settings.optimizer.precision):
-                loss = objective(Graph(*(x.to(device) for x in graph)), *(x.to(device) for x in rest))
+                loss = objective(graph.to(device), *(x.to(device) for x in rest))
             run.descend(loss)
             if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
                 figures = validate_energy(run.averaged.model, data, held_out)

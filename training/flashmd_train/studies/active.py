@@ -170,7 +170,7 @@ def write(loop: Loop, folder: Path) -> Path:
         "",
         paragraph(
             f"Made by `flashmd-train active`: {loop.frames} frames of {loop.waters} waters added per round,",
-            f"{loop.runs} runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to judge each round;",
+            f"{loop.runs} runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to judge each;",
             "median [least, most].",
         ),
         "",

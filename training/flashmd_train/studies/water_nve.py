@@ -222,14 +222,14 @@ def nve(model: Path, atoms: object, time_ps: float, **options: object) -> dict:
     import flashmd_rs
 
     opened = flashmd_rs.Model(model, threads=1)
-    interval = max(1, round(time_ps))
+    steps = round(1000 * time_ps / opened.stride_fs)
+    interval = max(1, steps // 1000)
     fixed = {"thermostat": "none", "rescale_energy": False, "guard": "off", "seed": 1, "progress": False}
 
     def run(steps: int) -> list:
         every = {**fixed, "interval": interval, **options}
         return list(flashmd_rs.rollout(atoms, opened, steps=steps, **every).frames)
 
-    steps = round(1000 * time_ps / STRIDE_FS)
     try:
         frames, stopped = run(steps), None
     except flashmd_rs.StabilityError as failure:

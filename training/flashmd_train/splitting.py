@@ -1,0 +1,79 @@
+"""The splitting model: kicks by gradients of learned scalars, drifts between them, palindromic.
+
+Any weights give an exactly symplectic, time-reversible, explicit map that conserves the total momentum; training only
+decides how near it comes to the flow. Two scalars have the freedom that a harmonic mode needs: one sets sin(ωΔ)/ω, the
+other cos(ωΔ), so the fastest mode need not be resolved, only kept below ωΔ = π.
+"""
+
+from __future__ import annotations
+
+import torch
+from ase import units
+from torch import Tensor, nn
+
+from flashmd_train.config import SplittingConfig
+from flashmd_train.direct import Prediction
+from flashmd_train.energy import Energy
+from flashmd_train.graph import Graph, gather_rows, norm
+
+# The wall falls as this power of the distance: nothing where atoms are, insurmountable where none have been.
+WALL_POWER = 12
+
+
+class Splitting(nn.Module):
+    """(q, p) at t to (√m Δq, p'/√m) at t + stride."""
+
+    noise = None
+
+    def __init__(self, config: SplittingConfig) -> None:
+        super().__init__()
+        self.config = config
+        heads = max(config.kicks) + 1
+        self.scalar = Energy(config.scalar, heads)
+        # Each scalar's share of the energy, were the map velocity Verlet's.
+        ends = torch.arange(heads) == config.kicks[0]
+        self.scalar.share.copy_(torch.where(ends, 0.5, 1.0) / (len(config.kicks) - 1))
+        kinds = len(config.species)
+        # Closest approaches in the data, Å; set from it before training.
+        self.register_buffer("closest", torch.zeros(kinds, kinds))
+
+    def wall(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
+        """Half of Σ_j ε (r_closest/r)¹², [N] eV."""
+        d = norm(edge_vectors).squeeze(-1)
+        closest = self.closest[species.long()[:, None], gather_rows(species, neighbors).long()]
+        ratio = torch.where(mask, closest / d.clamp(min=0.1), 0.0)
+        return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER).sum(-1)
+
+    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
+        """Per-atom scalar Σ_h head_h W_h, [N] eV; inputs as in the contract."""
+        learned = self.scalar(species, edge_vectors, mask, neighbors, head)
+        plain = edge_vectors.detach()
+        inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
+        return learned + (head @ self.scalar.share) * self.wall(species, edge_vectors, inside, neighbors)
+
+    def force(self, graph: Graph, displacement: Tensor, scalar: int, train: bool) -> Tensor:
+        """−∂W/∂q [N, 3] (eV/Å) of one scalar, after displacements [N, 3] (Å) of the graph's atoms."""
+        head = nn.functional.one_hot(torch.tensor(scalar), len(self.scalar.share)).to(displacement)
+        with torch.enable_grad():
+            u = displacement if displacement.requires_grad else displacement.detach().requires_grad_(True)
+            change = gather_rows(u, graph.neighbors) - u[:, None]
+            edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
+            total = self(graph.species, edges, graph.mask, graph.neighbors, head).sum()
+            (gradient,) = torch.autograd.grad(total, u, create_graph=train)
+        return -gradient
+
+    def predict(self, graph: Graph) -> Prediction:
+        """One stride."""
+        train = torch.is_grad_enabled() and self.training
+        time = self.config.stride_fs * units.fs
+        mass = graph.masses[:, None]
+        root = mass.sqrt()
+        u = torch.zeros_like(graph.momenta)
+        p = graph.momenta * root
+        for k, scalar in enumerate(self.config.kicks):
+            p = p + time * self.force(graph, u, scalar, train)
+            if k < len(self.config.drifts):
+                u = u + self.config.drifts[k] * time * p / mass
+        if not train:
+            u, p = u.detach(), p.detach()
+        return Prediction(root * u, p / root, None, u.new_zeros(len(u), 1))
