@@ -59,7 +59,7 @@ def branch(request: pytest.FixtureRequest) -> dict:
 
 def test_edges_beyond_the_cutoff_act_exactly_as_padded_ones(branch: dict) -> None:
     model, wide = stride(**branch), padded(graph(), 3, 5)
-    wanted = model(*wide)
+    wanted = model(*contract_inputs(wide, DIRECT_INPUTS))
     k = wide.mask.shape[1]
     for i, j in ((0, 5), (3, 3)):  # to another atom, and to its own image
         for at, to, sign in ((i, j, 1), (j, i, -1)):
@@ -68,20 +68,22 @@ def test_edges_beyond_the_cutoff_act_exactly_as_padded_ones(branch: dict) -> Non
             wide.mask[at, slot] = True
             wide.neighbors[at, slot] = to
         wide.reverse[i, k - 1], wide.reverse[j, k - 2] = j * k + k - 2, i * k + k - 1
-    for want, got in zip(wanted, model(*wide)):
+    for want, got in zip(wanted, model(*contract_inputs(wide, DIRECT_INPUTS))):
         assert torch.equal(want, got)
 
 
 def test_padding_changes_nothing(branch: dict) -> None:
     model, tight = stride(**branch), graph()
-    for want, got in zip(model(*tight), model(*padded(tight, 3, 5))):
+    for want, got in zip(
+        model(*contract_inputs(tight, DIRECT_INPUTS)), model(*contract_inputs(padded(tight, 3, 5), DIRECT_INPUTS))
+    ):
         assert torch.allclose(got[: len(want)], want, atol=1e-6)
 
 
 def test_order_of_atoms_and_slots_changes_nothing(branch: dict) -> None:
     model, atoms = stride(**branch), random_structure(SYMBOLS, MASSES, 27, 2.2, 1)
     order = np.random.default_rng(0).permutation(len(atoms))
-    wanted, got = (model(*graph_of(a, SYMBOLS, CUTOFF)) for a in (atoms, atoms[order]))
+    wanted, got = (model(*contract_inputs(graph_of(a, SYMBOLS, CUTOFF), DIRECT_INPUTS)) for a in (atoms, atoms[order]))
     for a, b in zip(wanted, got):
         assert torch.allclose(a[order], b, atol=2e-6)
 
@@ -91,7 +93,7 @@ def test_isolated_atoms_have_one_masked_slot_and_see_nothing(branch: dict) -> No
     both, one = (graph_of(atoms, SYMBOLS, CUTOFF) for atoms in (pair, pair[:1]))
     assert both.mask.shape == (2, 1)
     assert not both.mask.any()
-    for of_both, of_one in zip(model(*both), model(*one)):
+    for of_both, of_one in zip(*(model(*contract_inputs(g, DIRECT_INPUTS)) for g in (both, one))):
         assert torch.isfinite(of_both).all()
         assert torch.allclose(of_both[:1], of_one, atol=1e-6)
 
@@ -182,5 +184,5 @@ def test_a_crystal_without_padding(branch: dict) -> None:
     atoms.symbols = ["O"] * len(atoms)
     full = graph_of(atoms, SYMBOLS, CUTOFF)
     assert full.mask.all()
-    one = stride(**branch)(*full)[0]
+    one = stride(**branch)(*contract_inputs(full, DIRECT_INPUTS))[0]
     assert torch.allclose(one, one[:1].expand_as(one), atol=1e-6)
