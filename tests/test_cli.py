@@ -1,5 +1,6 @@
 """The command, as a person types it."""
 
+import importlib.util
 import os
 import signal
 import subprocess
@@ -151,3 +152,11 @@ def test_importing_is_light(shell):
         "import sys, flashmd_rs; print([m for m in ('matplotlib', 'onnxruntime', 'onnx', 'torch') if m in sys.modules])"
     )
     assert shell("-c", code, module=False).stdout.strip() == "[]"
+
+
+@pytest.mark.skipif(importlib.util.find_spec("flashmd_train") is not None, reason="the training package is installed")
+def test_convert_names_the_command_that_installs_what_it_needs(shell, tmp_path):
+    result = shell("convert", "model.ckpt", "-o", "model.onnx")
+    assert result.returncode == 1
+    assert "pip install './training[convert]'" in result.stderr
+    assert not (tmp_path / "model.onnx").exists()

@@ -286,6 +286,35 @@ def info(model: Annotated[str, typer.Argument(help="Model file or bundled name."
 
 @app.command()
 @_plainly
+def convert(
+    checkpoint: Annotated[Path, typer.Argument(help="metatrain checkpoint (.ckpt) of FlashMD or PET.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
+) -> None:
+    """Import a metatrain checkpoint: proved against metatrain and ONNX Runtime, then written in one go.
+
+    Reading a checkpoint runs code inside it: convert only files you trust.
+    """
+    from flashmd_rs.errors import FlashMDError, ModelError
+
+    try:
+        from flashmd_train.convert import ConversionError
+        from flashmd_train.convert import convert as import_checkpoint
+    except ImportError as error:
+        raise FlashMDError(
+            f"convert needs the training package ({error}); from a clone of this repository: "
+            "pip install './training[convert]'"
+        ) from None
+    try:
+        metadata = import_checkpoint(checkpoint, output)
+    except ConversionError as error:
+        raise ModelError(str(error)) from None
+    typer.echo(f"{output}: kind {metadata['kind']}, species {', '.join(metadata['species'])}")
+    for name, figure in metadata["validation"].items():
+        typer.echo(f"  {name} {figure:.1e} of the largest value")
+
+
+@app.command()
+@_plainly
 def doctor() -> None:
     """Print what this installation found, and why."""
     from flashmd_rs.doctor import diagnose

@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import json
+import logging
 import os
 import warnings
 from pathlib import Path
@@ -28,6 +29,9 @@ from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
 from flashmd_train.graph import Graph, build_graph, padded
 from flashmd_train.splitting import Splitting
+
+# It reports the absence of torchvision, which nothing here uses.
+logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
 
 OPSET = 20
 PARITY = 1e-5
@@ -168,13 +172,22 @@ def check_no_scatter_reduction(model: onnx.ModelProto) -> None:
                 )
 
 
-def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], threads: int = 1) -> list[np.ndarray]:
-    """Outputs of the graph in ONNX Runtime's CPU provider."""
+def open_onnx(model: onnx.ModelProto, threads: int = 1) -> onnxruntime.InferenceSession:
+    """The graph in ONNX Runtime's CPU provider."""
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    return onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+
+
+def run_session(session: onnxruntime.InferenceSession, graph: Graph, inputs: tuple[str, ...]) -> list[np.ndarray]:
+    """Outputs for a graph; fed are those of ``inputs`` that the session declares."""
     feeds = dict(zip(inputs, (t.numpy() for t in contract_inputs(graph, inputs))))
     return session.run(None, {i.name: feeds[i.name] for i in session.get_inputs()})
+
+
+def run_onnx(model: onnx.ModelProto, graph: Graph, inputs: tuple[str, ...], threads: int = 1) -> list[np.ndarray]:
+    """Outputs of the graph in ONNX Runtime's CPU provider."""
+    return run_session(open_onnx(model, threads), graph, inputs)
 
 
 def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], graphs: list[Graph]) -> np.ndarray:
@@ -183,11 +196,12 @@ def parity(model: onnx.ModelProto, module: nn.Module, inputs: tuple[str, ...], g
     Each graph is run as it is and padded by 3 rows and 5 slots; padded rows and edges are not compared.
     """
     worst: list[list[float]] = []
+    session = open_onnx(model)
     for graph in graphs:
         n, k = graph.mask.shape
         wanted = [w.detach().numpy() for w in module(*contract_inputs(graph, inputs))]
         for each in (graph, padded(graph, 3, 5)):
-            got = run_onnx(model, each, inputs)
+            got = run_session(session, each, inputs)
             cut = [g[:n, :k] if w.shape[:2] == (n, k) else g[:n] for g, w in zip(got, wanted)]
             worst.append([_difference(g, w) for g, w in zip(cut, wanted)])
     return np.max(worst, 0)
@@ -224,9 +238,12 @@ def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     entry.key, entry.value = "flashmd", json.dumps(metadata, ensure_ascii=False)
     model.producer_name, model.producer_version = "flashmd_train", ""
     onnx.checker.check_model(model)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(model.SerializeToString())
-    temporary.rename(path)
+    temporary = path.with_name(path.name + ".tmp")
+    try:
+        temporary.write_bytes(model.SerializeToString())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 class WithGradients(nn.Module):

@@ -83,6 +83,7 @@ def build_graph(
     cell: np.ndarray,
     cutoff: float,
     periodic: np.ndarray | tuple[bool, bool, bool] = (True, True, True),
+    dtype: torch.dtype = torch.float32,
 ) -> Graph:
     """Graph of one system, slots sorted by neighbour and shift.
 
@@ -91,6 +92,7 @@ def build_graph(
         cell: [3, 3] Å, rows are the vectors; self-images within the cutoff are edges too.
         cutoff: Å.
         periodic: along which vectors.
+        dtype: of the graph's numbers.
     """
     atoms = len(positions)
     i, j, shift, vector = NeighborList(cutoff=cutoff, full_list=True).compute(
@@ -112,9 +114,9 @@ def build_graph(
     root = np.sqrt(masses)[:, None]
     return Graph(
         species=torch.tensor(species),
-        momenta=torch.tensor(momenta / root, dtype=torch.float32),
-        masses=torch.tensor(masses, dtype=torch.float32),
-        edge_vectors=torch.tensor(vectors, dtype=torch.float32),
+        momenta=torch.tensor(momenta / root, dtype=dtype),
+        masses=torch.tensor(masses, dtype=dtype),
+        edge_vectors=torch.tensor(vectors, dtype=dtype),
         mask=torch.tensor(mask),
         neighbors=torch.tensor(neighbors),
         reverse=torch.tensor(reverse),

@@ -5,9 +5,8 @@ from __future__ import annotations
 import ase
 import numpy as np
 import torch
-from ase.neighborlist import neighbor_list
 
-from flashmd_train.graph import Graph
+from flashmd_train.graph import Graph, build_graph
 
 # Largest scaled momentum of a random structure is about three of these, √eV: 300 K.
 THERMAL = 0.16
@@ -48,24 +47,13 @@ def graph_of(atoms: ase.Atoms, symbols: list[str], cutoff: float, dtype: torch.d
         cutoff: Å.
         dtype: of the numbers.
     """
-    first, second, vectors, shifts = neighbor_list("ijDS", atoms, cutoff)
-    counts = np.bincount(first, minlength=len(atoms))
-    k = max(1, int(counts.max(initial=0)))
-    slots = np.arange(len(first)) - np.repeat(np.cumsum(counts) - counts, counts)
-    flat = first * k + slots
-    place = {(i, j, *s): f for i, j, s, f in zip(first, second, map(tuple, shifts), flat)}
-    own = np.repeat(np.arange(len(atoms))[:, None], k, 1)
-    neighbors, edges = own.copy(), np.zeros((len(atoms), k, 3))
-    mask, reverse = np.zeros((len(atoms), k), bool), np.arange(len(atoms) * k)
-    neighbors[first, slots], edges[first, slots], mask[first, slots] = second, vectors, True
-    reverse[flat] = [place[j, i, *(-s)] for i, j, s in zip(first, second, shifts)]
-    masses = atoms.get_masses()
-    return Graph(
-        species=torch.tensor([symbols.index(s) for s in atoms.get_chemical_symbols()]),
-        momenta=torch.tensor(atoms.get_momenta() / np.sqrt(masses)[:, None], dtype=dtype),
-        masses=torch.tensor(masses, dtype=dtype),
-        edge_vectors=torch.tensor(edges, dtype=dtype),
-        mask=torch.tensor(mask),
-        neighbors=torch.tensor(neighbors),
-        reverse=torch.tensor(reverse).view(len(atoms), k),
+    return build_graph(
+        atoms.positions,
+        atoms.get_momenta(),
+        atoms.get_masses(),
+        np.array([symbols.index(s) for s in atoms.get_chemical_symbols()]),
+        np.array(atoms.cell),
+        cutoff,
+        atoms.pbc,
+        dtype,
     )

@@ -11,11 +11,11 @@ import ase
 import ase.io
 import numpy as np
 import yaml
+from ase.data import atomic_masses, atomic_numbers
 
 from flashmd_train.structures import random_structure
 
 SMALL = dict(cutoff=4.5, d_pet=8, d_node=12, d_head=8, d_feedforward=8, num_heads=2, num_attention_layers=1)
-MASSES = {"H": 1.008, "O": 15.999, "Al": 26.981538}
 METATRAIN_LOG_LINES = 15
 
 # name: (architecture, species, model options, training options, precision)
@@ -87,7 +87,6 @@ ACTIONS: dict[str, tuple[str, list[str], dict, dict, int]] = {
     ),
 }
 REFUSED: dict[str, tuple[str, list[str], dict, dict, int]] = {
-    "long range": ("experimental.flashmd", ["Al"], dict(num_gnn_layers=1, long_range=dict(enable=True)), {}, 32),
     "ZBL": ("pet", ["Al"], dict(num_gnn_layers=1, zbl=True), {}, 32),
     "two scales": ("experimental.flashmd_symplectic", ["H", "O"], dict(num_gnn_layers=1), {}, 32),
 }
@@ -101,7 +100,7 @@ def train(name: str, folder: Path) -> Path:
     if architecture == "pet":
         targets = {"energy": dict(key="energy", unit="eV", forces="forces")}
     else:
-        training = dict(timestep=16.0, masses={ase.data.atomic_numbers[s]: MASSES[s] for s in symbols}) | training
+        training = dict(timestep=16.0) | training
         kind = dict(sample_kind="atom", type=dict(cartesian=dict(rank=1)))
         targets = {
             "position": dict(key="future_positions", quantity="length", unit="A", **kind),
@@ -131,7 +130,7 @@ def _frames(symbols: list[str]) -> list[ase.Atoms]:
     rng = np.random.default_rng(5)
     frames = []
     for seed in range(4):
-        atoms = random_structure(symbols, [MASSES[s] for s in symbols], 20, 2.4, seed)
+        atoms = random_structure(symbols, [float(atomic_masses[atomic_numbers[s]]) for s in symbols], 20, 2.4, seed)
         atoms.pbc = True
         n = (len(atoms), 3)
         root = np.sqrt(atoms.get_masses())[:, None]

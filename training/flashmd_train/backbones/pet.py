@@ -109,14 +109,9 @@ class NodeEmbedding(nn.Module):
         self.species = nn.Embedding(config.species, d)
         self.momentum = self.mix = None
         if config.sees_momenta:
-            wide = 4 * d
-            self.momentum = nn.Sequential(
-                Linear(3, wide, bias=False),
-                Swish(),
-                Linear(wide, wide, bias=False),
-                Swish(),
-                Linear(wide, d, bias=False),
-            )
+            widths = ((3, 4 * d), (4 * d, 4 * d), (4 * d, d))
+            first, second, third = (Linear(*width, bias=False) for width in widths)
+            self.momentum = nn.Sequential(first, Swish(), second, Swish(), third)
             self.mix = Linear(2 * d, d, bias=False)
 
     def forward(self, species: Tensor, momenta: Tensor) -> Tensor:

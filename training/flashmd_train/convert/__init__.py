@@ -6,6 +6,7 @@ against both, and only then is a file written. A checkpoint is a pickle: reading
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 
 from flashmd_train.convert.checkpoint import ConversionError, read_checkpoint
@@ -30,8 +31,10 @@ def convert(checkpoint: Path, output: Path) -> dict:
         ConversionError: if it cannot be imported, saying what was found, what is wanted and what to do.
         OSError: if a file cannot be read or written.
     """
-    source = read_checkpoint(checkpoint)
-    imported = IMPORTERS[source.architecture](source)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations between metatrain and the libraries it pins
+        source = read_checkpoint(checkpoint)
+        imported = IMPORTERS[source.architecture](source)
     metadata = describe(source, imported)
     write(imported.graph, metadata, output)
     return metadata

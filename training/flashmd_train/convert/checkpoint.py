@@ -16,6 +16,7 @@ from ase.data import chemical_symbols
 
 ARCHITECTURES = ("experimental.flashmd", "experimental.flashmd_symplectic", "pet")
 INSTALL = "pip install './training[convert]'"
+WANTED = "give the .ckpt file that `mtt train` writes, not the exported .pt"
 ANGSTROM = ("a", "å", "angstrom", "")
 MOMENTUM = ("(ev*u)^(1/2)", "(ev*u)^1/2", "")
 ELECTRONVOLT = ("ev", "")
@@ -80,7 +81,7 @@ def read_checkpoint(path: Path) -> Source:
     except Exception as error:
         raise ConversionError(
             f"{path} is a {architecture} checkpoint of version {version} that metatrain {metatrain_version()} cannot "
-            f"load ({_one_line(error)}); install the metatrain that wrote it and run `mtt export` to see whether it is whole"
+            f"load ({_one_line(error)}); see whether the metatrain that wrote it can (`mtt export`)"
         ) from error
     source = Source(path, hashlib.sha256(data).hexdigest(), architecture, version, model)
     check_unit(source, "its structures", source.model.dataset_info.length_unit, ANGSTROM, "angstrom")
@@ -123,12 +124,9 @@ def _unpickle(path: Path, data: bytes) -> dict:
     try:
         saved = torch.load(io.BytesIO(data), weights_only=False, map_location="cpu")
     except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, AttributeError, ImportError) as error:
-        raise ConversionError(
-            f"{path} is not a checkpoint that PyTorch can read ({_one_line(error)}); give the .ckpt file that "
-            "`mtt train` writes, not the exported .pt"
-        ) from error
+        raise ConversionError(f"{path} is not a file that PyTorch can read ({_one_line(error)}); {WANTED}") from error
     if not isinstance(saved, dict) or "architecture_name" not in saved:
-        raise ConversionError(f"{path} is not a metatrain checkpoint; give the .ckpt file that `mtt train` writes")
+        raise ConversionError(f"{path} is not a metatrain checkpoint; {WANTED}")
     return saved
 
 
@@ -144,8 +142,8 @@ def _refuse_unsupported(path: Path, saved: dict) -> None:
         raise ConversionError(f"{path} adds a ZBL repulsion, which the import does not have. Train with zbl: false")
     if any("lora_" in name for name in saved.get("best_model_state_dict") or {}):
         raise ConversionError(
-            f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method 'full' "
-            "or 'heads'"
+            f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method "
+            "'full' or 'heads'"
         )
 
 

@@ -23,7 +23,6 @@ from flashmd_train.convert.proof import prove_action, prove_direct, prove_energy
 from flashmd_train.convert.weights import constants, load_weights, network_config, scales
 from flashmd_train.export import (
     DIRECT_INPUTS,
-    DIRECT_OUTPUTS,
     ENERGY_INPUTS,
     ENERGY_OUTPUTS,
     export_forward,
@@ -33,9 +32,10 @@ from flashmd_train.graph import Graph
 from flashmd_train.pet_models import PETAction, PETEnergy, PETStride
 from flashmd_train.structures import graph_of, random_structure
 
-STRIDE_INPUTS = (*DIRECT_INPUTS, "reverse")
+DIRECT_OUTPUTS = ("displacement", "momenta_out")
 PAIR_INPUTS = (*ENERGY_INPUTS, "reverse")
-ACTION_OUTPUTS = ("energy", "edge_gradient", "momentum_gradient")
+# The action itself is an output that the runtime does not ask for.
+ACTION_OUTPUTS = ("action", "edge_gradient", "momentum_gradient")
 # Å, of the lattices that exports are proved on.
 SPACING_A = 2.2
 
@@ -72,7 +72,7 @@ def import_flashmd(source: Source) -> Imported:
     module.momentum_scale.copy_(scales(source, "momentum"))
     graphs, structure = _examples(source, config, masses)
     proof = prove_direct(source, module, structure)
-    graph, error = export_forward(module, STRIDE_INPUTS, DIRECT_OUTPUTS, graphs)
+    graph, error = export_forward(module, DIRECT_INPUTS, DIRECT_OUTPUTS, graphs)
     return Imported("direct", config, graph, error, proof, stride_fs, masses)
 
 
@@ -106,7 +106,7 @@ def import_symplectic(source: Source) -> Imported:
     graphs, structure = _examples(source, config, masses)
     proof = prove_action(source, module, structure)
     by = ("edge_vectors", "momenta")
-    graph, error = export_gradients(module, STRIDE_INPUTS, by, ACTION_OUTPUTS, graphs)
+    graph, error = export_gradients(module, DIRECT_INPUTS, by, ACTION_OUTPUTS, graphs)
     return Imported("action", config, graph, error, proof, stride_fs, masses)
 
 
@@ -128,8 +128,8 @@ def _stride(source: Source) -> tuple[float, list[float]]:
     masses = [float(source.model.masses[z]) for z in source.model.atomic_types]
     if not all(x > 0 for x in [stride_fs, *masses]):
         raise ConversionError(
-            f"{source.path} does not say its time step and masses (got {stride_fs} fs and {masses} u); it comes from before "
-            "`mtt train` wanted them. Restart its training for an epoch with timestep and masses in the options"
+            f"{source.path} does not say its time step and masses (got {stride_fs} fs and {masses} u); it comes from "
+            "before `mtt train` wanted them. Restart its training for an epoch with timestep and masses in the options"
         )
     return stride_fs, masses
 
@@ -144,7 +144,7 @@ def _energy_target(source: Source) -> str:
         return "energy"
     if len(found) != 1:
         raise ConversionError(
-            f"{source.path} predicts {', '.join(sorted(source.targets))}; the import wants a target 'energy', or one target "
+            f"{source.path} predicts {', '.join(sorted(source.targets))}; the import wants a target 'energy', or one "
             "alone that is an energy"
         )
     return found[0]
@@ -155,8 +155,8 @@ def _common_scale(source: Source) -> torch.Tensor:
     if not torch.allclose(every, every[0].expand_as(every)):
         raise ConversionError(
             f"{source.path} scales positions by {every[: len(every) // 2].tolist()} and momenta by "
-            f"{every[len(every) // 2 :].tolist()}; only with one common scale are both derivatives of one action. Train with "
-            "scale_targets: false, or with the same fixed_scaling_weights for both"
+            f"{every[len(every) // 2 :].tolist()}; only with one common scale are both derivatives of one action. "
+            "Train with scale_targets: false, or with the same fixed_scaling_weights for both"
         )
     return every[0]
 

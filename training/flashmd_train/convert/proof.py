@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.convert.checkpoint import ConversionError, Source, metatrain_version
-from flashmd_train.export import WithGradients
+from flashmd_train.export import DIRECT_INPUTS, WithGradients, contract_inputs
 from flashmd_train.graph import Graph
 from flashmd_train.structures import graph_of
 
@@ -27,7 +27,7 @@ def prove_direct(source: Source, module: nn.Module, atoms: ase.Atoms) -> dict[st
     graph, module = _wide(source, module, atoms)
     root = graph.masses.sqrt()[:, None]
     with torch.no_grad():
-        moved, momenta = module(*graph)
+        moved, momenta = module(*contract_inputs(graph, DIRECT_INPUTS))
         theirs = run_metatrain(source, atoms, ["position", "momentum"])
     start = torch.tensor(atoms.positions)
     return _compare(
@@ -43,7 +43,7 @@ def prove_energy(source: Source, name: str, module: nn.Module, atoms: ase.Atoms)
     """Energies of atoms and forces."""
     graph, module = _wide(source, module, atoms)
     inputs = ("species", "edge_vectors", "mask", "neighbors", "reverse")
-    energy, gradient = WithGradients(module, inputs, ("edge_vectors",))(*(getattr(graph, n) for n in inputs))
+    energy, gradient = WithGradients(module, inputs, ("edge_vectors",))(*contract_inputs(graph, inputs))
     theirs = run_metatrain(source, atoms, [name])
     (slope,) = torch.autograd.grad(theirs[name].sum(), theirs["positions"])
     return _compare(
@@ -55,7 +55,9 @@ def prove_energy(source: Source, name: str, module: nn.Module, atoms: ase.Atoms)
 def prove_action(source: Source, module: nn.Module, atoms: ase.Atoms) -> dict[str, float]:
     """Changes of positions and momenta that the action makes."""
     graph, module = _wide(source, module, atoms)
-    _, by_edges, by_momenta = WithGradients(module, Graph._fields, ("edge_vectors", "momenta"))(*graph)
+    _, by_edges, by_momenta = WithGradients(module, DIRECT_INPUTS, ("edge_vectors", "momenta"))(
+        *contract_inputs(graph, DIRECT_INPUTS)
+    )
     theirs = run_metatrain(source, atoms, ["position", "momentum"])
     return _compare(
         source,
@@ -117,7 +119,7 @@ def _compare(source: Source, pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[st
         if not errors[name] <= ALLOWED:
             raise ConversionError(
                 f"{source.path}: the imported model's {name} differ from metatrain {metatrain_version()}'s by "
-                f"{errors[name]:.1e} of the largest value, allowed {ALLOWED:.0e}; this is a mistake of the import, please "
-                "report it with the options the model was trained with"
+                f"{errors[name]:.1e} of the largest value, allowed {ALLOWED:.0e}; this is a mistake of the import, "
+                "please report it with the options the model was trained with"
             )
     return errors

@@ -35,7 +35,10 @@ _TRUNK = [
     (r"edge_embedder\.", r"neighbors."),
 ]
 # Not of the network: lookups, scales and constants (read elsewhere), and readouts of targets not asked for.
-_NOT_OURS = r"(species_to_species_index|masses|timestep|scaler\.|additive_models\.|finetune_config|(node|edge)_(heads|last_layers)\.)"
+_NOT_OURS = (
+    r"(species_to_species_index|masses|timestep|finetune_config|"
+    r"scaler\.|additive_models\.|(node|edge)_(heads|last_layers)\.)"
+)
 
 
 def network_config(source: Source, cutoff_function: str, sees_momenta: bool) -> PETConfig:
@@ -76,8 +79,8 @@ def load_weights(source: Source, network: nn.Module, targets: list[str]) -> None
             weights[ours] = value.to(torch.float32)
         elif not re.match(_NOT_OURS, name):
             raise ConversionError(
-                f"{source.path} has the weight {name!r}, which the import does not know; it was made by a metatrain newer "
-                "than the one this import was written for"
+                f"{source.path} has the weight {name!r}, which the import does not know; it was made by a metatrain "
+                "newer than the one this import was written for"
             )
     try:
         network.load_state_dict(weights)
