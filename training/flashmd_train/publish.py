@@ -24,10 +24,6 @@ from flashmd_train.train import MARGIN_A, validate
 from flashmd_train.train_energy import validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
-WATER = (
-    "flexible TIP3P water (OpenMM tip3p.xml without constraints), PME with 9 Å real-space cutoff, "
-    "velocity Verlet with 0.25 fs steps, NVE"
-)
 EQUIVARIANCE = 1e-5
 
 
@@ -176,7 +172,7 @@ def _common(saved: dict, data: Dataset, cutoff: float, limits: dict) -> dict:
         species=list(data.symbols),
         masses_u=list(data.masses),
         time_reversible=False,
-        reference=WATER if data.symbols == ("O", "H") else "; ".join(systems),
+        reference="; ".join(systems),
         domain=limits,
         provenance=dict(
             command=" ".join(["flashmd-train", *sys.argv[1:]]),

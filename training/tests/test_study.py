@@ -48,5 +48,6 @@ def test_active_learning_and_drift(data_file: Path, tmp_path: Path) -> None:
     text = active.active(loop, tmp_path / "active").read_text()
     assert text.count("\n| ") == 3  # the head and two rounds
     model = tmp_path / "active" / "flagged" / "round1" / "model.onnx"
-    table = drift.drift(model, tmp_path / "drift", waters=64, time_ps=0.05, seeds=1, workers=1).read_text()
-    assert "| 64 | 0 |" in table
+    folder = tmp_path / "drift"
+    table = drift.drift(model, folder, "water", 64, 300.0, time_ps=0.05, seeds=1, workers=1).read_text()
+    assert "| water | 192 | 0 |" in table

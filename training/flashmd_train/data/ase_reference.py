@@ -48,6 +48,10 @@ class ASEReference(Reference):
             atoms.get_positions(), atoms.get_momenta(), atoms.get_forces(), float(atoms.get_potential_energy())
         )
 
+    def energy(self, positions: np.ndarray) -> float:
+        self._atoms.set_positions(positions)
+        return float(self._atoms.get_potential_energy())
+
     def momenta(self) -> np.ndarray:
         return self._atoms.get_momenta()
 

@@ -83,7 +83,6 @@ class OpenMMReference(Reference):
         self.integrator.step(round(time_fs / timestep))
 
     def energy(self, positions: np.ndarray) -> float:
-        """Potential energy (eV) at positions (Å) [A, 3]."""
         self.context.setPositions(positions * 0.1)
         energy = self.context.getState(energy=True).getPotentialEnergy()
         return energy.value_in_unit(unit.kilojoule_per_mole) * EV_PER_KJ_MOL

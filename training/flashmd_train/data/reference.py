@@ -90,6 +90,10 @@ class Reference(ABC):
         """The current frame."""
 
     @abstractmethod
+    def energy(self, positions: np.ndarray) -> float:
+        """Potential energy (eV) at positions (Å) [A, 3], where the system is left."""
+
+    @abstractmethod
     def momenta(self) -> np.ndarray:
         """Momenta [A, 3], √(eV·u), at the instant of the positions."""
 

@@ -111,7 +111,7 @@ def _choose(loop: Loop, arm: str, model: Path, number: int, place: Path) -> None
         frames = [frames[k] for k in sorted(rng.choice(len(frames), loop.frames, replace=False))]
     if len(frames) < loop.frames:
         # Where the guard had less to say, ordinary MD fills up, so that both arms add the same number.
-        reference, _ = start(loop.waters, 10 * number + ARMS.index(arm) + 1)
+        reference = start(loop.waters, 10 * number + ARMS.index(arm) + 1)
         for _ in range(loop.frames - len(frames)):
             reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
             frames.append(reference.atoms())
@@ -155,7 +155,7 @@ def survival(loop: Loop, model: Path, seed: int, collected: Path | None) -> dict
     """One Langevin run with a time constant of 1 ps: ps until it breaks or explodes, and its temperature until then."""
     import flashmd_rs
 
-    _, atoms = start(loop.waters, seed)
+    atoms = start(loop.waters, seed).atoms()
     guard = {"guard": "off"} if collected is None else {"guard": "collect", "collected": collected}
     opened = flashmd_rs.Model(model, threads=1)
     options = dict(temperature_K=loop.temperature_K, time_constant_fs=TIME_CONSTANT_FS, seed=seed, interval=5)

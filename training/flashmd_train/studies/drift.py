@@ -1,4 +1,4 @@
-"""NVE of one model on water without thermostat and rescaling, energies from OpenMM: the drift and what goes with it."""
+"""NVE of one model without thermostat and rescaling, energies from the reference: the drift and what goes with it."""
 
 from __future__ import annotations
 
@@ -10,31 +10,49 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flashmd_train.data.recipe import Recipe
 from flashmd_train.studies.report import head, one, row, until
-from flashmd_train.studies.water_nve import nve, start
+from flashmd_train.studies.water_nve import nve
+
+EQUILIBRATION_PS = 15.0
 
 
-def drift(model: Path, folder: Path, waters: int, time_ps: float, seeds: int, workers: int) -> Path:
+def drift(
+    model: Path,
+    folder: Path,
+    system: str,
+    size: int | None,
+    temperature_K: float,
+    time_ps: float,
+    seeds: int,
+    workers: int,
+) -> Path:
     """Run what is not there yet into ``folder`` and write ``drift.md``; returns its path.
 
     Args:
-        model: ONNX file that moves water. folder: one JSON per run. waters: in the box. time_ps: of a run.
-        seeds: runs from different starts. workers: processes, of one thread each.
+        model: ONNX file that moves the system. folder: one JSON per run. system: a name `generate` knows.
+        size: of it; None is its own. temperature_K: of the start. time_ps: of a run. seeds: runs from different starts.
+        workers: processes, of one thread each.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    recipe = Recipe.of(system, size=size)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_run, [(model, folder, waters, time_ps, seed) for seed in range(seeds)]))
+        list(pool.map(_run, [(model, folder, recipe, temperature_K, time_ps, seed) for seed in range(seeds)]))
     return write(model, folder)
 
 
-def _run(job: tuple[Path, Path, int, float, int]) -> None:
-    model, folder, waters, time_ps, seed = job
+def _run(job: tuple[Path, Path, Recipe, float, float, int]) -> None:
+    model, folder, recipe, temperature_K, time_ps, seed = job
     torch.set_num_threads(1)
-    path = folder / f"{model.stem}-{waters}-{time_ps:g}ps-seed{seed}.json"
+    path = folder / f"{model.stem}-{recipe.system}-{recipe.size}-{temperature_K:g}K-{time_ps:g}ps-seed{seed}.json"
     if path.exists():
         return
-    _, atoms = start(waters, seed)
-    result = nve(model, atoms, time_ps) | dict(model=model.stem, waters=waters, seed=seed)
+    reference = recipe.build()
+    reference.equilibrate(temperature_K, np.random.default_rng(100 + seed), EQUILIBRATION_PS)
+    atoms = len(reference.masses)
+    result = nve(model, reference, time_ps) | dict(
+        model=model.stem, system=recipe.system, size=recipe.size, atoms=atoms, seed=seed
+    )
     temporary = path.with_suffix(".tmp")
     temporary.write_text(json.dumps(result))
     temporary.rename(path)
@@ -43,17 +61,17 @@ def _run(job: tuple[Path, Path, int, float, int]) -> None:
 def write(model: Path, folder: Path) -> Path:
     """The table of all runs of ``model``."""
     lines = head(
-        "waters",
+        "system",
+        "atoms",
         "seed",
         "ps",
         "drift 0–5 ps, eV/ps",
         "whole run, eV/ps",
-        "meV/atom/ps",
         "± eV/ps",
+        "meV/atom/ps",
         "rms of E, eV",
         "T, K",
-        "T of O",
-        "T of H",
+        "of each species",
     )
     for path in sorted(folder.glob(f"{model.stem}-*.json")):
         run = json.loads(path.read_text())
@@ -61,19 +79,21 @@ def write(model: Path, folder: Path) -> Path:
         t = run["temperature_K"]
         lines.append(
             row(
-                run["waters"],
+                run["system"],
+                run["atoms"],
                 run["seed"],
                 until(run),
                 one(run["drift_eV_per_ps"]["5"]),
                 one(slope),
-                one(1000 * slope / (3 * run["waters"])),
                 f"{error:.4f}",
+                one(1000 * slope / run["atoms"]),
                 f"{run['sigma_energy_eV']:.3f}",
-                *[f"{t[k]:.1f}" for k in ("total", "O", "H")],
+                f"{t['total']:.1f}",
+                ", ".join(f"{k} {v:.1f}" for k, v in t.items() if k != "total"),
             )
         )
     path = folder / "drift.md"
-    path.write_text("\n".join([f"# NVE of {model.stem}, energies from OpenMM", "", *lines]) + "\n")
+    path.write_text("\n".join([f"# NVE of {model.stem}, energies from the reference", "", *lines]) + "\n")
     return path
 
 

@@ -23,6 +23,7 @@ from ase import Atoms
 from flashmd_train.config import Data, DirectConfig, DirectTraining, Loss, Optimizer
 from flashmd_train.data.generate import generate
 from flashmd_train.data.recipe import Recipe
+from flashmd_train.data.reference import Reference
 from flashmd_train.data.water import Water
 
 STRIDE_FS = 1.0
@@ -171,11 +172,11 @@ def _data(folder: Path, scale: Scale) -> None:
     )
 
 
-def start(waters: int, seed: int) -> tuple[Water, Atoms]:
-    """An equilibrated box with momenta, as a reference and as ``ase.Atoms``."""
+def start(waters: int, seed: int) -> Water:
+    """An equilibrated box with momenta."""
     reference = Water(waters)
     reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), 15.0)
-    return reference, reference.atoms()
+    return reference
 
 
 def settings(folder: Path, scale: Scale, case: Case) -> DirectTraining:
@@ -216,17 +217,16 @@ def _case(folder: Path, scale: Scale, case: Case) -> None:
     path = _trained(folder, scale, case)
     if done(folder, case.name).exists():
         return
-    _, atoms = start(scale.waters, case.seed)
-    result = nve(path, atoms, scale.time_ps)
+    result = nve(path, start(scale.waters, case.seed), scale.time_ps)
     (entry,) = onnx.load(path).metadata_props
     keep(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
 
 
-def nve(model: Path, atoms: Atoms, time_ps: float, **options: object) -> dict:
-    """Run without a thermostat, or with ``options``; energies from OpenMM: see :func:`figures`."""
+def nve(model: Path, reference: Reference, time_ps: float, **options: object) -> dict:
+    """Run from where the reference is, without a thermostat or with ``options``: see :func:`figures`."""
     import flashmd_rs
 
-    opened = flashmd_rs.Model(model, threads=1)
+    opened, atoms = flashmd_rs.Model(model, threads=1), reference.atoms()
     steps = round(1000 * time_ps / opened.stride_fs)
     interval = max(1, steps // 1000)
     fixed = {"thermostat": "none", "rescale_energy": False, "guard": "off", "seed": 1, "progress": False}
@@ -241,10 +241,10 @@ def nve(model: Path, atoms: Atoms, time_ps: float, **options: object) -> dict:
         # The same run again, as far as it went: it is a function of its seed.
         frames, stopped = run(max(1, failure.step - 1)), str(failure)
     times = [frame.info["time_ps"] for frame in frames]
-    return figures(frames, times, len(atoms) // 3) | dict(stopped=stopped)
+    return figures(frames, times, reference) | dict(stopped=stopped)
 
 
-def figures(frames: list, times_ps: list[float], waters: int) -> dict:
+def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) -> dict:
     """Temperatures, total energies by the reference, drift by window, and how long the run was sound.
 
     Returns:
@@ -253,7 +253,6 @@ def figures(frames: list, times_ps: list[float], waters: int) -> dict:
     """
     from flashmd_rs.temperature import temperatures
 
-    reference = Water(waters)
     masses, symbols = frames[0].get_masses(), np.array(frames[0].get_chemical_symbols())
     rows, energies = [], []
     for frame in frames:
@@ -276,7 +275,7 @@ def figures(frames: list, times_ps: list[float], waters: int) -> dict:
     momenta = {
         symbol: np.concatenate([f.get_momenta()[symbols == symbol].ravel() for f in frames[half]])
         / math.sqrt(masses[symbols == symbol][0])
-        for symbol in ("O", "H")
+        for symbol in dict.fromkeys(symbols.tolist())
     }
     every = max(1, len(times) // 200)
     draw = np.random.default_rng(0).choice
@@ -298,14 +297,14 @@ def _reference(folder: Path, scale: Scale) -> None:
     for waters, time_ps, name in ((scale.waters, scale.time_ps, "reference"), (258, scale.large_ps, "reference-large")):
         if not time_ps or done(folder, name).exists():
             continue
-        reference, atoms = start(waters, 0)
+        reference = start(waters, 0)
         steps = max(1, round(2 * time_ps))
-        frames, times = [atoms], [0.0]
+        frames, times = [reference.atoms()], [0.0]
         for k in range(round(2000 * time_ps / steps)):
             reference.nve(0.5 * steps, 0.5)
             frames.append(reference.atoms())
             times.append((k + 1) * steps * 0.0005)
-        keep(folder, name, figures(frames, times, waters))
+        keep(folder, name, figures(frames, times, reference))
 
 
 def _large(folder: Path, scale: Scale, loss: str) -> None:
@@ -313,23 +312,22 @@ def _large(folder: Path, scale: Scale, loss: str) -> None:
     name = f"large-{loss}"
     if done(folder, name).exists():
         return
-    _, atoms = start(258, 0)
-    keep(folder, name, nve(model_file(folder, Case(loss, 1.0, 0)), atoms, scale.large_ps))
+    keep(folder, name, nve(model_file(folder, Case(loss, 1.0, 0)), start(258, 0), scale.large_ps))
 
 
 def _filters(folder: Path, scale: Scale) -> None:
     """Momentum distributions under each filter, of the first plain model."""
     if done(folder, "filters").exists():
         return
-    reference, atoms = start(scale.waters, 0)
     result = {}
     for name, options in FILTERS.items():
+        reference = start(scale.waters, 0)
         given = dict(options)
         if given["rescale_energy"]:
             given["energy_model"] = reference.context
         if "temperature_K" in given:
             given.setdefault("thermostat", "langevin")
-        outcome = nve(model_file(folder, Case("plain", 1.0, 0)), atoms, scale.filter_ps, **given)
+        outcome = nve(model_file(folder, Case("plain", 1.0, 0)), reference, scale.filter_ps, **given)
         result[name] = {k: v for k, v in outcome.items() if k != "trace"}
     keep(folder, "filters", result)
 
