@@ -59,7 +59,8 @@ class Scale:
         steps: of training. boxes: per step. seeds: models per setting. time_ps: of an NVE run.
         weights: w_p that are tried. large_ps: NVE of one model per loss in the box of 258 waters, 0 for none.
         filter_ps: length of a run with each filter. features: width of the network.
-        minutes: what it takes on two cores, measured.
+        minutes: on two cores, an estimate: for `default` from the time of a training step and of a stride, for `paper`
+            from those in proportion to atoms and features.
     """
 
     segments: int
@@ -77,8 +78,8 @@ class Scale:
 
 SCALES = {
     "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 16, 4),
-    "default": Scale(1600, 64, 6000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 32, 170),
-    "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 128, 40 * 24 * 60),
+    "default": Scale(1600, 64, 6000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 32, 120),
+    "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 128, 36_000),
 }
 
 
