@@ -105,9 +105,7 @@ impl<'m> Network<'m> {
     /// # Errors
     /// `Model` for an unknown element or a wrong mass.
     pub fn look_again(&mut self, systems: &[View<'_>]) -> Result<()> {
-        let left_out = || Error::Input(String::new());
-        let seen: Vec<Result<()>> =
-            self.rows.iter().map(|rows| if rows.is_empty() { Err(left_out()) } else { Ok(()) }).collect();
+        let seen: Vec<bool> = self.rows.iter().map(|rows| !rows.is_empty()).collect();
         self.describe_atoms(systems, &seen)
     }
 
@@ -147,7 +145,8 @@ impl<'m> Network<'m> {
         let start = Instant::now();
         let mut results = self.search(systems)?;
         self.assemble(systems, &mut results);
-        self.describe_atoms(systems, &results)?;
+        let sound: Vec<bool> = results.iter().map(Result::is_ok).collect();
+        self.describe_atoms(systems, &sound)?;
         let ready = Instant::now();
         self.timing.neighbors += ready - start;
         if self.nef.atoms == 0 {
@@ -193,16 +192,16 @@ impl<'m> Network<'m> {
         }
     }
 
-    /// Per atom what does not depend on edges: species, masses, p/√m in the frame, system.
-    fn describe_atoms(&mut self, systems: &[View<'_>], results: &[Result<()>]) -> Result<()> {
+    /// Per atom what does not depend on edges: species, masses, p/√m in the frame, system; none of systems not `sound`.
+    fn describe_atoms(&mut self, systems: &[View<'_>], sound: &[bool]) -> Result<()> {
         self.rows.clear();
         self.species.clear();
         self.masses.clear();
         self.momenta.clear();
         self.systems.clear();
-        for (at, (view, result)) in systems.iter().zip(results).enumerate() {
+        for (at, (view, &sound)) in systems.iter().zip(sound).enumerate() {
             let start = self.species.len();
-            if result.is_ok() {
+            if sound {
                 self.species.extend(self.model.assign(&view.state.numbers, &view.state.masses)?);
                 self.masses.extend(view.state.masses.iter().map(|&m| m as f32));
                 self.systems.resize(self.species.len(), at as i32);

@@ -117,7 +117,8 @@ def study(folder: Path, scale_name: str, workers: int) -> Path:
     wanted = json.dumps(dict(name=scale_name, **asdict(scale)))
     if known.exists() and known.read_text() != wanted:
         raise ValueError(f"{folder} holds a study of another scale, {known.read_text()}; name another folder")
-    known.write_text(wanted)
+    if not known.exists():
+        known.write_text(wanted)
     jobs = [("data", folder, scale_name, None)]
     first = ("reference", "rotations")
     for batch in (
