@@ -335,7 +335,10 @@ fn external_data_is_refused_wherever_it_hides() {
 fn inputs_and_outputs_are_checked() {
     let inputs = |v| File { inputs: vec![v], ..File::default() };
     refused(&inputs(value("positions", 1, &[0, 3])), "wants the input \"positions\"");
-    refused(&inputs(value("head", 1, &[0])), "wants the input \"head\"");
+    refused(&inputs(value("head", 11, &[2])), "of type float64, the contract wants float32");
+    for size in [0, 2] {
+        assert!(Contract::read(&inputs(value("head", 1, &[size])).bytes()).is_ok(), "as many scalars as a model has");
+    }
     refused(&inputs(value("momenta", 11, &[0, 3])), "of type float64, the contract wants float32");
     refused(&inputs(value("neighbors", 7, &[0, 0])), "of type int64, the contract wants int32");
     refused(&inputs(value("momenta", 1, &[0])), "has 1 axes");
