@@ -44,6 +44,15 @@ water:
     python benches/water.py study
     python benches/water.py page
 
+# NVE of the bundled symplectic models against their references: the tables of docs/nve.md; needs './training[study]'.
+nve:
+    flashmd-train drift python/flashmd_rs/models/water-nve.onnx runs/nve-water --size 258
+    flashmd-train drift python/flashmd_rs/models/aluminium.onnx runs/nve-al --system aluminium --size 4 --temperature-k 500
+
+# The water study at its default scale, two to three hours on two cores; a rerun goes on.
+study:
+    flashmd-train study runs/study
+
 # All that a change must pass, from a clean clone.
 ci:
     bash .ci/run

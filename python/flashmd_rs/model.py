@@ -182,7 +182,7 @@ class Model:
         """
         if self.stride_fs is None:
             raise ModelError(
-                f"{self.name} is of kind {self.kind!r}, which does not move atoms: wanted a 'direct' model"
+                f"{self.name} is of kind {self.kind!r}, which does not move atoms: wanted a model that does"
             )
         where = geometry(atoms)
         check_unconstrained(atoms)

@@ -168,7 +168,7 @@ def settle_checkpoint_interval(wanted: int | None, steps: int) -> int:
 
 def _stride(model: Model, wanted: float | None) -> float:
     if model.stride_fs is None:
-        raise ModelError(f"{model.name} is of kind {model.kind!r}, which does not move atoms: wanted a 'direct' model")
+        raise ModelError(f"{model.name} is of kind {model.kind!r}, which does not move atoms: wanted one that does")
     if wanted is not None:
         value = _number("stride_fs", wanted, "fs")
         if not math.isclose(value, model.stride_fs, rel_tol=1e-6):

@@ -11,15 +11,15 @@ import torch
 from torch import Tensor
 
 from flashmd_train.backbones import Staged
-from flashmd_train.checkpoint import Run, weights
 from flashmd_train.config import DirectTraining, SplittingTraining
 from flashmd_train.dataset import Batch, Dataset, Pairs
 from flashmd_train.direct import Direct
-from flashmd_train.distributed import mixed, processes, shared, together
+from flashmd_train.distributed import mixed, shared
 from flashmd_train.energy import load_energy
 from flashmd_train.graph import Graph
 from flashmd_train.losses import Objective
 from flashmd_train.pretrain import fit_linear
+from flashmd_train.session import Session, session
 
 PRETRAINING_BOXES = 40
 VALIDATION_BOXES = 24
@@ -97,44 +97,34 @@ def train(settings: DirectTraining, folder: Path, stop_after: int | None = None)
     Raises:
         ValueError: data, model and folder do not go together.
     """
-    torch.set_num_threads(settings.threads)
-    with processes() as (rank, device):
-        data = Dataset(list(settings.data.files))
-        if data.symbols != settings.model.species:
-            raise ValueError(
-                f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
-            )
-        torch.manual_seed(settings.seed)
-        model = Direct(settings.model)
-        training, held_out = data.split(settings.data.validation, seed=0)
-        held = Pairs(data, held_out, settings.model.stride_fs, settings.model.cutoff_A)
-        pairs = _pairs(settings, data, training, settings.data.rotate and not model.backbone.equivariant)
-        if settings.start is not None:
-            model.load_state_dict(weights(torch.load(settings.start, weights_only=False)))
-        elif not Run.exists(folder) and isinstance(model.backbone, Staged):
-            fit_linear(model, pairs, PRETRAINING_BOXES, np.random.default_rng(settings.seed))
-        model.to(device)
-        run = Run(folder, settings.model.model_dump(mode="json"), model, settings.optimizer, settings.seed, rank)
-        if Run.exists(folder):
-            run.restore()
-        together()
-        objective = shared(Objective(model, settings.loss, frozen_energy(settings, data, device)))
-        descend(
-            settings, run, objective, pairs, held, min(settings.optimizer.steps, stop_after or settings.optimizer.steps)
-        )
-        together()
-        run.averaged.model.load_state_dict(run.best or run.averaged.model.state_dict())
-        return run.averaged.model
+
+    def pairs_of(model: Direct, data: Dataset, index: np.ndarray) -> Pairs:
+        margin = MARGIN_A if settings.loss.strides > 1 or settings.loss.energy_weight > 0 else 0.0
+        return drawn(settings, data, index, margin, settings.data.rotate and not model.backbone.equivariant)
+
+    def prepare(model: Direct, data: Dataset, index: np.ndarray) -> None:
+        if isinstance(model.backbone, Staged):
+            rng = np.random.default_rng(settings.seed)
+            fit_linear(model, pairs_of(model, data, index), PRETRAINING_BOXES, rng)
+
+    with session(settings, folder, lambda: Direct(settings.model), prepare, stop_after) as ready:
+        held = Pairs(ready.data, ready.held_out, settings.model.stride_fs, settings.model.cutoff_A)
+        energy = frozen_energy(settings, ready.data, ready.device)
+        objective = Objective(ready.run.model, settings.loss, energy)
+        descend(settings, ready, objective, pairs_of(ready.run.model, ready.data, ready.training), held)
+    return ready.run.averaged.model
 
 
-def _pairs(settings: DirectTraining, data: Dataset, training: np.ndarray, augment: bool) -> Pairs:
-    follows = settings.loss.strides > 1 or settings.loss.energy_weight > 0
+def drawn(
+    settings: DirectTraining | SplittingTraining, data: Dataset, index: np.ndarray, margin: float, turn: bool
+) -> Pairs:
+    """The pairs of a run: edges up to ``margin`` (Å) beyond the cutoff, boxes turned at random if ``turn``."""
     return Pairs(
         data,
-        training,
+        index,
         settings.model.stride_fs,
-        settings.model.cutoff_A + (MARGIN_A if follows else 0.0),
-        augment,
+        settings.model.cutoff_A + margin,
+        turn,
         settings.loss.strides,
         settings.data.time_reversal,
         settings.data.position_noise_A,
@@ -143,20 +133,15 @@ def _pairs(settings: DirectTraining, data: Dataset, training: np.ndarray, augmen
 
 
 def descend(
-    settings: DirectTraining | SplittingTraining,
-    run: Run,
-    objective: torch.nn.Module,
-    pairs: Pairs,
-    held: Pairs,
-    end: int,
+    settings: DirectTraining | SplittingTraining, ready: Session, objective: Objective, pairs: Pairs, held: Pairs
 ) -> None:
-    """Take steps until ``end``, validating and saving every so often."""
-    device = next(run.model.parameters()).device
+    """Take steps to the end, validating and saving every so often."""
+    run, device, wrapped = ready.run, ready.device, shared(objective)
     terms: dict[str, list[float]] = {}
-    while run.step < end and not run.finished:
+    while ready.goes_on:
         batch = on(pairs.draw(run.random(), settings.data.boxes), device)
         with mixed(device, settings.optimizer.precision):
-            loss, parts = objective(batch)
+            loss, parts = wrapped(batch)
         run.descend(loss)
         for name, value in parts.items():
             terms.setdefault(f"loss_{name}", []).append(float(value))

@@ -9,14 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from flashmd_train.checkpoint import Run, weights
 from flashmd_train.config import EnergyTraining
 from flashmd_train.dataset import Dataset
-from flashmd_train.distributed import mixed, processes, shared, together
+from flashmd_train.distributed import mixed, shared
 from flashmd_train.energy import Energy, energy_and_forces, radial_derivative
 from flashmd_train.graph import Graph, gather_rows, join, norm
 from flashmd_train.pretrain import RIDGE
 from flashmd_train.prior import bonded_forces
+from flashmd_train.session import session
 
 # Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom.
 FORCE_UNIT, ENERGY_UNIT, ENERGY_WEIGHT = 0.5, 0.005, 0.01
@@ -118,36 +118,20 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
     Raises:
         ValueError: data, model and folder do not go together.
     """
-    torch.set_num_threads(settings.threads)
-    with processes() as (rank, device):
-        data = Dataset(list(settings.data.files))
-        if data.symbols != settings.model.species:
-            raise ValueError(
-                f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
-            )
-        torch.manual_seed(settings.seed)
-        training, held_out = data.split(settings.data.validation, seed=0)
-        model = Energy(settings.model)
-        if settings.start is not None:
-            model.load_state_dict(weights(torch.load(settings.start, weights_only=False)))
-        elif not Run.exists(folder):
-            fit_pairs(model, data, training, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
-        model.to(device)
-        run = Run(folder, settings.model.model_dump(mode="json"), model, settings.optimizer, settings.seed, rank)
-        if Run.exists(folder):
-            run.restore()
-        together()
-        objective = shared(Objective(model))
-        end = min(settings.optimizer.steps, stop_after or settings.optimizer.steps)
-        while run.step < end and not run.finished:
-            graph, *rest = draw(data, training, settings.data.boxes, settings.model.cutoff_A, run.random())
+
+    def prepare(model: Energy, data: Dataset, index: np.ndarray) -> None:
+        fit_pairs(model, data, index, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
+
+    with session(settings, folder, lambda: Energy(settings.model), prepare, stop_after) as ready:
+        run, data, device = ready.run, ready.data, ready.device
+        objective = shared(Objective(run.model))
+        while ready.goes_on:
+            graph, *rest = draw(data, ready.training, settings.data.boxes, settings.model.cutoff_A, run.random())
             with mixed(device, settings.optimizer.precision):
                 loss = objective(graph.to(device), *(x.to(device) for x in rest))
             run.descend(loss)
             if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
-                figures = validate_energy(run.averaged.model, data, held_out)
+                figures = validate_energy(run.averaged.model, data, ready.held_out)
                 score = figures["force_error_eV_A"] / FORCE_UNIT + figures["energy_error_meV_per_atom"] / 1000
                 run.save(data, dict(loss=loss.item(), **figures), score)
-        together()
-        run.averaged.model.load_state_dict(run.best or run.averaged.model.state_dict())
-        return run.averaged.model
+    return ready.run.averaged.model

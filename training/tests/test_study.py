@@ -43,11 +43,21 @@ def test_active_learning_and_drift(data_file: Path, tmp_path: Path) -> None:
         model=shape, data=Data(files=(data_file,)), optimizer=Optimizer(steps=20, warmup=5), every=20
     )
     loop = active.Loop(
-        settings, waters=64, rounds=1, frames=4, runs=1, time_ps=0.05, temperature_K=300.0, extra_steps=10
+        settings,
+        waters=64,
+        rounds=1,
+        frames=4,
+        runs=1,
+        time_ps=0.05,
+        temperature_K=300.0,
+        extra_steps=10,
+        equilibration_ps=1.0,
     )
     text = active.active(loop, tmp_path / "active").read_text()
     assert text.count("\n| ") == 3  # the head and two rounds
     model = tmp_path / "active" / "flagged" / "round1" / "model.onnx"
     folder = tmp_path / "drift"
-    table = drift.drift(model, folder, "water", 64, 300.0, time_ps=0.05, seeds=1, workers=1).read_text()
+    table = drift.drift(
+        model, folder, "water", 64, 300.0, time_ps=0.05, seeds=1, workers=1, equilibration_ps=1.0
+    ).read_text()
     assert "| water | 192 | 0 |" in table

@@ -15,6 +15,7 @@ use crate::network::{Network, Timing, View};
 use crate::rollout::{Propagator, Solver};
 use crate::state::State;
 use crate::units::FS;
+use crate::watch::Watch;
 
 /// Residual at which the equation counts as solved, as a share of the rms momentum: what f32 leaves of the network.
 const TOLERANCE: f64 = 2e-6;
@@ -29,7 +30,7 @@ const RIDGE: f64 = 1e-12;
 #[derive(Debug)]
 pub struct Action<'m> {
     network: Network<'m>,
-    findings: Option<Vec<Vec<Finding>>>,
+    watch: Watch,
     forces: Vec<Vec3>,
     solver: Solver,
 }
@@ -45,21 +46,14 @@ struct Equation {
 }
 
 impl<'m> Action<'m> {
-    /// Prepares `model` for the atoms of `states`.
+    /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
     /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
-    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
+    pub fn new(model: &'m mut Model, states: &[&State], watch: bool) -> Result<Self> {
         model.expect_kind(Kind::Action)?;
         let network = Network::new(model, states)?;
-        Ok(Self { network, findings: None, forces: Vec::new(), solver: Solver::default() })
-    }
-
-    /// Looks in every stride for what is out of the model's domain.
-    #[must_use]
-    pub fn watching(mut self) -> Self {
-        self.findings = Some(Vec::new());
-        self
+        Ok(Self { network, watch: Watch::new(watch), forces: Vec::new(), solver: Solver::default() })
     }
 
     /// One evaluation of g for every open equation.
@@ -220,7 +214,8 @@ impl Propagator for Action<'_> {
         while sweeps < MOST_SWEEPS && equations.iter().any(|e| e.open) {
             self.sweep(states, &mut equations, &mut results)?;
             if sweeps == 0 {
-                self.judge(&equations, &results);
+                // As the first sweep saw them: half a stride of free flight on, which is where the network is asked.
+                self.watch.judge(&self.network, equations.iter().map(|e| &e.midpoint), &results, &[]);
             }
             sweeps += 1;
         }
@@ -241,7 +236,7 @@ impl Propagator for Action<'_> {
     }
 
     fn findings(&mut self, at: usize) -> Vec<Finding> {
-        self.findings.as_mut().and_then(|f| f.get_mut(at)).map(std::mem::take).unwrap_or_default()
+        self.watch.take(at)
     }
 
     fn timing(&self) -> Timing {
@@ -250,23 +245,6 @@ impl Propagator for Action<'_> {
 
     fn solver(&self) -> Option<Solver> {
         Some(self.solver)
-    }
-}
-
-impl Action<'_> {
-    /// Judges the states as the first sweep saw them: half a stride of free flight on, which is where the network is asked.
-    fn judge(&mut self, equations: &[Equation], results: &[Result<()>]) {
-        let Some(findings) = &mut self.findings else { return };
-        let metadata = self.network.model().metadata();
-        let judged = equations.iter().zip(results).enumerate().map(|(at, (equation, result))| match result {
-            Ok(()) => {
-                let seen = self.network.surroundings(at, false);
-                metadata.domain.judge(&metadata.species, &equation.midpoint, seen)
-            }
-            Err(_) => Vec::new(),
-        });
-        findings.clear();
-        findings.extend(judged);
     }
 }
 

@@ -34,6 +34,7 @@ pub mod thermostat;
 mod threads;
 pub mod units;
 pub mod verlet;
+mod watch;
 
 pub use cell::Cell;
 pub use error::{Error, Result};

@@ -28,17 +28,8 @@ pub fn prepare<'m>(
         )));
     }
     Ok(match kind {
-        Kind::Splitting => {
-            let propagator = Splitting::new(model, states)?;
-            Box::new(if watch { propagator.watching() } else { propagator })
-        }
-        Kind::Action => {
-            let propagator = Action::new(model, states)?;
-            Box::new(if watch { propagator.watching() } else { propagator })
-        }
-        Kind::Direct | Kind::Energy => {
-            let propagator = Direct::new(model, states, randomness)?;
-            Box::new(if watch { propagator.watching() } else { propagator })
-        }
+        Kind::Splitting => Box::new(Splitting::new(model, states, watch)?),
+        Kind::Action => Box::new(Action::new(model, states, watch)?),
+        Kind::Direct | Kind::Energy => Box::new(Direct::new(model, states, randomness, watch)?),
     })
 }

@@ -14,6 +14,7 @@ use crate::network::{Network, Timing, View};
 use crate::rollout::Propagator;
 use crate::state::State;
 use crate::units::FS;
+use crate::watch::Watch;
 
 /// A `splitting` model prepared for a run.
 #[derive(Debug)]
@@ -24,7 +25,7 @@ pub struct Splitting<'m> {
     forces: Vec<Vec<Vec3>>,
     /// Where the atoms were for it, and for which scalar: the last kick of a stride is the first of the next.
     known: Option<Known>,
-    findings: Option<Vec<Vec<Finding>>>,
+    watch: Watch,
 }
 
 /// What a set of forces belongs to.
@@ -35,21 +36,15 @@ struct Known {
 }
 
 impl<'m> Splitting<'m> {
-    /// Prepares `model` for the atoms of `states`.
+    /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
     /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
-    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
+    pub fn new(model: &'m mut Model, states: &[&State], watch: bool) -> Result<Self> {
         model.expect_kind(Kind::Splitting)?;
         let scheme = model.metadata().scheme.clone();
-        Ok(Self { network: Network::new(model, states)?, scheme, forces: Vec::new(), known: None, findings: None })
-    }
-
-    /// Looks in every stride for what is out of the model's domain.
-    #[must_use]
-    pub fn watching(mut self) -> Self {
-        self.findings = Some(Vec::new());
-        self
+        let (network, watch) = (Network::new(model, states)?, Watch::new(watch));
+        Ok(Self { network, scheme, forces: Vec::new(), known: None, watch })
     }
 
     /// −∇W of the scalar numbered `scalar` for every state, unless they are at hand.
@@ -82,16 +77,11 @@ impl<'m> Splitting<'m> {
 
     /// Judges the states as they are before the stride.
     fn judge(&mut self, states: &[&mut State], results: &[Result<()>]) -> Result<()> {
-        let Some(findings) = &mut self.findings else { return Ok(()) };
-        let views: Vec<View<'_>> = states.iter().map(|state| View { state, rotation: None }).collect();
-        self.network.look_again(&views)?;
-        let metadata = self.network.model().metadata();
-        let judged = states.iter().zip(results).enumerate().map(|(at, (state, result))| match result {
-            Ok(()) => metadata.domain.judge(&metadata.species, state, self.network.surroundings(at, false)),
-            Err(_) => Vec::new(),
-        });
-        findings.clear();
-        findings.extend(judged);
+        if self.watch.is_on() {
+            let views: Vec<View<'_>> = states.iter().map(|state| View { state, rotation: None }).collect();
+            self.network.look_again(&views)?;
+            self.watch.judge(&self.network, states.iter().map(|state| &**state), results, &[]);
+        }
         Ok(())
     }
 }
@@ -150,7 +140,7 @@ impl Propagator for Splitting<'_> {
     }
 
     fn findings(&mut self, at: usize) -> Vec<Finding> {
-        self.findings.as_mut().and_then(|f| f.get_mut(at)).map(std::mem::take).unwrap_or_default()
+        self.watch.take(at)
     }
 
     fn timing(&self) -> Timing {

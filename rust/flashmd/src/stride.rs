@@ -11,6 +11,7 @@ use crate::rollout::Propagator;
 use crate::rotation::Rotation;
 use crate::state::State;
 use crate::units::FS;
+use crate::watch::Watch;
 
 /// What is random about a stride.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,46 +29,25 @@ pub struct Direct<'m> {
     randomness: Randomness,
     wanted: Vec<Output>,
     displacements: Vec<Vec3>,
-    /// What was out of the model's domain in the last stride, by place in the batch; not looked for unless asked.
-    findings: Option<Vec<Vec<Finding>>>,
+    watch: Watch,
 }
 
 impl<'m> Direct<'m> {
-    /// Prepares `model` for the atoms of `states`.
+    /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
     /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
-    pub fn new(model: &'m mut Model, states: &[&State], randomness: Randomness) -> Result<Self> {
+    pub fn new(model: &'m mut Model, states: &[&State], randomness: Randomness, watch: bool) -> Result<Self> {
         model.expect_kind(Kind::Direct)?;
         let mut wanted = vec![Output::Displacement, Output::MomentaOut];
         if randomness.residual && model.contract().has(Output::ResidualScale) {
             wanted.push(Output::ResidualScale);
         }
-        let network = Network::new(model, states)?;
-        Ok(Self { network, randomness, wanted, displacements: Vec::new(), findings: None })
-    }
-
-    /// Looks in every stride for what is out of the model's domain.
-    #[must_use]
-    pub fn watching(mut self) -> Self {
-        if self.network.model().contract().has(Output::Uncertainty) {
-            self.wanted.push(Output::Uncertainty);
+        if watch && model.contract().has(Output::Uncertainty) {
+            wanted.push(Output::Uncertainty);
         }
-        self.findings = Some(Vec::new());
-        self
-    }
-
-    /// Judges the states that the network has just seen.
-    fn judge(&mut self, states: &[&mut State], results: &[Result<()>]) {
-        let Some(findings) = &mut self.findings else { return };
-        let metadata = self.network.model().metadata();
-        let uncertainty = self.wanted.contains(&Output::Uncertainty);
-        let judged = states.iter().zip(results).enumerate().map(|(at, (state, result))| match result {
-            Ok(()) => metadata.domain.judge(&metadata.species, state, self.network.surroundings(at, uncertainty)),
-            Err(_) => Vec::new(),
-        });
-        findings.clear();
-        findings.extend(judged);
+        let network = Network::new(model, states)?;
+        Ok(Self { network, randomness, wanted, displacements: Vec::new(), watch: Watch::new(watch) })
     }
 
     /// What comes after the network, for the system at place `at` of the batch.
@@ -142,7 +122,7 @@ impl Propagator for Direct<'_> {
         let seen: Vec<View<'_>> =
             states.iter().zip(&frames).map(|(state, frame)| View { state, rotation: frame.as_ref() }).collect();
         let results = self.network.run(&seen, &self.wanted)?;
-        self.judge(states, &results);
+        self.watch.judge(&self.network, states.iter().map(|state| &**state), &results, &self.wanted);
         for (at, (state, frame)) in states.iter_mut().zip(&frames).enumerate() {
             if results[at].is_ok() {
                 self.finish(at, state, frame.as_ref());
@@ -152,7 +132,7 @@ impl Propagator for Direct<'_> {
     }
 
     fn findings(&mut self, at: usize) -> Vec<Finding> {
-        self.findings.as_mut().and_then(|f| f.get_mut(at)).map(std::mem::take).unwrap_or_default()
+        self.watch.take(at)
     }
 
     fn timing(&self) -> Timing {

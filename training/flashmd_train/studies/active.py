@@ -26,8 +26,9 @@ from flashmd_train.data.store import Store
 from flashmd_train.data.water import Water
 from flashmd_train.dataset import Segments
 from flashmd_train.publish import publish
+from flashmd_train.studies.nve import EXPLODED_K
 from flashmd_train.studies.report import paragraph
-from flashmd_train.studies.water_nve import EXPLODED_K, start
+from flashmd_train.studies.water_nve import start
 from flashmd_train.train import train
 
 ARMS = ("flagged", "random")
@@ -44,7 +45,7 @@ class Loop:
         settings: of the first training; later rounds begin from its weights and add steps.
         waters: in every box. rounds: after the first training. frames: added per round.
         runs: to collect, and as many others to judge. time_ps: of each. temperature_K: of their bath.
-        extra_steps: of training per round.
+        extra_steps: of training per round. equilibration_ps: before each run.
     """
 
     settings: DirectTraining
@@ -55,6 +56,7 @@ class Loop:
     time_ps: float
     temperature_K: float
     extra_steps: int
+    equilibration_ps: float = 15.0
 
 
 def active(loop: Loop, folder: Path, workers: int = 2) -> Path:
@@ -111,7 +113,7 @@ def _choose(loop: Loop, arm: str, model: Path, number: int, place: Path) -> None
         frames = [frames[k] for k in sorted(rng.choice(len(frames), loop.frames, replace=False))]
     if len(frames) < loop.frames:
         # Where the guard had less to say, ordinary MD fills up, so that both arms add the same number.
-        reference = start(loop.waters, 10 * number + ARMS.index(arm) + 1)
+        reference = start(loop.waters, 10 * number + ARMS.index(arm) + 1, loop.equilibration_ps)
         for _ in range(loop.frames - len(frames)):
             reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
             frames.append(reference.atoms())
@@ -155,7 +157,7 @@ def survival(loop: Loop, model: Path, seed: int, collected: Path | None) -> dict
     """One Langevin run with a time constant of 1 ps: ps until it breaks or explodes, and its temperature until then."""
     import flashmd_rs
 
-    atoms = start(loop.waters, seed).atoms()
+    atoms = start(loop.waters, seed, loop.equilibration_ps).atoms()
     guard = {"guard": "off"} if collected is None else {"guard": "collect", "collected": collected}
     opened = flashmd_rs.Model(model, threads=1)
     options = dict(temperature_K=loop.temperature_K, time_constant_fs=TIME_CONSTANT_FS, seed=seed, interval=5)

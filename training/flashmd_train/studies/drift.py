@@ -11,10 +11,8 @@ import numpy as np
 import torch
 
 from flashmd_train.data.recipe import Recipe
+from flashmd_train.studies.nve import nve
 from flashmd_train.studies.report import head, one, row, until
-from flashmd_train.studies.water_nve import nve
-
-EQUILIBRATION_PS = 15.0
 
 
 def drift(
@@ -26,29 +24,32 @@ def drift(
     time_ps: float,
     seeds: int,
     workers: int,
+    equilibration_ps: float = 15.0,
 ) -> Path:
     """Run what is not there yet into ``folder`` and write ``drift.md``; returns its path.
 
     Args:
         model: ONNX file that moves the system. folder: one JSON per run. system: a name `generate` knows.
         size: of it; None is its own. temperature_K: of the start. time_ps: of a run. seeds: runs from different starts.
-        workers: processes, of one thread each.
+        workers: processes, of one thread each. equilibration_ps: in the reference's bath before a run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     recipe = Recipe.of(system, size=size)
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        list(pool.map(_run, [(model, folder, recipe, temperature_K, time_ps, seed) for seed in range(seeds)]))
+        list(
+            pool.map(_run, [(model, folder, recipe, temperature_K, time_ps, equilibration_ps, s) for s in range(seeds)])
+        )
     return write(model, folder)
 
 
-def _run(job: tuple[Path, Path, Recipe, float, float, int]) -> None:
-    model, folder, recipe, temperature_K, time_ps, seed = job
+def _run(job: tuple[Path, Path, Recipe, float, float, float, int]) -> None:
+    model, folder, recipe, temperature_K, time_ps, equilibration_ps, seed = job
     torch.set_num_threads(1)
     path = folder / f"{model.stem}-{recipe.system}-{recipe.size}-{temperature_K:g}K-{time_ps:g}ps-seed{seed}.json"
     if path.exists():
         return
     reference = recipe.build()
-    reference.equilibrate(temperature_K, np.random.default_rng(100 + seed), EQUILIBRATION_PS)
+    reference.equilibrate(temperature_K, np.random.default_rng(100 + seed), equilibration_ps)
     atoms = len(reference.masses)
     result = nve(model, reference, time_ps) | dict(
         model=model.stem, system=recipe.system, size=recipe.size, atoms=atoms, seed=seed

@@ -10,7 +10,6 @@ Everything is in one folder and resumable: data, runs, models, one JSON per resu
 from __future__ import annotations
 
 import json
-import math
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -18,22 +17,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ase import Atoms
 
 from flashmd_train.config import Data, DirectConfig, DirectTraining, Loss, Optimizer
 from flashmd_train.data.generate import generate
 from flashmd_train.data.recipe import Recipe
-from flashmd_train.data.reference import Reference
 from flashmd_train.data.water import Water
+from flashmd_train.studies.nve import figures, nve
 
 STRIDE_FS = 1.0
 TARGET_K = 300.0
-# Beyond it a run has exploded, as in the study that is repeated.
-EXPLODED_K = 1000.0
 WEIGHTS = (0.5, 1.0, 1.5, 2.0, 10.0)
-WINDOWS_PS = (5.0, 10.0, 50.0)
-# Of each species that are kept for a histogram.
-MOMENTA = 4000
 FILTERS = {
     "none": {"rescale_energy": False},
     "rescaled": {"rescale_energy": "global"},
@@ -58,7 +51,7 @@ class Scale:
         segments: training segments of 16 fs. waters: in the training box and in the runs.
         steps: of training. boxes: per step. seeds: models per setting. time_ps: of an NVE run.
         weights: w_p that are tried. large_ps: NVE of one model per loss in the box of 258 waters, 0 for none.
-        filter_ps: length of a run with each filter. features: width of the network.
+        filter_ps: length of a run with each filter. equilibration_ps: before each run. features: width of the network.
         minutes: on two cores, an estimate: for `default` from the time of a training step and of a stride, for `paper`
             from those in proportion to atoms and features.
     """
@@ -72,14 +65,15 @@ class Scale:
     weights: tuple[float, ...]
     large_ps: float
     filter_ps: float
+    equilibration_ps: float
     features: int
     minutes: float
 
 
 SCALES = {
-    "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 16, 4),
-    "default": Scale(1600, 64, 6000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 32, 120),
-    "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 128, 36_000),
+    "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 1.0, 16, 4),
+    "default": Scale(1600, 64, 6000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 120),
+    "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 15.0, 128, 36_000),
 }
 
 
@@ -174,10 +168,10 @@ def _data(folder: Path, scale: Scale) -> None:
     )
 
 
-def start(waters: int, seed: int) -> Water:
-    """An equilibrated box with momenta."""
+def start(waters: int, seed: int, time_ps: float) -> Water:
+    """A box with momenta after ``time_ps`` of equilibration."""
     reference = Water(waters)
-    reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), 15.0)
+    reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), time_ps)
     return reference
 
 
@@ -219,79 +213,9 @@ def _case(folder: Path, scale: Scale, case: Case) -> None:
     path = _trained(folder, scale, case)
     if done(folder, case.name).exists():
         return
-    result = nve(path, start(scale.waters, case.seed), scale.time_ps)
+    result = nve(path, start(scale.waters, case.seed, scale.equilibration_ps), scale.time_ps)
     (entry,) = onnx.load(path).metadata_props
     keep(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
-
-
-def nve(model: Path, reference: Reference, time_ps: float, **options: object) -> dict:
-    """Run from where the reference is, without a thermostat or with ``options``: see :func:`figures`."""
-    import flashmd_rs
-
-    opened, atoms = flashmd_rs.Model(model, threads=1), reference.atoms()
-    steps = round(1000 * time_ps / opened.stride_fs)
-    interval = max(1, steps // 1000)
-    fixed = {"thermostat": "none", "rescale_energy": False, "guard": "off", "seed": 1, "progress": False}
-
-    def run(steps: int) -> list:
-        every = {**fixed, "interval": interval, **options}
-        return list(flashmd_rs.rollout(atoms, opened, steps=steps, **every).frames)
-
-    try:
-        frames, stopped = run(steps), None
-    except flashmd_rs.StabilityError as failure:
-        # The same run again, as far as it went: it is a function of its seed.
-        frames, stopped = run(max(1, failure.step - 1)), str(failure)
-    times = [frame.info["time_ps"] for frame in frames]
-    return figures(frames, times, reference) | dict(stopped=stopped)
-
-
-def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) -> dict:
-    """Temperatures, total energies by the reference, drift by window, and how long the run was sound.
-
-    Returns:
-        ``drift_eV_per_ps`` by window, over what is sound of it; ``temperature_K`` and its standard deviation; rms of
-        the energy about its line (eV); ``stable_ps``; traces; momenta of the sound second half, by species.
-    """
-    from flashmd_rs.temperature import temperatures
-
-    masses, symbols = frames[0].get_masses(), np.array(frames[0].get_chemical_symbols())
-    rows, energies = [], []
-    for frame in frames:
-        momenta = frame.get_momenta()
-        rows.append(temperatures(momenta, masses, symbols))
-        kinetic = float((momenta**2 / masses[:, None]).sum() / 2)
-        energies.append(reference.energy(frame.positions) + kinetic)
-    times, energy = np.array(times_ps), np.array(energies)
-    total = np.array([row["total"] for row in rows])
-    bad = np.flatnonzero((total > EXPLODED_K) | ~np.isfinite(energy))
-    sound = int(bad[0]) if len(bad) else len(times)
-    drift = {}
-    for window in WINDOWS_PS:
-        inside = np.arange(len(times)) < sound
-        inside &= times <= window + 1e-9
-        long_enough = inside.sum() >= 3 and (times[-1] >= 0.99 * window or window == WINDOWS_PS[0])
-        drift[f"{window:g}"] = float(np.polyfit(times[inside], energy[inside], 1)[0]) if long_enough else None
-    line = np.polyfit(times[:sound], energy[:sound], 1) if sound >= 3 else np.zeros(2)
-    half = slice(sound // 2, max(sound, 1))
-    momenta = {
-        symbol: np.concatenate([f.get_momenta()[symbols == symbol].ravel() for f in frames[half]])
-        / math.sqrt(masses[symbols == symbol][0])
-        for symbol in dict.fromkeys(symbols.tolist())
-    }
-    every = max(1, len(times) // 200)
-    draw = np.random.default_rng(0).choice
-    return dict(
-        time_ps=float(times[-1]),
-        stable_ps=float(times[sound - 1]) if sound else 0.0,
-        exploded=sound < len(times),
-        drift_eV_per_ps=drift,
-        temperature_K={k: float(np.mean([r[k] for r in rows[half]])) for k in rows[0]},
-        sigma_temperature_K=float(total[:sound].std()),
-        sigma_energy_eV=float((energy[:sound] - np.polyval(line, times[:sound])).std()),
-        trace=dict(times_ps=times[::every].tolist(), energy_eV=energy[::every].tolist(), T=total[::every].tolist()),
-        momenta={k: draw(v, min(len(v), MOMENTA), replace=False).tolist() for k, v in momenta.items()},
-    )
 
 
 def _reference(folder: Path, scale: Scale) -> None:
@@ -299,7 +223,7 @@ def _reference(folder: Path, scale: Scale) -> None:
     for waters, time_ps, name in ((scale.waters, scale.time_ps, "reference"), (258, scale.large_ps, "reference-large")):
         if not time_ps or done(folder, name).exists():
             continue
-        reference = start(waters, 0)
+        reference = start(waters, 0, scale.equilibration_ps)
         steps = max(1, round(2 * time_ps))
         frames, times = [reference.atoms()], [0.0]
         for k in range(round(2000 * time_ps / steps)):
@@ -314,7 +238,9 @@ def _large(folder: Path, scale: Scale, loss: str) -> None:
     name = f"large-{loss}"
     if done(folder, name).exists():
         return
-    keep(folder, name, nve(model_file(folder, Case(loss, 1.0, 0)), start(258, 0), scale.large_ps))
+    keep(
+        folder, name, nve(model_file(folder, Case(loss, 1.0, 0)), start(258, 0, scale.equilibration_ps), scale.large_ps)
+    )
 
 
 def _filters(folder: Path, scale: Scale) -> None:
@@ -323,7 +249,7 @@ def _filters(folder: Path, scale: Scale) -> None:
         return
     result = {}
     for name, options in FILTERS.items():
-        reference = start(scale.waters, 0)
+        reference = start(scale.waters, 0, scale.equilibration_ps)
         given = dict(options)
         if given["rescale_energy"]:
             given["energy_model"] = reference.context
