@@ -112,11 +112,13 @@ class BondedFlow(nn.Module):
     def partner_vectors(self, graph: Graph, bound: Molecules, velocity: Tensor) -> Tensor:
         """Vectors [N, 3, 4]: from the oxygen to the row's two hydrogens (its own first), and their rates.
 
+        An oxygen has no hydrogen of its own, and which of them is nearer is chance: it gets the mean of both, twice.
         ``velocity`` [N, 3] in any unit; zero for stray atoms.
         """
         of_molecule = bound.collect(velocity)
-        rates = (of_molecule[:, 1:] - of_molecule[:, :1]) * bound.bonded
-        return torch.cat([bound.bonds * bound.bonded, rates], 1).transpose(1, 2)
+        pairs = torch.stack([bound.bonds, of_molecule[:, 1:] - of_molecule[:, :1]], 1) * bound.bonded[:, None]
+        mean = pairs.mean(2, keepdim=True).expand_as(pairs)
+        return torch.where(bound.oxygen[..., None, None], mean, pairs).flatten(1, 2).transpose(1, 2)
 
     def fast_forces(self, bound: Molecules, displacement: Tensor) -> Tensor:
         """Bond and angle forces [N, 3] (eV/Å) after ``displacement`` [N, 3] (Å)."""

@@ -117,6 +117,22 @@ def test_equivariant_under_rotation_and_inversion(backbone: str, prior: str) -> 
             assert torch.allclose(want @ turn.T, got, atol=1e-5)
 
 
+@pytest.mark.parametrize("backbone", ["staged", "edgemp", "painn"])
+def test_which_hydrogen_is_nearer_is_nothing(backbone: str, data: Dataset) -> None:
+    """A molecule whose bonds pass through equal lengths is the same molecule: no jump, in 64 bits."""
+    model, file = tiny(backbone, "bonded").double(), data.files[0]
+    q = file.positions[0, 0].astype(float)
+    bonds = q[1:3] - q[0]
+    unit = bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
+    predictions = []
+    for nearer in (-1e-8, 1e-8):
+        q[1:3] = q[0] + unit * (0.96 + np.array([[nearer], [-nearer]]))
+        graph = build_graph(q, file.momenta[0, 0], file.masses, data.species[0], file.cell, CUTOFF, dtype=torch.float64)
+        predictions.append(model.predict(graph))
+    for a, b in zip(predictions[0][:2], predictions[1][:2]):
+        assert torch.allclose(a, b, atol=1e-6)
+
+
 def test_pretraining_finds_the_forces(data: Dataset) -> None:
     model = Direct(DirectConfig(stride_fs=4.0, cutoff_A=6.0, lookahead_fs=1.0, options=dict(radial=10)))
     pairs = Pairs(data, np.array([(0, s) for s in range(6)]), 4.0, 6.0)

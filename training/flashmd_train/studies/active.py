@@ -91,29 +91,29 @@ def _arm(job: tuple[Loop, Path, str]) -> None:
         if not model.exists():
             publish(run, model, files, None, {})
         if not (place / "judged.json").exists():
-            judged = [survival(loop, model, 1000 + seed, None) for seed in range(loop.runs)]
+            judged = [survival(loop, folder, model, 1000 + seed, None) for seed in range(loop.runs)]
             (place / "judged.json").write_text(json.dumps(judged))
         following = folder / arm / f"round{number + 1}"
         if number < loop.rounds and not (following / "starts.extxyz").exists():
             following.mkdir(parents=True, exist_ok=True)
-            _choose(loop, arm, model, number, following)
+            _choose(loop, folder, arm, model, number, following)
 
 
-def _choose(loop: Loop, arm: str, model: Path, number: int, place: Path) -> None:
+def _choose(loop: Loop, folder: Path, arm: str, model: Path, number: int, place: Path) -> None:
     """Write the frames to be labelled to ``place``/starts.extxyz."""
     rng = np.random.default_rng([number, ARMS.index(arm)])
     frames: list[Atoms] = []
     if arm == "flagged":
         for seed in range(loop.runs):
             collected = place / f"collected{seed}.extxyz"
-            survival(loop, model, 100 * number + seed, collected)
+            survival(loop, folder, model, 100 * number + seed, collected)
             if collected.exists() and collected.stat().st_size:
                 frames += [frame for frame in read_frames(collected, ":") if _sane(frame)]
     if len(frames) > loop.frames:
         frames = [frames[k] for k in sorted(rng.choice(len(frames), loop.frames, replace=False))]
     if len(frames) < loop.frames:
         # Where the guard had less to say, ordinary MD fills up, so that both arms add the same number.
-        reference = start(loop.waters, 10 * number + ARMS.index(arm) + 1, loop.equilibration_ps)
+        reference = start(folder, loop.waters, 10 * number + ARMS.index(arm) + 1, loop.equilibration_ps)
         for _ in range(loop.frames - len(frames)):
             reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
             frames.append(reference.atoms())
@@ -153,11 +153,11 @@ def label(loop: Loop, like: Path, place: Path) -> None:
     temporary.rename(path)
 
 
-def survival(loop: Loop, model: Path, seed: int, collected: Path | None) -> dict:
+def survival(loop: Loop, folder: Path, model: Path, seed: int, collected: Path | None) -> dict:
     """One Langevin run with a time constant of 1 ps: ps until it breaks or explodes, and its temperature until then."""
     import flashmd_rs
 
-    atoms = start(loop.waters, seed, loop.equilibration_ps).atoms()
+    atoms = start(folder, loop.waters, seed, loop.equilibration_ps).atoms()
     guard = {"guard": "off"} if collected is None else {"guard": "collect", "collected": collected}
     opened = flashmd_rs.Model(model, threads=1)
     options = dict(temperature_K=loop.temperature_K, time_constant_fs=TIME_CONSTANT_FS, seed=seed, interval=5)

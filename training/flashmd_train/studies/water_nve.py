@@ -10,6 +10,7 @@ Everything is in one folder and resumable: data, runs, models, one JSON per resu
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -25,6 +26,7 @@ from flashmd_train.data.water import Water
 from flashmd_train.studies.nve import figures, nve
 
 STRIDE_FS = 1.0
+CUTOFF_A = 4.0
 TARGET_K = 300.0
 WEIGHTS = (0.5, 1.0, 1.5, 2.0, 10.0)
 FILTERS = {
@@ -72,7 +74,7 @@ class Scale:
 
 SCALES = {
     "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 1.0, 16, 4),
-    "default": Scale(1600, 64, 6000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 120),
+    "default": Scale(1600, 64, 4000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 80),
     "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 15.0, 128, 36_000),
 }
 
@@ -168,17 +170,26 @@ def _data(folder: Path, scale: Scale) -> None:
     )
 
 
-def start(waters: int, seed: int, time_ps: float) -> Water:
-    """A box with momenta after ``time_ps`` of equilibration."""
+def start(folder: Path, waters: int, seed: int, time_ps: float) -> Water:
+    """A box with momenta after ``time_ps`` of equilibration; it is kept in ``folder``/starts for the next run."""
     reference = Water(waters)
-    reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), time_ps)
+    path = folder / "starts" / f"{waters}-{seed}.npz"
+    if not path.exists():
+        reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), time_ps)
+        frame = reference.get()
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
+        np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
+        temporary.replace(path)
+    with np.load(path) as kept:
+        reference.set(kept["positions"], kept["momenta"])
     return reference
 
 
 def settings(folder: Path, scale: Scale, case: Case) -> DirectTraining:
     """How a model of the ablation is trained."""
     options = dict(features=scale.features)
-    shape = DirectConfig(stride_fs=STRIDE_FS, cutoff_A=5.0, backbone="painn", prior="free", modes=2, options=options)
+    shape = DirectConfig(stride_fs=STRIDE_FS, cutoff_A=CUTOFF_A, backbone="painn", prior="free", modes=2, options=options)
     return DirectTraining(
         model=shape,
         data=Data(files=(data_file(folder),), boxes=scale.boxes),
@@ -213,7 +224,7 @@ def _case(folder: Path, scale: Scale, case: Case) -> None:
     path = _trained(folder, scale, case)
     if done(folder, case.name).exists():
         return
-    result = nve(path, start(scale.waters, case.seed, scale.equilibration_ps), scale.time_ps)
+    result = nve(path, start(folder, scale.waters, case.seed, scale.equilibration_ps), scale.time_ps)
     (entry,) = onnx.load(path).metadata_props
     keep(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
 
@@ -223,7 +234,7 @@ def _reference(folder: Path, scale: Scale) -> None:
     for waters, time_ps, name in ((scale.waters, scale.time_ps, "reference"), (258, scale.large_ps, "reference-large")):
         if not time_ps or done(folder, name).exists():
             continue
-        reference = start(waters, 0, scale.equilibration_ps)
+        reference = start(folder, waters, 0, scale.equilibration_ps)
         steps = max(1, round(2 * time_ps))
         frames, times = [reference.atoms()], [0.0]
         for k in range(round(2000 * time_ps / steps)):
@@ -239,7 +250,7 @@ def _large(folder: Path, scale: Scale, loss: str) -> None:
     if done(folder, name).exists():
         return
     keep(
-        folder, name, nve(model_file(folder, Case(loss, 1.0, 0)), start(258, 0, scale.equilibration_ps), scale.large_ps)
+        folder, name, nve(model_file(folder, Case(loss, 1.0, 0)), start(folder, 258, 0, scale.equilibration_ps), scale.large_ps)
     )
 
 
@@ -249,7 +260,7 @@ def _filters(folder: Path, scale: Scale) -> None:
         return
     result = {}
     for name, options in FILTERS.items():
-        reference = start(scale.waters, 0, scale.equilibration_ps)
+        reference = start(folder, scale.waters, 0, scale.equilibration_ps)
         given = dict(options)
         if given["rescale_energy"]:
             given["energy_model"] = reference.context
