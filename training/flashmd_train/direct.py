@@ -24,12 +24,15 @@ LOG_NOISE = -3.0
 
 
 class Prediction(NamedTuple):
-    """A stride: mean of √m Δq [N,3] (Å·√u) and of p'/√m [N,3] (√eV), the noise's factor [N,3], features [N,F]."""
+    """A stride: mean of √m Δq [N,3] (Å·√u) and of p'/√m [N,3] (√eV), the noise's factor [N,3].
+
+    ``last`` [N, M, F] is what the last layer is linear in, by component.
+    """
 
     displacement: Tensor
     momenta: Tensor
     residual_scale: Tensor | None
-    features: Tensor
+    last: Tensor
 
 
 class Direct(nn.Module):
@@ -49,16 +52,16 @@ class Direct(nn.Module):
         else:
             self.lookahead = self.prior = FreeFlight(config.stride_fs, config.modes)
         self.backbone = backbone(kinds, config.cutoff_A, modes=config.modes, **config.options)
-        features = self.backbone.features
-        self.noise = nn.Linear(features + kinds, 3) if config.noise else None
+        self.noise = nn.Linear(self.backbone.features + kinds, 3) if config.noise else None
         if self.noise is not None:
             nn.init.zeros_(self.noise.weight)
             with torch.no_grad():
                 self.noise.bias.copy_(torch.tensor([LOG_NOISE, 0.0, LOG_NOISE]))
         # Set after training: per species, what the mean of squares lost by regression to the mean.
         self.register_buffer("gain", torch.ones(kinds))
-        # Set after training: last-layer uncertainty, |R f| times a factor per species and output.
-        self.register_buffer("doubt", torch.zeros(features, features))
+        # Set after training: last-layer uncertainty, |R f| by species, times a factor per output.
+        last = self.backbone.last_features
+        self.register_buffer("doubt", torch.zeros(kinds, last, last))
         self.register_buffer("doubt_scale", torch.zeros(kinds, 2))
 
     def inside(self, edge_vectors: Tensor, mask: Tensor) -> Tensor:
@@ -69,11 +72,11 @@ class Direct(nn.Module):
         """One stride; edges beyond the cutoff are left out."""
         graph = graph._replace(mask=self.inside(graph.edge_vectors, graph.mask))
         bound = self.prior.bind(graph)
-        modes, features = self.backbone(graph, self.lookahead, bound)
+        modes, features, last = self.backbone(graph, self.lookahead, bound)
         u, v = self.prior.flow(graph, bound, modes, (1.0,))
         root = graph.masses.sqrt()[:, None]
         gain = self.gain[graph.species.long()][:, None]
-        return Prediction(root * u[:, 0], root * v[:, 0] * gain, self._residual_scale(graph, features), features)
+        return Prediction(root * u[:, 0], root * v[:, 0] * gain, self._residual_scale(graph, features), last)
 
     def _residual_scale(self, graph: Graph, features: Tensor) -> Tensor | None:
         """Cholesky factors L₁₁ (Å·√u), L₂₁, L₂₂ (√eV) of the noise of (displacement, momenta), the same along x, y, z.
@@ -87,10 +90,12 @@ class Direct(nn.Module):
         scales = (torch.exp(a) * POSITION_TIME, b, torch.exp(c))
         return THERMAL_MOMENTUM * torch.stack(scales, -1)
 
-    def uncertainty(self, species: Tensor, features: Tensor) -> Tensor:
+    def uncertainty(self, species: Tensor, last: Tensor) -> Tensor:
         """Standard deviations [N, 2] of a displacement and a momentum component, Å·√u and √eV."""
-        spread = torch.sqrt((features @ self.doubt).square().sum(-1, keepdim=True))
-        return spread * self.doubt_scale[species.long()]
+        doubts = self.doubt.unbind()
+        squares = torch.stack([(last @ doubt).square().sum((1, 2)) for doubt in doubts], -1)
+        one_hot = nn.functional.one_hot(species.long(), len(doubts)).to(squares.dtype)
+        return torch.sqrt((squares * one_hot).sum(-1, keepdim=True)) * self.doubt_scale[species.long()]
 
     @property
     def outputs(self) -> tuple[str, ...]:
@@ -110,5 +115,5 @@ class Direct(nn.Module):
         if self.noise is not None:
             every["residual_scale"] = stride.residual_scale
         if "uncertainty" in self.outputs:
-            every["uncertainty"] = self.uncertainty(graph.species, stride.features)
+            every["uncertainty"] = self.uncertainty(graph.species, stride.last)
         return tuple(every[name] for name in self.outputs)

@@ -81,7 +81,7 @@ def fit_linear(model: Direct, pairs: Pairs, boxes: int, rng: np.random.Generator
             target = slow_modes(model, graph, *pairs.forces(k, start))
             one_hot, extra, field, ahead = net.observe(graph, model.lookahead, bound)
             if stage == 1:
-                modes, _ = net.first(field, extra, one_hot)
+                modes, *_ = net.first(field, extra, one_hot)
                 field = ahead(modes)
                 target = _fit(target, net.modes) - _fit(modes, net.modes)
             ridge.add(field, _fit(target, layer.fan_out), graph.species)

@@ -229,7 +229,7 @@ def largest_uncertainty(model: Direct, pairs: Pairs, boxes: int = 60) -> list[fl
     largest = torch.zeros(2)
     for k in np.linspace(0, len(pairs.index) - 1, min(boxes, len(pairs.index))).astype(int):
         graph = pairs.held(int(k)).graph
-        largest = torch.maximum(largest, model.uncertainty(graph.species, model.predict(graph).features).amax(0))
+        largest = torch.maximum(largest, model.uncertainty(graph.species, model.predict(graph).last).amax(0))
     return [float(f"{value:.4g}") for value in largest]
 
 

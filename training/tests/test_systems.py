@@ -11,7 +11,7 @@ from scipy.stats import kstest
 from flashmd_train.data.alanine import AlanineDipeptide
 from flashmd_train.data.aluminium import Aluminium, AluminiumSurface
 from flashmd_train.data.reference import Reference
-from flashmd_train.data.silver_iodide import SilverIodide
+from flashmd_train.data.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
 from flashmd_train.data.systems import SYSTEMS, system
 from flashmd_train.data.water import Water
 
@@ -101,6 +101,14 @@ def test_the_bath_holds_the_temperature_that_verlet_then_keeps() -> None:
     error = temperature * np.sqrt(2 / freedom / 50)
     assert abs(np.mean(in_bath) - temperature) < 3 * error
     assert abs(np.mean(after) - temperature) < 3 * error
+
+
+def test_the_constants_of_silver_iodide_follow_its_construction() -> None:
+    """H = A (σ_i + σ_j)^n of three pairs from two radii, P = α Z²/2 per polarisable end: a misprint would not fit."""
+    strength, silver, iodide, polarisability = 0.010249, 0.517, 2.3, 6.52
+    lengths = np.array([2 * silver, silver + iodide, 2 * iodide])
+    assert np.allclose(strength * lengths ** np.array(EXPONENT), STERIC, rtol=5e-4)
+    assert np.allclose(0.5 * polarisability * CHARGE**2 * np.array([0, 1, 2]), POLARISATION, rtol=1e-4)
 
 
 def test_silver_flows_through_a_standing_lattice_of_iodide() -> None:

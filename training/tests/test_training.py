@@ -270,22 +270,29 @@ class TestTraining:
             assert torch.equal(a, b)
 
 
-def test_uncertainty_is_the_distance_of_last_layer_features(data: Dataset) -> None:
-    """σ² against α²·fᵀ(Σffᵀ + ς1)⁻¹f with a general solver, and calibrated to the mean square error."""
+@pytest.mark.parametrize(("backbone", "rows"), [("staged", 3), ("painn", 3), ("edgemp", 1)])
+def test_uncertainty_is_the_distance_of_what_the_last_layer_is_linear_in(
+    data: Dataset, backbone: str, rows: int
+) -> None:
+    """σ² against α²·Σ_x f_xᵀ(Σffᵀ + ς1)⁻¹f_x with a general solver, and calibrated to the mean square error."""
     torch.manual_seed(1)
-    model = Direct(DirectConfig(stride_fs=2.0, cutoff_A=CUTOFF, modes=2, lookahead_fs=1.0, options=OPTIONS["staged"]))
+    shape = dict(stride_fs=2.0, cutoff_A=CUTOFF, modes=2, lookahead_fs=1.0)
+    model = Direct(DirectConfig(backbone=backbone, options=OPTIONS[backbone], **shape))
     pairs = Pairs(data, EVERY, 2.0, CUTOFF)
     ranks = set_uncertainty(model, pairs, pairs)
     assert set(ranks) == {"spearman_displacement", "spearman_momenta_out"}
     with torch.no_grad():
-        features = torch.cat([model.predict(pairs.held(k).graph).features for k in range(6)]).double()
-    covariance = features.T @ features
-    covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(len(covariance))
-    distance = (features * torch.linalg.solve(covariance, features.T).T).sum(-1).sqrt()
+        every = torch.cat([model.predict(pairs.held(k).graph).last for k in range(6)]).double()
+    assert every.shape[1] == rows
     error, spread, species = observe(model, pairs)
     for s in range(2):
         of = species == s
-        assert torch.allclose(spread[of].double() / distance[of, None], model.doubt_scale[s].double(), rtol=1e-2)
+        last = every[of].flatten(0, 1)
+        covariance = last.T @ last
+        covariance += 1e-4 * covariance.diagonal().mean() * torch.eye(len(covariance))
+        squares = (last * torch.linalg.solve(covariance, last.T).T).sum(-1)
+        distance = squares.unflatten(0, (-1, rows)).sum(-1).sqrt()
+        assert torch.allclose(spread[of].double() / distance[:, None], model.doubt_scale[s].double(), rtol=1e-2)
         assert torch.allclose(spread[of].square().mean(0), error[of].square().mean(0), rtol=1e-3)
 
 

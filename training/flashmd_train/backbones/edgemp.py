@@ -13,7 +13,7 @@ from flashmd_train.graph import Graph, cosine_cutoff, gather_rows, norm
 
 
 class EdgeMP(nn.Module):
-    """Slow-force modes [N, P, 3] and features [N, features] from rounds of edge messages."""
+    """Slow-force modes and features from rounds of edge messages."""
 
     equivariant = False
     looks_ahead = False
@@ -30,7 +30,8 @@ class EdgeMP(nn.Module):
     ) -> None:
         super().__init__()
         self.species, self.cutoff, self.width = species, cutoff, width
-        self.modes, self.features, self.velocity_scale = modes, features, velocity_scale
+        self.modes, self.velocity_scale = modes, velocity_scale
+        self.features = self.last_features = features
         self.embed = nn.Linear(species + 3 + 12, features)
         self.center = nn.ModuleList(nn.Linear(features, features) for _ in range(layers))
         self.neighbor = nn.ModuleList(nn.Linear(features, features, bias=False) for _ in range(layers))
@@ -41,8 +42,8 @@ class EdgeMP(nn.Module):
         )
         self.head = nn.Linear(features, 3 * modes)
 
-    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor]:
-        """Slow-force modes [N, P, 3] in eV/Å, and the features of the last layer."""
+    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor, Tensor]:
+        """Slow-force modes [N, P, 3] in eV/Å, features [N, F], and what the last layer is linear in: these [N, 1, F]."""
         one_hot = nn.functional.one_hot(graph.species.long(), self.species).to(graph.momenta.dtype)
         velocity = graph.momenta / graph.masses.sqrt()[:, None] / self.velocity_scale
         partners = prior.partner_vectors(graph, bound, velocity).flatten(1)
@@ -59,4 +60,4 @@ class EdgeMP(nn.Module):
             message = center(h)[:, None] + gather_rows(neighbor(h), graph.neighbors) + of_edge(edge)
             total = (nn.functional.silu(message) * fc).sum(1)
             h = h + update(torch.cat([h, total], -1))
-        return self.head(h).unflatten(-1, (self.modes, 3)), h
+        return self.head(h).unflatten(-1, (self.modes, 3)), h, h[:, None]

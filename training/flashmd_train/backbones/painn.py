@@ -56,7 +56,7 @@ class Update(nn.Module):
 
 
 class PaiNN(nn.Module):
-    """Slow-force modes [N, P, 3] and features [N, F] from ``layers`` rounds of messages.
+    """Slow-force modes, features and last vectors from ``layers`` rounds of messages.
 
     Args:
         species: number of species. cutoff: Å. modes: polynomial orders of the force.
@@ -81,7 +81,8 @@ class PaiNN(nn.Module):
         force_scale: float = 1.0,
     ) -> None:
         super().__init__()
-        self.cutoff, self.width, self.radial, self.modes, self.features = cutoff, width, radial, modes, features
+        self.cutoff, self.width, self.radial, self.modes = cutoff, width, radial, modes
+        self.features = self.last_features = features
         self.velocity_scale, self.force_scale = velocity_scale, force_scale
         self.scalars = nn.Embedding(species, features)
         self.vectors = nn.Embedding(species, features)
@@ -91,8 +92,8 @@ class PaiNN(nn.Module):
         self.modes_of = nn.Linear(features, features * modes)
         self.mix = nn.Linear(features, features, bias=False)
 
-    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor]:
-        """Slow-force modes [N, P, 3] in eV/Å, and the last layer's features."""
+    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor, Tensor]:
+        """Slow-force modes [N, P, 3] in eV/Å, features [N, F], and the vectors that they weigh [N, 3, F]."""
         species = graph.species.long()
         velocity = graph.momenta / graph.masses.sqrt()[:, None] / self.velocity_scale
         s, v = self.scalars(species), velocity[:, :, None] * self.vectors(species)[:, None]
@@ -107,4 +108,5 @@ class PaiNN(nn.Module):
             s, v = s + ds, v + dv
         h = self.gates(s)
         weights = self.modes_of(h).unflatten(-1, (self.features, self.modes))
-        return self.force_scale * (self.mix(v) @ weights).transpose(1, 2) / self.features**0.5, h
+        last = self.mix(v)
+        return self.force_scale * (last @ weights).transpose(1, 2) / self.features**0.5, h, last

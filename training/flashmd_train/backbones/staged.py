@@ -127,7 +127,7 @@ def channels(products: Tensor) -> Tensor:
 
 
 class Mixer(nn.Module):
-    """Vectors [N, 3, C] to slow-force modes [N, P, 3] (linear plus gated vectors) and invariants [N, 64]."""
+    """Vectors [N, 3, C] to slow-force modes [N, P, 3] (linear plus gated vectors), invariants [N, 64], gated vectors."""
 
     def __init__(self, species: int, fan_in: int, extra: int, hidden: int, modes: int) -> None:
         super().__init__()
@@ -142,15 +142,15 @@ class Mixer(nn.Module):
         nn.init.zeros_(self.gates.weight)
         nn.init.zeros_(self.gates.bias)
 
-    def forward(self, field: Tensor, extra: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor]:
-        """field [N, 3, C]; extra vectors [N, 3, E]; one_hot [N, S]."""
+    def forward(self, field: Tensor, extra: Tensor, one_hot: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """field [N, 3, C]; extra vectors [N, 3, E]; one_hot [N, S]. The gated vectors [N, 3, V] come last."""
         down = self.down(field, one_hot)
         vectors = torch.cat([down, extra], -1)
         squares = (vectors * vectors).sum(1)
         dots = (down.transpose(1, 2) @ extra).flatten(1)
         h = self.invariants(torch.cat([squares, dots, one_hot], -1))
         gates = self.gates(h).unflatten(-1, (vectors.shape[-1], self.modes))
-        return (self.linear(field, one_hot) + vectors @ gates).transpose(1, 2), h
+        return (self.linear(field, one_hot) + vectors @ gates).transpose(1, 2), h, vectors
 
 
 class Staged(nn.Module):
@@ -187,13 +187,14 @@ class Staged(nn.Module):
         self.hop = Hop(species, self.field.channels + PARTNER_VECTORS, hop_vectors, radial)
         fan_in = (1 + len(nodes)) * self.field.channels + self.hop.channels
         self.last = Mixer(species, fan_in, PARTNER_VECTORS, 2 * hidden, modes)
+        self.last_features = 2 * hidden + PARTNER_VECTORS
 
-    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor]:
-        """Slow-force modes [N, P, 3] in eV/Å, and the invariants behind the last gates [N, 64]."""
+    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor, Tensor]:
+        """Slow-force modes [N, P, 3] in eV/Å, the invariants behind the last gates [N, 64], what these gate [N, 3, V]."""
         one_hot, extra, start, ahead = self.observe(graph, prior, bound)
-        modes, _ = self.first(start, extra, one_hot)
-        correction, features = self.last(ahead(modes), extra, one_hot)
-        return correction + nn.functional.pad(modes, (0, 0, 0, self.modes - modes.shape[1])), features
+        modes, *_ = self.first(start, extra, one_hot)
+        correction, features, vectors = self.last(ahead(modes), extra, one_hot)
+        return correction + nn.functional.pad(modes, (0, 0, 0, self.modes - modes.shape[1])), features, vectors
 
     def observe(
         self, graph: Graph, prior: nn.Module, bound: object
