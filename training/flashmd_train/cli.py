@@ -198,6 +198,19 @@ def study(
     typer.echo(study(folder, scale, workers))
 
 
+@app.command("ranking")
+def ranking(
+    model: Annotated[Path, typer.Argument(help="ONNX file of a direct model with an uncertainty.")],
+    data: Data,
+    boxes: Annotated[int, typer.Option(help="Segments per file and temperature, the last ones of each.")] = 10,
+) -> None:
+    """Rank correlation of a model's uncertainty with its errors, on the data of training and beyond it."""
+    from flashmd_train.studies.ranking import ranking
+
+    with _one_sentence():
+        typer.echo(ranking(model, data, boxes))
+
+
 @app.command("drift")
 def drift(
     model: Annotated[Path, typer.Argument(help="ONNX file that moves the system.")],

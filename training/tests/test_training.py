@@ -31,6 +31,7 @@ from flashmd_train.export import DIRECT_INPUTS, run_onnx
 from flashmd_train.graph import build_graph, moved
 from flashmd_train.losses import KT, Objective, energy_change, mass_scaled, noise_likelihood, plain, variance
 from flashmd_train.publish import publish
+from flashmd_train.studies.ranking import ranking
 from flashmd_train.train import train
 from flashmd_train.train_energy import train_energy
 from flashmd_train.uncertainty import observe, set_uncertainty
@@ -315,5 +316,6 @@ def test_publishing_writes_the_contracts_metadata(
     assert 0.9 < metadata["domain"]["density_g_per_cm3"][0] < 1.1
     assert [i.name for i in model.graph.input] == list(DIRECT_INPUTS[:6])
     assert [o.name for o in model.graph.output] == ["displacement", "momenta_out", "residual_scale", "uncertainty"]
+    assert "| all |" in ranking(tmp_path / "d.onnx", [data_file], 2)
     graph = Pairs(data, EVERY, 2.0, CUTOFF).held(0).graph
     assert [x.shape for x in run_onnx(model, graph, DIRECT_INPUTS)] == [(192, 3), (192, 3), (192, 3), (192, 2)]

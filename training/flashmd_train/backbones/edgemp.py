@@ -43,7 +43,7 @@ class EdgeMP(nn.Module):
         self.head = nn.Linear(features, 3 * modes)
 
     def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor, Tensor]:
-        """Slow-force modes [N, P, 3] in eV/Å, features [N, F], and what the last layer is linear in: these [N, 1, F]."""
+        """Slow-force modes [N, P, 3] in eV/Å, features [N, F], and these [N, 1, F] as what the last layer takes."""
         one_hot = nn.functional.one_hot(graph.species.long(), self.species).to(graph.momenta.dtype)
         velocity = graph.momenta / graph.masses.sqrt()[:, None] / self.velocity_scale
         partners = prior.partner_vectors(graph, bound, velocity).flatten(1)

@@ -127,7 +127,7 @@ def channels(products: Tensor) -> Tensor:
 
 
 class Mixer(nn.Module):
-    """Vectors [N, 3, C] to slow-force modes [N, P, 3] (linear plus gated vectors), invariants [N, 64], gated vectors."""
+    """Vectors [N, 3, C] to slow-force modes [N, P, 3], linear plus gated; invariants [N, 64]; gated vectors."""
 
     def __init__(self, species: int, fan_in: int, extra: int, hidden: int, modes: int) -> None:
         super().__init__()
@@ -190,7 +190,7 @@ class Staged(nn.Module):
         self.last_features = 2 * hidden + PARTNER_VECTORS
 
     def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor, Tensor]:
-        """Slow-force modes [N, P, 3] in eV/Å, the invariants behind the last gates [N, 64], what these gate [N, 3, V]."""
+        """Slow-force modes [N, P, 3] in eV/Å, invariants behind the last gates [N, 64], what these gate [N, 3, V]."""
         one_hot, extra, start, ahead = self.observe(graph, prior, bound)
         modes, *_ = self.first(start, extra, one_hot)
         correction, features, vectors = self.last(ahead(modes), extra, one_hot)
