@@ -188,10 +188,8 @@ def start(folder: Path, waters: int, seed: int, time_ps: float) -> Water:
 
 def settings(folder: Path, scale: Scale, case: Case) -> DirectTraining:
     """How a model of the ablation is trained."""
-    options = dict(features=scale.features)
-    shape = DirectConfig(
-        stride_fs=STRIDE_FS, cutoff_A=CUTOFF_A, backbone="painn", prior="free", modes=2, options=options
-    )
+    network = dict(backbone="painn", prior="free", modes=2, options=dict(features=scale.features))
+    shape = DirectConfig(stride_fs=STRIDE_FS, cutoff_A=CUTOFF_A, **network)
     return DirectTraining(
         model=shape,
         data=Data(files=(data_file(folder),), boxes=scale.boxes),
@@ -251,11 +249,8 @@ def _large(folder: Path, scale: Scale, loss: str) -> None:
     name = f"large-{loss}"
     if done(folder, name).exists():
         return
-    keep(
-        folder,
-        name,
-        nve(model_file(folder, Case(loss, 1.0, 0)), start(folder, 258, 0, scale.equilibration_ps), scale.large_ps),
-    )
+    model, reference = model_file(folder, Case(loss, 1.0, 0)), start(folder, 258, 0, scale.equilibration_ps)
+    keep(folder, name, nve(model, reference, scale.large_ps))
 
 
 def _filters(folder: Path, scale: Scale) -> None:
