@@ -46,8 +46,8 @@ water:
 
 # NVE of the bundled symplectic models against their references: the tables of docs/nve.md; needs './training[study]'.
 nve:
-    flashmd-train drift python/flashmd_rs/models/water-nve.onnx runs/nve-water --size 258
-    flashmd-train drift python/flashmd_rs/models/aluminium.onnx runs/nve-al --system aluminium --size 4 --temperature-k 500
+    flashmd-rs evaluate water-nve --folder runs/nve-water --nve-ps 50 --seeds 3
+    flashmd-rs evaluate aluminium --folder runs/nve-al --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
 
 # The water study at its default scale, two to three hours on two cores; a rerun goes on.
 study:

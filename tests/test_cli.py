@@ -155,8 +155,14 @@ def test_importing_is_light(shell):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("flashmd_train") is not None, reason="the training package is installed")
-def test_convert_names_the_command_that_installs_what_it_needs(shell, tmp_path):
-    result = shell("convert", "model.ckpt", "-o", "model.onnx")
+@pytest.mark.parametrize(
+    ("command", "distribution"),
+    [
+        (("evaluate", "water"), "./training"),
+        (("convert", "model.ckpt", "-o", "model.onnx"), "./training[convert]"),
+    ],
+)
+def test_what_needs_the_training_package_names_the_command_that_installs_it(shell, command, distribution):
+    result = shell(*command)
     assert result.returncode == 1
-    assert "pip install './training[convert]'" in result.stderr
-    assert not (tmp_path / "model.onnx").exists()
+    assert f"pip install '{distribution}'" in result.stderr

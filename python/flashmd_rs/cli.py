@@ -294,16 +294,11 @@ def convert(
 
     Reading a checkpoint runs code inside it: convert only files you trust.
     """
-    from flashmd_rs.errors import FlashMDError, ModelError
+    from flashmd_rs.errors import ModelError
 
-    try:
+    with _training_package("convert", "./training[convert]"):
         from flashmd_train.convert import ConversionError
         from flashmd_train.convert import convert as import_checkpoint
-    except ImportError as error:
-        raise FlashMDError(
-            f"convert needs the training package ({error}); from a clone of this repository: "
-            "pip install './training[convert]'"
-        ) from None
     try:
         metadata = import_checkpoint(checkpoint, output)
     except ConversionError as error:
@@ -311,6 +306,54 @@ def convert(
     typer.echo(f"{output}: kind {metadata['kind']}, species {', '.join(metadata['species'])}")
     for name, figure in metadata["validation"].items():
         typer.echo(f"  {name} {figure:.1e} of the largest value")
+
+
+@app.command()
+@_plainly
+def evaluate(
+    movers: Annotated[
+        list[str],
+        typer.Argument(
+            help="What is compared: a model file or bundled name, MODEL:POLICY with rescaling global, species or "
+            "molecule, verlet:FS, respa:FS (bonds every 0.5 fs)."
+        ),
+    ],
+    folder: Annotated[Path, typer.Option(help="Folder of the runs and the page; a rerun goes on.")] = Path(
+        "evaluation"
+    ),
+    system: Annotated[Literal["water", "aluminium"], typer.Option(help="Flexible TIP3P, or ASE's EMT.")] = "water",
+    size: Annotated[int | None, typer.Option(help="Molecules or cells.", show_default="the system's own")] = None,
+    temperature_k: Annotated[float, typer.Option(help="Of the starts and of the weak bath, K.")] = 300.0,
+    nve_ps: Annotated[float, typer.Option(help="Length of a run without a bath, ps.")] = 20.0,
+    nvt_ps: Annotated[float, typer.Option(help="Length of a run under Langevin with 1 ps, ps; 0 for none.")] = 0.0,
+    seeds: Annotated[int, typer.Option(help="Runs from different starts.")] = 1,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
+) -> None:
+    """Judge models and integrators by the reference's energies: drift, equipartition, structure, motion, cost."""
+    from flashmd_rs.errors import InputError
+
+    with _training_package("evaluate", "./training"):
+        from flashmd_train.studies.evaluate import Course
+        from flashmd_train.studies.evaluate import evaluate as judge
+    try:
+        course = Course(system, size, temperature_k, nve_ps, nvt_ps, seeds)
+        typer.echo(judge(movers, course, folder, workers))
+    except ValueError as error:
+        raise InputError(str(error)) from None
+
+
+@contextmanager
+def _training_package(command: str, distribution: str) -> Iterator[None]:
+    """Say what to install where the training package, or what it needs, is not there."""
+    from flashmd_rs.errors import FlashMDError
+
+    try:
+        yield
+    except ImportError as error:
+        raise FlashMDError(
+            f"{command} needs the training package ({error}); from a clone of this repository: "
+            f"pip install '{distribution}'"
+        ) from None
 
 
 @app.command()

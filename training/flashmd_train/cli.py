@@ -211,24 +211,6 @@ def ranking(
         typer.echo(ranking(model, data, boxes))
 
 
-@app.command("drift")
-def drift(
-    model: Annotated[Path, typer.Argument(help="ONNX file that moves the system.")],
-    folder: Annotated[Path, typer.Argument(help="Folder of the runs; a rerun goes on where it stopped.")],
-    system: Annotated[str, typer.Option(help=f"One of {', '.join(SYSTEMS)}.")] = "water",
-    size: Annotated[int | None, typer.Option(help="Molecules or cells; the system's own by default.")] = None,
-    temperature_k: Annotated[float, typer.Option(help="Of the start, K.")] = 300.0,
-    time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 50.0,
-    seeds: Annotated[int, typer.Option(help="Runs from different starts.")] = 3,
-    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
-) -> None:
-    """NVE without thermostat and rescaling, energies from the reference: drift, temperatures. Needs flashmd-rs."""
-    from flashmd_train.studies.drift import drift
-
-    with _one_sentence():
-        typer.echo(drift(model, folder, system, size, temperature_k, time_ps, seeds, workers))
-
-
 @app.command("active")
 def active(
     config: Config,

@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("flashmd_rs")
 
 from flashmd_train.config import Data, DirectConfig, DirectTraining, Optimizer
-from flashmd_train.studies import active, drift, water_nve
+from flashmd_train.studies import active, evaluate, water_nve
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -35,7 +35,7 @@ def test_the_water_study(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(900)
-def test_active_learning_and_drift(data_file: Path, tmp_path: Path) -> None:
+def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None:
     shape = DirectConfig(
         stride_fs=2.0, cutoff_A=4.0, backbone="painn", prior="free", modes=2, options=dict(features=8, radial=6)
     )
@@ -56,8 +56,15 @@ def test_active_learning_and_drift(data_file: Path, tmp_path: Path) -> None:
     text = active.active(loop, tmp_path / "active").read_text()
     assert text.count("\n| ") == 3  # the head and two rounds
     model = tmp_path / "active" / "flagged" / "round1" / "model.onnx"
-    folder = tmp_path / "drift"
-    table = drift.drift(
-        model, folder, "water", 64, 300.0, time_ps=0.05, seeds=1, workers=1, equilibration_ps=1.0
-    ).read_text()
-    assert "| water | 192 | 0 |" in table
+    folder = tmp_path / "evaluation"
+    course = evaluate.Course("water", 64, 300.0, nve_ps=0.05, nvt_ps=0.05, seeds=2, equilibration_ps=1.0)
+    movers = ["verlet:0.5", "respa:2", str(model), f"{model}:none"]
+    page = evaluate.evaluate(movers, course, folder, workers=2)
+    text = page.read_text()
+    assert text.count("| model |") == 6
+    assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 3
+    before = stamps(folder)
+    assert evaluate.evaluate(movers, course, folder, workers=1).read_text() == text
+    assert stamps(folder) == before
+    with pytest.raises(ValueError, match="verlet:FS"):
+        evaluate.evaluate(["verlet:fast"], course, folder, workers=1)

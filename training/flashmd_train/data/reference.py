@@ -12,7 +12,9 @@ momenta are Maxwell–Boltzmann without an error of the step (Leimkuhler & Matth
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
+from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
@@ -141,6 +143,19 @@ class Reference(ABC):
         self.draw_momenta(hot, rng)
         self.langevin(1000 * time_ps / 3, hot, rng, 5.0, step)
         self.langevin(1000 * time_ps * 2 / 3, temperature_K, rng, 2.0, step)
+
+    def equilibrate_once(self, path: Path, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
+        """As :meth:`equilibrate`; where that ends is kept in ``path`` (NPZ), and the next call begins there."""
+        if not path.exists():
+            self.equilibrate(temperature_K, rng, time_ps)
+            frame = self.get()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Another process may be at the same one.
+            temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
+            np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
+            temporary.replace(path)
+        with np.load(path) as kept:
+            self.set(kept["positions"], kept["momenta"])
 
     def atoms(self) -> Atoms:
         """The current frame as ``ase.Atoms`` with momenta."""

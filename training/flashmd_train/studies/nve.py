@@ -9,6 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from flashmd_train.data.reference import Reference
+from flashmd_train.studies.movers import Network
 
 # Beyond it a run has exploded.
 EXPLODED_K = 1000.0
@@ -18,25 +19,9 @@ MOMENTA = 4000
 
 
 def nve(model: Path, reference: Reference, time_ps: float, **options: object) -> dict:
-    """Run from where the reference is, without a thermostat or with ``options``: see :func:`figures`."""
-    import flashmd_rs
-
-    opened, atoms = flashmd_rs.Model(model, threads=1), reference.atoms()
-    steps = round(1000 * time_ps / opened.stride_fs)
-    interval = max(1, steps // 1000)
-    fixed = {"thermostat": "none", "rescale_energy": False, "guard": "off", "seed": 1, "progress": False}
-
-    def run(steps: int) -> list:
-        every = {**fixed, "interval": interval, **options}
-        return list(flashmd_rs.rollout(atoms, opened, steps=steps, **every).frames)
-
-    try:
-        frames, stopped = run(steps), None
-    except flashmd_rs.StabilityError as failure:
-        # The same run again, as far as it went: it is a function of its seed.
-        frames, stopped = run(max(1, failure.step - 1)), str(failure)
-    times = [frame.info["time_ps"] for frame in frames]
-    return figures(frames, times, reference) | dict(stopped=stopped)
+    """Run from where the reference is, without a thermostat or with ``options`` of the runtime: see :func:`figures`."""
+    run = Network(model, **options).run(reference, 1000 * time_ps, time_ps, None, seed=1)
+    return figures(run.frames, run.times_ps.tolist(), reference) | dict(stopped=run.stopped)
 
 
 def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) -> dict:
@@ -75,6 +60,7 @@ def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) ->
     every = max(1, len(times) // 200)
     draw = np.random.default_rng(0).choice
     return dict(
+        atoms=len(masses),
         time_ps=float(times[-1]),
         stable_ps=float(times[sound - 1]) if sound else 0.0,
         exploded=sound < len(times),

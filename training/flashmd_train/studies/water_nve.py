@@ -10,7 +10,6 @@ Everything is in one folder and resumable: data, runs, models, one JSON per resu
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
@@ -74,7 +73,7 @@ class Scale:
 
 SCALES = {
     "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 1.0, 16, 4),
-    "default": Scale(1600, 64, 4000, 2, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 80),
+    "default": Scale(1600, 64, 5000, 1, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 60),
     "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 15.0, 128, 36_000),
 }
 
@@ -174,15 +173,7 @@ def start(folder: Path, waters: int, seed: int, time_ps: float) -> Water:
     """A box with momenta after ``time_ps`` of equilibration; it is kept in ``folder``/starts for the next run."""
     reference = Water(waters)
     path = folder / "starts" / f"{waters}-{seed}.npz"
-    if not path.exists():
-        reference.equilibrate(TARGET_K, np.random.default_rng(100 + seed), time_ps)
-        frame = reference.get()
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
-        np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
-        temporary.replace(path)
-    with np.load(path) as kept:
-        reference.set(kept["positions"], kept["momenta"])
+    reference.equilibrate_once(path, TARGET_K, np.random.default_rng(100 + seed), time_ps)
     return reference
 
 

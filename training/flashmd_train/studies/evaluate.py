@@ -1,0 +1,172 @@
+"""The ruler: models and integrators side by side in NVE without any filter, and in a weak bath.
+
+Total energies are the reference's (OpenMM, ASE), never a model's own. Each part is one JSON file, so that a rerun goes
+on; the page is written from these alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from ase import Atoms
+
+from flashmd_train.data.recipe import Recipe
+from flashmd_train.data.reference import Reference
+from flashmd_train.studies.defects import reversibility, symplecticity
+from flashmd_train.studies.movers import Bath, Mover, Network, Run, mover
+from flashmd_train.studies.nve import figures
+from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
+
+FRAMES = 1000
+# After the run, for the spectrum: long enough for 10 cm⁻¹, close enough for the stretch of OH.
+SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
+WEAK_BATH_FS = 1000.0
+# Atoms of the free cluster on which a stride is differentiated.
+CLUSTER = 9
+# Species whose motion is shown, pair of g(r), and beyond which wavenumber the highest peak is looked for.
+SHOWN = {"water": ("O", ("O", "O"), 2500.0), "aluminium": ("Al", ("Al", "Al"), 50.0)}
+
+
+@dataclass(frozen=True)
+class Course:
+    """What every mover is put through.
+
+    Attributes:
+        system, size: see `flashmd-train generate`. temperature_K: of the starts and of the weak bath.
+        nve_ps, nvt_ps: length of a run; 0 leaves the bath out. seeds: runs from different starts.
+        equilibration_ps: in the reference's own bath before each.
+    """
+
+    system: str = "water"
+    size: int | None = None
+    temperature_K: float = 300.0
+    nve_ps: float = 20.0
+    nvt_ps: float = 0.0
+    seeds: int = 1
+    equilibration_ps: float = 15.0
+
+
+def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> Path:
+    """Run what is not there yet into ``folder`` and write ``evaluation.md``; returns its path.
+
+    Args:
+        movers: as :func:`~flashmd_train.studies.movers.mover` reads them.
+        course: the runs. folder: results, figures, page. workers: processes, of one thread each.
+
+    Raises:
+        ValueError: the system is not one that is known here, or a mover cannot be read.
+    """
+    from flashmd_train.studies.evaluation_page import write_page
+
+    if course.system not in SHOWN:
+        raise ValueError(f"got system {course.system!r}, wanted one of {', '.join(SHOWN)}")
+    for text in movers:
+        mover(text)
+    folder.mkdir(parents=True, exist_ok=True)
+    ensembles = ["nve", *(["nvt"] if course.nvt_ps else [])]
+    jobs = [(text, course, e, seed, folder) for seed in range(course.seeds) for e in ensembles for text in movers]
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        list(pool.map(_job, jobs))
+    results = {text: _results(folder, text, course) for text in movers}
+    return write_page(results, course, folder)
+
+
+def _place(folder: Path, text: str, course: Course, ensemble: str, seed: int) -> Path:
+    time_ps = course.nve_ps if ensemble == "nve" else course.nvt_ps
+    name = re.sub(r"[^\w.]+", "-", Path(text).name)
+    return (
+        folder / f"{course.system}-{course.size}-{course.temperature_K:g}K-{name}-{ensemble}-{time_ps:g}ps-{seed}.json"
+    )
+
+
+def _results(folder: Path, text: str, course: Course) -> dict[str, list[dict]]:
+    found = {e: [_place(folder, text, course, e, seed) for seed in range(course.seeds)] for e in ("nve", "nvt")}
+    return {e: [json.loads(path.read_text()) for path in paths if path.exists()] for e, paths in found.items()}
+
+
+def _job(job: tuple[str, Course, str, int, Path]) -> None:
+    text, course, ensemble, seed, folder = job
+    path = _place(folder, text, course, ensemble, seed)
+    if path.exists():
+        return
+    moved, reference = mover(text), start(course, seed, folder)
+    if ensemble == "nve":
+        result = _nve(moved, reference, course, seed)
+        if isinstance(moved, Network) and seed == 0:
+            result |= _defects(moved, start(course, seed, folder))
+    else:
+        bath = Bath(course.temperature_K, WEAK_BATH_FS)
+        interval = 1000 * course.nvt_ps / FRAMES
+        run = moved.run(reference, 1000 * course.nvt_ps, interval, bath, seed)
+        result = _common(run, reference, course.nvt_ps) | _structure(run.frames, course.system)
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(json.dumps(result | dict(name=moved.name, step_fs=moved.step_fs)))
+    temporary.rename(path)
+
+
+def start(course: Course, seed: int, folder: Path) -> Reference:
+    """The system after its equilibration, kept in ``folder``/starts for the next mover."""
+    reference = Recipe.of(course.system, size=course.size).build()
+    path = folder / "starts" / f"{course.system}-{course.size}-{course.temperature_K:g}K-{seed}.npz"
+    reference.equilibrate_once(path, course.temperature_K, np.random.default_rng(100 + seed), course.equilibration_ps)
+    return reference
+
+
+def _common(run: Run, reference: Reference, time_ps: float) -> dict:
+    """Energies, temperatures and cost; see :func:`~flashmd_train.studies.nve.figures`."""
+    result = figures(run.frames, run.times_ps.tolist(), reference)
+    return result | dict(
+        stopped=run.stopped, wanted_ps=time_ps, ms_per_ps=1000 * run.seconds / max(run.times_ps[-1], 1e-9)
+    )
+
+
+def _nve(moved: Mover, reference: Reference, course: Course, seed: int) -> dict:
+    run = moved.run(reference, 1000 * course.nve_ps, 1000 * course.nve_ps / FRAMES, None, seed)
+    result = _common(run, reference, course.nve_ps)
+    if run.stopped is None and not result["exploded"]:
+        symbol, _, beyond = SHOWN[course.system]
+        lags, msd = mean_square_displacement(run.frames, run.times_ps, symbol)
+        last = run.frames[-1]
+        reference.set(last.positions, last.get_momenta())
+        after = moved.run(reference, SPECTRUM_FS, SPECTRUM_SPACING_FS, None, seed)
+        wavenumber, density = vibrations(after.frames, 1000 * (after.times_ps[1] - after.times_ps[0]))
+        result |= dict(
+            lags_ps=lags.tolist(),
+            msd_A2=msd.tolist(),
+            diffusion=diffusion(lags, msd),
+            wavenumber_per_cm=wavenumber.tolist(),
+            spectrum=density.tolist(),
+            peak_per_cm=highest(wavenumber, density, beyond),
+            **_structure(run.frames, course.system),
+        )
+    return result
+
+
+def _structure(frames: list[Atoms], system: str) -> dict:
+    """g(r) of the second half."""
+    from flashmd_rs.analysis import first_peak, radial_distribution
+
+    _, pair, _ = SHOWN[system]
+    late = frames[len(frames) // 2 :: max(1, len(frames) // 100)]
+    r, g = radial_distribution(late, pair, r_max_A=min(8.0, 0.5 * frames[0].cell.lengths().min()))
+    return dict(r_A=r.tolist(), g=g.tolist(), g_peak_A=first_peak(r, g)[0], g_peak=first_peak(r, g)[1])
+
+
+def _defects(network: Network, reference: Reference) -> dict:
+    atoms = reference.atoms()
+    # The molecules nearest to the first atom, as a free cluster.
+    near = np.argsort(atoms.get_distances(0, range(len(atoms)), mic=True))
+    molecules = list(dict.fromkeys(reference.molecules[near].tolist()))
+    chosen: list[int] = []
+    while len(chosen) < CLUSTER:
+        chosen += np.flatnonzero(reference.molecules == molecules.pop(0)).tolist()
+    cluster = atoms[chosen]
+    cluster.positions = atoms.positions[0] + atoms.get_distances(0, chosen, mic=True, vector=True)
+    cluster.pbc = False
+    return dict(reversibility=reversibility(network.model, atoms), symplecticity=symplecticity(network.model, cluster))

@@ -1,0 +1,201 @@
+"""The page of an evaluation: tables and figures from its result files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from matplotlib.figure import Figure
+from scipy.stats import ttest_ind
+
+from flashmd_train.studies.report import head, paragraph, row, until
+
+if TYPE_CHECKING:
+    from flashmd_train.studies.evaluate import Course
+
+Results = dict[str, dict[str, list[dict]]]
+BLOCKS = 10
+
+
+def write_page(results: Results, course: Course, folder: Path) -> Path:
+    """``evaluation.md`` with ``energy.png`` and ``motion.png``; returns its path.
+
+    Args:
+        results: by mover and ensemble (``nve``, ``nvt``), one per seed; the first mover that is velocity Verlet is what
+            the others are compared with.
+        course: what they were put through. folder: of the page.
+    """
+    nve = {text: of["nve"] for text, of in results.items() if of["nve"]}
+    nvt = {text: of["nvt"] for text, of in results.items() if of["nvt"]}
+    draw_energy(nve, folder / "energy.png")
+    draw_motion(nve, folder / "motion.png")
+    lines = [
+        f"# {course.system}: without a bath{' and in a weak one' if nvt else ''}",
+        "",
+        paragraph(
+            f"{course.system}, {next(iter(nve.values()))[0]['atoms']} atoms, {course.temperature_K:g} K,",
+            f"{course.seeds} seed(s) × {course.nve_ps:g} ps of NVE without thermostat and guard, without rescaling but",
+            "where a row says so. Energies are the reference's. ± are standard errors over seeds, of one seed from ten",
+            "blocks. T are means of the second half. Costs are wall time on one thread, forces or network alone.",
+        ),
+        "",
+        "## NVE: energy and temperature",
+        "",
+        *energy_table(nve),
+        "",
+        "![Total energy and temperature](energy.png)",
+        "",
+        "## NVE: structure, motion, cost",
+        "",
+        *motion_table(nve),
+        "",
+        "![g(r), mean-square displacement and vibrations](motion.png)",
+    ]
+    if nvt:
+        lines += ["", f"## Langevin, 1 ps, {course.temperature_K:g} K, {course.nvt_ps:g} ps", "", *bath_table(nvt)]
+    path = folder / "evaluation.md"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+def slope(run: dict) -> tuple[float, float]:
+    """Slope of the total energy over the sound part (eV/ps) and its standard error from blocks of the residuals."""
+    times, energy = np.array(run["trace"]["times_ps"]), np.array(run["trace"]["energy_eV"])
+    sound = times <= run["stable_ps"] + 1e-9
+    times, energy = times[sound], energy[sound]
+    if len(times) < 2 * BLOCKS:
+        return float("nan"), float("nan")
+    fit, offset = np.polyfit(times, energy, 1)
+    means = np.array([block.mean() for block in np.array_split(energy - fit * times - offset, BLOCKS)])
+    centres = np.array([block.mean() for block in np.array_split(times, BLOCKS)])
+    return float(fit), float(means.std(ddof=2) / np.sqrt(((centres - centres.mean()) ** 2).sum()))
+
+
+def over_seeds(values: list[float], digits: int, own_error: float | None = None) -> str:
+    """Mean and standard error over seeds; of one seed with its own error, if it has one."""
+    known = [v for v in values if v is not None and np.isfinite(v)]
+    if not known:
+        return "–"
+    error = np.std(known, ddof=1) / len(known) ** 0.5 if len(known) > 1 else own_error
+    return f"{np.mean(known):+.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+
+
+def plain(text: str) -> str:
+    """Without the sign of what is never negative."""
+    return text.lstrip("+")
+
+
+def energy_table(nve: dict[str, list[dict]]) -> list[str]:
+    """Drift, noise and temperatures."""
+    columns = (
+        "0–5 ps, eV/ps",
+        "whole run, eV/ps",
+        "meV/atom/ps",
+        "rms of E, eV",
+        "T, K",
+        "species, K",
+        "sound until, ps",
+    )
+    lines = head("", *columns)
+    for runs in nve.values():
+        fits = [slope(run) for run in runs]
+        species = [k for k in runs[0]["temperature_K"] if k != "total"]
+        temperatures = {k: plain(over_seeds([r["temperature_K"][k] for r in runs], 1)) for k in ("total", *species)}
+        lines.append(
+            row(
+                runs[0]["name"],
+                over_seeds([r["drift_eV_per_ps"]["5"] for r in runs], 4),
+                over_seeds([f for f, _ in fits], 4, fits[0][1]),
+                over_seeds(
+                    [1000 * f / r["atoms"] for (f, _), r in zip(fits, runs)], 4, 1000 * fits[0][1] / runs[0]["atoms"]
+                ),
+                plain(over_seeds([r["sigma_energy_eV"] for r in runs], 3)),
+                temperatures["total"],
+                ", ".join(f"{k} {temperatures[k]}" for k in species) if len(species) > 1 else "",
+                "; ".join(until(run) for run in runs),
+            )
+        )
+    return lines
+
+
+def motion_table(nve: dict[str, list[dict]]) -> list[str]:
+    """g(r), diffusion, vibrations, defects of a stride, cost."""
+    columns = (
+        "g(r) peak, Å",
+        "D, 1e-5 cm²/s",
+        "against Verlet",
+        "peak, cm⁻¹",
+        "irreversible: q, p",
+        "JᵀΩJ − Ω",
+        "ms per ps",
+    )
+    lines = head("", *columns)
+    verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
+    for runs in nve.values():
+        first = runs[0]
+        back = first.get("reversibility")
+        lines.append(
+            row(
+                first["name"],
+                plain(over_seeds([r.get("g_peak_A") for r in runs], 3)),
+                plain(over_seeds([r.get("diffusion") for r in runs], 2)),
+                "" if runs is verlet else difference(runs, verlet),
+                plain(over_seeds([r.get("peak_per_cm") for r in runs], 0)),
+                "–" if back is None else f"{back['positions']:.0e}, {back['momenta']:.0e}",
+                "–" if "symplecticity" not in first else f"{first['symplecticity']:.0e}",
+                plain(over_seeds([r["ms_per_ps"] for r in runs], 0)),
+            )
+        )
+    return lines
+
+
+def difference(runs: list[dict], others: list[dict]) -> str:
+    """95 % interval (Welch) of what two movers' diffusion coefficients differ by."""
+    a, b = ([r["diffusion"] for r in of if r.get("diffusion") is not None] for of in (runs, others))
+    if len(a) < 2 or len(b) < 2:
+        return "–"
+    low, high = ttest_ind(a, b, equal_var=False).confidence_interval()
+    return f"{low:+.2f} to {high:+.2f}"
+
+
+def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
+    """Temperatures in the weak bath."""
+    species = [k for k in next(iter(nvt.values()))[0]["temperature_K"] if k != "total"]
+    lines = head("", "T, K", *(f"T of {k}, K" for k in species), "sound until, ps")
+    for runs in nvt.values():
+        cells = [plain(over_seeds([r["temperature_K"][k] for r in runs], 1)) for k in ("total", *species)]
+        lines.append(row(runs[0]["name"], *cells, "; ".join(until(run) for run in runs)))
+    return lines
+
+
+def draw_energy(nve: dict[str, list[dict]], path: Path) -> None:
+    """Total energy and temperature against time."""
+    figure = Figure(figsize=(11, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    for k, runs in enumerate(nve.values()):
+        for n, run in enumerate(runs):
+            trace, energy = run["trace"], np.array(run["trace"]["energy_eV"])
+            left.plot(trace["times_ps"], energy - energy[0], f"C{k}", lw=1, label=None if n else run["name"])
+            right.plot(trace["times_ps"], trace["T"], f"C{k}", lw=1)
+    left.set(xlabel="time / ps", ylabel="total energy change / eV", xlim=(0, None))
+    left.set_yscale("symlog", linthresh=0.1)
+    right.set(xlabel="time / ps", ylabel="temperature / K", xlim=(0, None), ylim=(0, 1000))
+    left.legend(fontsize="small")
+    figure.savefig(path, dpi=150)
+
+
+def draw_motion(nve: dict[str, list[dict]], path: Path) -> None:
+    """g(r), mean-square displacement and vibrational density of states of the first seed."""
+    figure = Figure(figsize=(12, 4), layout="constrained")
+    structure, motion, spectrum = figure.subplots(1, 3)
+    for k, (run, *_) in enumerate(nve.values()):
+        if "g" in run:
+            structure.plot(run["r_A"], run["g"], f"C{k}", lw=1, label=run["name"])
+            motion.plot(run["lags_ps"], run["msd_A2"], f"C{k}", lw=1)
+            spectrum.plot(run["wavenumber_per_cm"], run["spectrum"], f"C{k}", lw=1)
+    structure.set(xlabel="r / Å", ylabel="g(r)", ylim=(0, None))
+    structure.legend(fontsize="small")
+    motion.set(xlabel="lag / ps", ylabel="mean-square displacement / Å²", xlim=(0, None), ylim=(0, None))
+    spectrum.set(xlabel="wavenumber / cm⁻¹", ylabel="density of states / cm", xlim=(0, 4500), ylim=(0, None))
+    figure.savefig(path, dpi=150)

@@ -1,0 +1,188 @@
+"""What moves a system from where its reference stands: a network's strides, velocity Verlet, r-RESPA."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import openmm
+from ase import Atoms
+from openmm import unit
+
+from flashmd_train.data.openmm_reference import NM_PS_PER_ASE_VELOCITY, OpenMMReference
+from flashmd_train.data.reference import Reference
+
+# Step of r-RESPA's bonds and angles.
+INNER_FS = 0.5
+BONDED = (openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.PeriodicTorsionForce)
+RESCALINGS = ("none", "global", "species", "molecule")
+
+
+class Bath(NamedTuple):
+    """Langevin dynamics with that time constant."""
+
+    temperature_K: float
+    time_constant_fs: float
+
+
+class Run(NamedTuple):
+    """Frames with momenta, the first where the run began; what moving them took; why it ended early, or None."""
+
+    frames: list[Atoms]
+    times_ps: np.ndarray
+    seconds: float
+    stopped: str | None
+
+
+class Mover(ABC):
+    """An integrator, or what stands for one.
+
+    Attributes:
+        name: for tables and files. step_fs: between two states it can show.
+    """
+
+    name: str
+    step_fs: float
+
+    @abstractmethod
+    def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
+        """Go on from where ``reference`` is; a frame about every ``interval_fs``; NVE without a bath."""
+
+
+class Network(Mover):
+    """A model under the runtime, by default without guard and rescaling.
+
+    Args:
+        model: ONNX file or the name of a bundled model. rescaling: of :data:`RESCALINGS`, by the model's companion.
+        options: further arguments of ``flashmd_rs.rollout``.
+    """
+
+    def __init__(self, model: str | Path, rescaling: str = "none", **options: object) -> None:
+        import flashmd_rs
+
+        self.model = model
+        self._model = flashmd_rs.Model(model, threads=1)
+        self.name = Path(model).stem + ("" if rescaling == "none" else f", rescaled {rescaling}")
+        self.step_fs = self._model.stride_fs
+        self._options = {"rescale_energy": False if rescaling == "none" else rescaling, "guard": "off"} | options
+
+    def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
+        import flashmd_rs
+
+        options = {"thermostat": "none", "seed": seed, "progress": False} | self._options
+        if bath is not None:
+            options |= {"thermostat": "langevin"} | bath._asdict()
+        every = max(1, round(interval_fs / self.step_fs))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
+            # As a list of one: a run that breaks keeps its frames up to then.
+            (run,) = flashmd_rs.rollout(
+                [reference.atoms()], self._model, steps=round(time_fs / self.step_fs), interval=every, **options
+            )
+        stopped = None if run.failure is None else str(run.failure)
+        return Run(list(run.frames), np.asarray(run.times_ps), run.report["seconds"], stopped)
+
+
+class Stepper(Mover):
+    """One that is told how long to go; frames are read in between."""
+
+    def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
+        rng = np.random.default_rng([seed, 77])
+        interval = self.step_fs * max(1, round(interval_fs / self.step_fs))
+        self.begin(reference, bath, seed)
+        frames, seconds = [reference.atoms()], 0.0
+        for _ in range(round(time_fs / interval)):
+            started = time.perf_counter()
+            self.go(reference, interval, bath, rng)
+            seconds += time.perf_counter() - started
+            frames.append(self.now(reference))
+            if not np.isfinite(frames[-1].positions).all():
+                return Run(frames[:-1], self._times(len(frames) - 1, interval), seconds, "positions are not finite")
+        return Run(frames, self._times(len(frames), interval), seconds, None)
+
+    @staticmethod
+    def _times(frames: int, interval_fs: float) -> np.ndarray:
+        return 1e-3 * interval_fs * np.arange(frames)
+
+    def begin(self, reference: Reference, bath: Bath | None, seed: int) -> None:
+        """Get ready."""
+
+    @abstractmethod
+    def go(self, reference: Reference, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+        """Go on for that long."""
+
+    def now(self, reference: Reference) -> Atoms:
+        """The current frame."""
+        return reference.atoms()
+
+
+class Verlet(Stepper):
+    """Velocity Verlet with the reference's forces."""
+
+    def __init__(self, step_fs: float) -> None:
+        self.name, self.step_fs = f"Verlet {step_fs:g} fs", step_fs
+
+    def go(self, reference: Reference, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+        if bath is None:
+            reference.nve(time_fs, self.step_fs)
+        else:
+            reference.langevin(time_fs, bath.temperature_K, rng, 1000 / bath.time_constant_fs, self.step_fs)
+
+
+class Respa(Stepper):
+    """r-RESPA (Tuckerman, Berne & Martyna 1992): bonds and angles every 0.5 fs, all else every step; OpenMM's MTS."""
+
+    def __init__(self, step_fs: float) -> None:
+        self.name, self.step_fs = f"r-RESPA {step_fs:g} fs", step_fs
+
+    def begin(self, reference: Reference, bath: Bath | None, seed: int) -> None:
+        if not isinstance(reference, OpenMMReference):
+            raise ValueError("r-RESPA splits the forces of an OpenMM system; this reference has none")
+        system = openmm.XmlSerializer.clone(reference.context.getSystem())
+        for force in system.getForces():
+            force.setForceGroup(0 if isinstance(force, BONDED) else 1)
+        step, groups = self.step_fs * unit.femtosecond, [(1, 1), (0, round(self.step_fs / INNER_FS))]
+        if bath is None:
+            integrator = openmm.MTSIntegrator(step, groups)
+        else:
+            friction = 1000 / bath.time_constant_fs / unit.picosecond
+            integrator = openmm.MTSLangevinIntegrator(bath.temperature_K * unit.kelvin, friction, step, groups)
+            integrator.setRandomNumberSeed(seed + 1)
+        platform = reference.context.getPlatform()
+        self._context = openmm.Context(system, integrator, platform, {"Threads": "1"})
+        atoms = reference.atoms()
+        self._context.setPositions(atoms.positions * 0.1)
+        self._context.setVelocities(atoms.get_velocities() * NM_PS_PER_ASE_VELOCITY)
+
+    def go(self, reference: Reference, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+        self._context.getIntegrator().step(round(time_fs / self.step_fs))
+
+    def now(self, reference: Reference) -> Atoms:
+        state = self._context.getState(positions=True, velocities=True)
+        atoms = reference.atoms()
+        atoms.positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+        velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
+        atoms.set_velocities(velocities / NM_PS_PER_ASE_VELOCITY)
+        return atoms
+
+
+def mover(text: str) -> Mover:
+    """``verlet:FS``, ``respa:FS``, or ``MODEL`` or ``MODEL:POLICY`` with a policy of :data:`RESCALINGS`.
+
+    Raises:
+        ValueError: it is none of these.
+    """
+    name, _, argument = text.rpartition(":") if ":" in text else (text, "", "")
+    if name in ("verlet", "respa"):
+        try:
+            step_fs = float(argument)
+        except ValueError:
+            raise ValueError(f"got {text!r}, wanted {name}:FS with a time step in fs") from None
+        return Verlet(step_fs) if name == "verlet" else Respa(step_fs)
+    if argument and argument not in RESCALINGS:
+        raise ValueError(f"got {text!r}, wanted verlet:FS, respa:FS, MODEL or MODEL:POLICY, one of {RESCALINGS}")
+    return Network(name, argument or "none")
