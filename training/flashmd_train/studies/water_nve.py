@@ -53,6 +53,7 @@ class Scale:
         steps: of training. boxes: per step. seeds: models per setting. time_ps: of an NVE run.
         weights: w_p that are tried. large_ps: NVE of one model per loss in the box of 258 waters, 0 for none.
         filter_ps: length of a run with each filter. equilibration_ps: before each run. features: width of the network.
+        rotation_steps: training steps of the rotation test's networks.
         minutes: on two cores, an estimate: for `default` from the time of a training step and of a stride, for `paper`
             from those in proportion to atoms and features.
     """
@@ -68,13 +69,14 @@ class Scale:
     filter_ps: float
     equilibration_ps: float
     features: int
+    rotation_steps: int
     minutes: float
 
 
 SCALES = {
-    "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 1.0, 16, 4),
-    "default": Scale(1600, 64, 5000, 1, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 60),
-    "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 15.0, 128, 36_000),
+    "ci": Scale(60, 64, 120, 1, 1, 0.2, (1.0,), 0.0, 0.1, 1.0, 16, 120, 4),
+    "default": Scale(1600, 64, 3000, 1, 3, 10.0, WEIGHTS, 50.0, 2.0, 15.0, 32, 5000, 60),
+    "paper": Scale(8000, 258, 60000, 4, 3, 50.0, WEIGHTS, 50.0, 10.0, 15.0, 128, 60000, 36_000),
 }
 
 
@@ -266,4 +268,4 @@ def _rotations(folder: Path, scale: Scale) -> None:
     from flashmd_train.studies.rotations import rotation_test
 
     if not done(folder, "rotations").exists():
-        keep(folder, "rotations", rotation_test(folder, data_file(folder), scale.steps, scale.features))
+        keep(folder, "rotations", rotation_test(folder, data_file(folder), scale.rotation_steps, scale.features))
