@@ -9,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flashmd_train.backbones.compact import centered, gated, normalized, swish
+
 
 class Linear(nn.Linear):
     """x Wᵀ + b, the product and the sum apart."""
@@ -24,7 +26,7 @@ class Swish(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""
-        return x * torch.sigmoid(x)
+        return swish(x)
 
 
 class RMSNorm(nn.Module):
@@ -36,8 +38,7 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Along the last axis."""
-        mean = (x * x).mean(-1, keepdim=True)
-        return x / torch.sqrt(mean + torch.finfo(torch.float32).eps) * self.weight
+        return normalized(x, torch.finfo(torch.float32).eps) * self.weight
 
 
 class LayerNorm(nn.LayerNorm):
@@ -45,17 +46,19 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Along the last axis."""
-        x = x - x.mean(-1, keepdim=True)
-        return x / torch.sqrt((x * x).mean(-1, keepdim=True) + self.eps) * self.weight + self.bias
+        return normalized(centered(x), self.eps) * self.weight + self.bias
 
 
-class Gated(nn.Module):
-    """The halves of x, one times the sigmoid of the other (PET's "SwiGLU")."""
+class Gated(Linear):
+    """The first half of x Wᵀ + b times the sigmoid of the second (PET's "SwiGLU"), one product for each."""
+
+    def __init__(self, features: int, hidden: int) -> None:
+        super().__init__(features, 2 * hidden)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., 2 F] to [..., F]."""
-        value, gate = x.chunk(2, -1)
-        return value * torch.sigmoid(gate)
+        """[..., features] to [..., hidden]."""
+        halves = slice(None, self.out_features // 2), slice(self.out_features // 2, None)
+        return gated(*(nn.functional.linear(x, self.weight[half]) + self.bias[half] for half in halves))
 
 
 NORMS: dict[str, type[nn.Module]] = {"RMSNorm": RMSNorm, "LayerNorm": LayerNorm}
@@ -63,6 +66,6 @@ NORMS: dict[str, type[nn.Module]] = {"RMSNorm": RMSNorm, "LayerNorm": LayerNorm}
 
 def feed_forward(features: int, hidden: int, activation: str) -> nn.Sequential:
     """features → hidden → features with one activation, ``"SwiGLU"`` or ``"SiLU"``."""
-    if activation == "SwiGLU":
-        return nn.Sequential(Linear(features, 2 * hidden), Gated(), Linear(hidden, features))
+    if activation == "SwiGLU":  # the identity keeps the names of the weights
+        return nn.Sequential(Gated(features, hidden), nn.Identity(), Linear(hidden, features))
     return nn.Sequential(Linear(features, hidden), Swish(), Linear(hidden, features))

@@ -92,12 +92,25 @@ class Layer(nn.Module):
 
     def forward(self, node: Tensor, messages: Tensor, edges: Edges) -> tuple[Tensor, Tensor]:
         """node [N, D_node], messages [N, K, D]; the same shapes back."""
-        known = [] if self.species is None else [self.species(edges.species)]
-        tokens = self.compress(torch.cat([self.geometry(edges.geometry), *known, messages], -1))
-        node = node[:, None]
+        tokens = self.compress[1:](self._compress_parts(messages, edges))
         for block in self.blocks:
             node, tokens = block(node, tokens, edges.bias)
-        return node.squeeze(1), tokens
+        return node, tokens
+
+    def _compress_parts(self, messages: Tensor, edges: Edges) -> Tensor:
+        """The first of ``compress`` on geometry, species and messages side by side, as the sum of its parts.
+
+        What four numbers are mapped to, or a species, is mapped on by multiplying weights: only messages
+        take a product as wide as they are.
+        """
+        first = self.compress[0]
+        columns = range(0, first.in_features, first.out_features)
+        of_geometry, *of_species, of_messages = (first.weight[:, i : i + first.out_features] for i in columns)
+        parts = nn.functional.linear(messages, of_messages)
+        parts = parts + nn.functional.linear(edges.geometry, of_geometry @ self.geometry.weight)
+        if self.species is not None:
+            parts = parts + nn.functional.embedding(edges.species, self.species.weight @ of_species[0].T)
+        return parts + (of_geometry @ self.geometry.bias + first.bias)
 
 
 class NodeEmbedding(nn.Module):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from flashmd_train.backbones.compact import apart, attend
 from flashmd_train.backbones.layers import NORMS, Linear, feed_forward
 
 
@@ -30,9 +31,8 @@ class Attention(nn.Module):
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
         """Tokens [N, T, D] and the logarithm of how much each is heard [N, 1, 1, T] to [N, T, D]."""
-        queries, keys, values = self.qkv(tokens).unflatten(-1, (3, self.heads, -1)).unbind(2)
-        scores = (queries * self.scale).transpose(1, 2) @ keys.permute(0, 2, 3, 1)
-        heard = torch.softmax(scores + bias, -1) @ values.transpose(1, 2)
+        queries, keys, values = self.qkv(tokens).transpose(1, 2).unflatten(1, (3, self.heads, -1)).unbind(1)
+        heard = attend(queries, keys, values, bias, self.scale)
         return self.out(heard.transpose(1, 2).flatten(2))
 
 
@@ -47,7 +47,7 @@ class NodeTrack(nn.Module):
         self.mlp = feed_forward(node_features, 2 * node_features, activation)
 
     def forward(self, node: Tensor, heard: Tensor) -> Tensor:
-        """node [N, 1, D_node] and its token after attention [N, 1, D] to [N, 1, D_node]."""
+        """node [N, D_node] and its token after attention [N, D] to [N, D_node]."""
         node = node + self.expand(heard)
         return node + self.mlp(self.norm(node))
 
@@ -79,14 +79,16 @@ class Block(nn.Module):
         self.node = NodeTrack(features, node_features, norm, activation) if node_features != features else None
 
     def forward(self, node: Tensor, edges: Tensor, bias: Tensor) -> tuple[Tensor, Tensor]:
-        """node [N, 1, D_node], edges [N, K, D], bias as in `Attention`; the same shapes back."""
-        tokens = torch.cat([node if self.node is None else self.node.contract(node), edges], 1)
+        """node [N, D_node], edges [N, K, D], bias as in `Attention`; the same shapes back."""
+        own = node if self.node is None else self.node.contract(node)
+        tokens = torch.cat([own[:, None], edges], 1)
         if self.pre_norm:
             tokens = self.attention(self.norm_attention(tokens), bias)
-            heard, edges = tokens[:, :1], edges + tokens[:, 1:]
+            heard, told = apart(tokens)
+            edges = edges + told
             edges = edges + self.mlp(self.norm_mlp(edges))
         else:
             tokens = self.norm_attention(tokens + self.attention(tokens, bias))
             tokens = self.norm_mlp(tokens + self.mlp(tokens))
-            heard, edges = tokens[:, :1], tokens[:, 1:]
+            heard, edges = apart(tokens)
         return heard if self.node is None else self.node(node, heard), edges
