@@ -57,6 +57,12 @@ def test_metadata_of_every_model(path):
     jsonschema.validate(metadata_of(path), SCHEMA, jsonschema.Draft202012Validator)
 
 
+VERLET = {"kicks": [0, 0], "drifts": [1.0]}
+BOND = {"species": ["O", "H"], "constant_eV_per_A2": 39.0, "length_A": 0.96, "longest_A": 1.35}
+PUSHING = BOND | {"constant_eV_per_A2": -1.0}
+BEYOND = {"species": ["H", "O", "H"], "constant_eV_per_rad2": 4.3, "angle_rad": 4.0}
+FAST = {"inner_fs": 0.5, "bonds": [BOND]}
+
 # Change to good metadata of a direct model, and a word of the loader's message.
 REFUSED = {
     "no_contract": ({"contract": DELETE}, "contract"),
@@ -64,7 +70,12 @@ REFUSED = {
     "contract_in_words": ({"contract": "1"}, "contract"),
     "no_kind": ({"kind": DELETE}, "kind"),
     "unknown_kind": ({"kind": "oracle"}, "oracle"),
-    "kind_of_later": ({"kind": "hybrid"}, "does not support yet"),
+    "no_fast": ({"kind": "hybrid", "splitting": VERLET}, "lacks `fast`"),
+    "no_bonds": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": []}}, "names no bonds"),
+    "no_inner_step": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"inner_fs": 0}}, "inner_fs"),
+    "bond_in_words": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": ["O-H"]}}, "flashmd"),
+    "bond_that_pushes": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": [PUSHING]}}, "has the bond"),
+    "angle_beyond": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"angles": [BEYOND]}}, "has the angle"),
     "no_scheme": ({"kind": "splitting"}, "lacks `splitting`"),
     "kick_in_words": ({"kind": "splitting", "splitting": {"kicks": ["W"], "drifts": []}}, "flashmd"),
     "no_drifts": ({"kind": "splitting", "splitting": {"kicks": [0]}}, "drifts"),

@@ -60,6 +60,9 @@ class SplittingConfig(_Strict):
     kicks: tuple[int, ...] = Field((0, 1, 0), description="number of the scalar of each kick, the same backwards")
     drifts: tuple[float, ...] = Field((0.5, 0.5), description="share of the stride of each drift between them")
     scalar: EnergyConfig = Field(EnergyConfig(), description="network of the scalars")
+    fast_fs: Positive | None = Field(
+        None, description="step, fs, by which known bonds and angles swing during a drift; null: straight flight"
+    )
     repulsion_eV: NotNegative = Field(0.02, description="wall between atoms, at the closest approach in the data, eV")
 
     @property

@@ -24,12 +24,13 @@ from flashmd_train.prior import Molecules
 class Energy(nn.Module):
     """Per-atom scalars (eV), with flexible water's bonds and angle or without; the zero is arbitrary.
 
-    One scalar is a potential energy. Several on one trunk are what a splitting kicks by.
+    One scalar is a potential energy. Several on one trunk are what a splitting kicks by; ``swings`` is False where the
+    bonds and angle belong to the flow between the kicks.
     """
 
-    def __init__(self, config: EnergyConfig, heads: int = 1) -> None:
+    def __init__(self, config: EnergyConfig, heads: int = 1, swings: bool = True) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.swings = config, swings
         self.kinds = kinds = len(config.species)
         if config.prior == "bonded" and config.species != WATER:
             raise ValueError(f"prior 'bonded' knows {WATER}, got {config.species}; use prior 'free'")
@@ -51,7 +52,7 @@ class Energy(nn.Module):
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
         # Factors on force constants and lengths of bonds and angle, as exponents in tenths; a share of them per scalar.
-        self.log_constants = nn.Parameter(torch.zeros(heads, 4), requires_grad=config.prior == "bonded")
+        self.log_constants = nn.Parameter(torch.zeros(heads, 4), requires_grad=swings and config.prior == "bonded")
         self.register_buffer("share", torch.full((heads,), 1.0 / heads))
         self.register_buffer("reference", torch.tensor([*TIP3P_BOND, *TIP3P_ANGLE], dtype=torch.float32))
 
@@ -81,7 +82,8 @@ class Energy(nn.Module):
             # Which hydrogen comes first is chance: sums, and squares of differences, do not tell.
             both, apart = (down * bonds.sum(-1)[..., None]).sum(1), (down * (bonds[..., :1] - bonds[..., 1:])).sum(1)
             features.insert(2, torch.cat([both, apart * apart], -1))
-            known = known + self._bonded(bonds, is_center, head)
+            if self.swings:
+                known = known + self._bonded(bonds, is_center, head)
         many = self.out(self.net(torch.cat(features, -1))) @ head
         return known + many + (self.offset @ head) * one_hot[:, 0]
 

@@ -12,9 +12,11 @@ from ase import units
 from torch import Tensor, nn
 
 from flashmd_train.config import SplittingConfig
+from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.direct import Prediction
 from flashmd_train.energy import Energy
-from flashmd_train.graph import Graph, gather_rows, norm
+from flashmd_train.graph import Graph, gather_rows, moved, norm
+from flashmd_train.prior import BondedFlow
 
 # The wall falls as this power of the distance: nothing where atoms are, insurmountable where none have been.
 WALL_POWER = 12
@@ -29,13 +31,27 @@ class Splitting(nn.Module):
         super().__init__()
         self.config = config
         heads = max(config.kicks) + 1
-        self.scalar = Energy(config.scalar, heads)
+        self.scalar = Energy(config.scalar, heads, swings=config.fast_fs is None)
+        self.flows = self._fast_flows(config)
         # Each scalar's share of the energy, were the map velocity Verlet's.
         ends = torch.arange(heads) == config.kicks[0]
         self.scalar.share.copy_(torch.where(ends, 0.5, 1.0) / (len(config.kicks) - 1))
         kinds = len(config.species)
         # Closest approaches in the data, Å; set from it before training.
         self.register_buffer("closest", torch.zeros(kinds, kinds))
+
+    @staticmethod
+    def _fast_flows(config: SplittingConfig) -> nn.ModuleList:
+        """What happens in each drift where bonds and angles are known: one set of constants for all."""
+        if config.fast_fs is None:
+            return nn.ModuleList()
+        if config.scalar.prior != "bonded":
+            raise ValueError(f"fast_fs wants scalar.prior 'bonded', got {config.scalar.prior!r}")
+        times = [share * config.stride_fs for share in config.drifts]
+        flows = [BondedFlow(time, config.fast_fs, TIP3P_BOND, TIP3P_ANGLE) for time in times]
+        for flow in flows[1:]:
+            flow.log_constants = flows[0].log_constants
+        return nn.ModuleList(flows)
 
     def wall(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
         """Half of Σ_j ε (r_closest/r)¹², [N] eV."""
@@ -62,6 +78,16 @@ class Splitting(nn.Module):
             (gradient,) = torch.autograd.grad(total, u, create_graph=train)
         return -gradient
 
+    def drift(self, graph: Graph, k: int, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Displacements [N, 3] (Å) and momenta [N, 3] after the k-th drift."""
+        mass = graph.masses[:, None]
+        if not self.flows:
+            return u + self.config.drifts[k] * self.config.stride_fs * units.fs * p / mass, p
+        now = moved(graph, u * mass.sqrt(), p / mass.sqrt())
+        flow = self.flows[k]
+        du, v = flow.flow(now, flow.bind(now), torch.zeros_like(p)[:, None], (1.0,))
+        return u + du[:, 0], mass * v[:, 0]
+
     def predict(self, graph: Graph) -> Prediction:
         """One stride."""
         train = torch.is_grad_enabled() and self.training
@@ -73,7 +99,7 @@ class Splitting(nn.Module):
         for k, scalar in enumerate(self.config.kicks):
             p = p + time * self.force(graph, u, scalar, train)
             if k < len(self.config.drifts):
-                u = u + self.config.drifts[k] * time * p / mass
+                u, p = self.drift(graph, k, u, p)
         if not train:
             u, p = u.detach(), p.detach()
         return Prediction(root * u, p / root, None, u.new_zeros(len(u), 1))

@@ -66,6 +66,9 @@ def begin_with_forces(model: Splitting, data: Dataset, index: np.ndarray, settin
         graph, _, forces, _ = sample(data, pick, frame, model.config.cutoff_A)
         scalar = int(rng.integers(len(energy.share)))
         share = float(energy.share[scalar])
+        if model.flows:
+            flow = model.flows[0]
+            forces = forces - flow.fast_forces(flow.bind(graph), torch.zeros_like(forces))
         got = model.force(graph, torch.zeros_like(forces), scalar, train=True)
         loss = (got / share - forces).square().mean() / FORCE_UNIT**2
         for group in adam.param_groups:

@@ -29,6 +29,7 @@ pub mod splitting;
 pub mod state;
 pub mod stride;
 mod surface;
+pub mod swing;
 pub mod system;
 pub mod thermostat;
 mod threads;

@@ -28,7 +28,7 @@ pub fn prepare<'m>(
         )));
     }
     Ok(match kind {
-        Kind::Splitting => Box::new(Splitting::new(model, states, watch)?),
+        Kind::Splitting | Kind::Hybrid => Box::new(Splitting::new(model, states, watch)?),
         Kind::Action => Box::new(Action::new(model, states, watch)?),
         Kind::Direct | Kind::Energy => Box::new(Direct::new(model, states, randomness, watch)?),
     })

@@ -1,4 +1,5 @@
-//! A stride of a `splitting` model: kicks by the gradients of learned scalars, and drifts between them.
+//! A stride of a `splitting` model: kicks by the gradients of learned scalars, and drifts between them. In the drifts of a
+//! `hybrid` model known bonds and angles swing, by velocity Verlet of a small step, which is symplectic and reversible too.
 //!
 //! p −= Δ∇W₁(q); q += a₁Δ p/m; p −= Δ∇W₂(q); … : every part is exactly symplectic and undone by its own reverse, so a
 //! palindromic sequence is symplectic and time-reversible whatever the scalars are (Hairer, Lubich, Wanner, *Geometric
@@ -8,15 +9,18 @@ use crate::error::Result;
 use crate::gradient;
 use crate::guard::Finding;
 use crate::linalg::{Vec3, add, scale};
+use crate::model::fast::Fast;
 use crate::model::metadata::Scheme;
 use crate::model::{Kind, Model, Output};
 use crate::network::{Network, Timing, View};
+use crate::random::Key;
 use crate::rollout::Propagator;
 use crate::state::State;
+use crate::swing::Swing;
 use crate::units::FS;
 use crate::watch::Watch;
 
-/// A `splitting` model prepared for a run.
+/// A `splitting` or `hybrid` model prepared for a run.
 #[derive(Debug)]
 pub struct Splitting<'m> {
     network: Network<'m>,
@@ -25,6 +29,8 @@ pub struct Splitting<'m> {
     forces: Vec<Vec<Vec3>>,
     /// Where the atoms were for it, and for which scalar: the last kick of a stride is the first of the next.
     known: Option<Known>,
+    /// The bonds and angles of each system; none where drifts are straight.
+    swings: Vec<(Key, Swing)>,
     watch: Watch,
 }
 
@@ -39,12 +45,25 @@ impl<'m> Splitting<'m> {
     /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
-    /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
+    /// `Model` if it is of another kind, does not know an element, or was trained for other masses; `Input` if bonds
+    /// cannot be looked for.
     pub fn new(model: &'m mut Model, states: &[&State], watch: bool) -> Result<Self> {
-        model.expect_kind(Kind::Splitting)?;
-        let scheme = model.metadata().scheme.clone();
+        if model.metadata().kind != Kind::Hybrid {
+            model.expect_kind(Kind::Splitting)?;
+        }
+        let (scheme, fast) = (model.metadata().scheme.clone(), model.metadata().fast.clone());
         let (network, watch) = (Network::new(model, states)?, Watch::new(watch));
-        Ok(Self { network, scheme, forces: Vec::new(), known: None, watch })
+        let find = |fast: &Fast| states.iter().map(|state| Ok((state.key, Swing::find(state, fast)?))).collect();
+        let swings = fast.as_ref().map_or(Ok(Vec::new()), find)?;
+        Ok(Self { network, scheme, forces: Vec::new(), known: None, swings, watch })
+    }
+
+    /// One drift of a system: straight, or with its bonds and angles swinging.
+    fn drift(&mut self, state: &mut State, time: f64) {
+        match self.swings.iter_mut().find(|(key, _)| *key == state.key) {
+            Some((_, swing)) => swing.advance(state, time),
+            None => straight(state, time),
+        }
     }
 
     /// −∇W of the scalar numbered `scalar` for every state, unless they are at hand.
@@ -105,7 +124,7 @@ fn kick(state: &mut State, forces: &[Vec3], time: f64) {
     state.rest_fixed();
 }
 
-fn drift(state: &mut State, time: f64) {
+fn straight(state: &mut State, time: f64) {
     for (q, (&p, &m)) in state.positions.iter_mut().zip(state.momenta.iter().zip(&state.masses)) {
         *q = add(*q, scale(time / m, p));
     }
@@ -129,10 +148,10 @@ impl Propagator for Splitting<'_> {
             if at == 0 {
                 self.judge(states, &results)?;
             }
-            for (state, forces) in states.iter_mut().zip(&self.forces) {
-                kick(state, forces, time);
+            for (place, state) in states.iter_mut().enumerate() {
+                kick(state, &self.forces[place], time);
                 if let Some(fraction) = drifts.get(at) {
-                    drift(state, fraction * time);
+                    self.drift(state, fraction * time);
                 }
             }
         }

@@ -151,7 +151,7 @@ fn metadata_is_checked() {
         ("\"contract\": 1, ", "", "lacks `contract`"),
         ("direct", "oracle", "its kind is \"oracle\", wanted"),
         ("direct", "splitting", "lacks `splitting`, its kicks and drifts"),
-        ("direct", "hybrid", "\"hybrid\", which this version does not support yet"),
+        ("direct", "hybrid", "lacks `splitting`, its kicks and drifts"),
         ("\"kind\": \"direct\", ", "", "its kind is missing"),
         ("\"stride_fs\": 16.0, ", "", "lacks `stride_fs`"),
         ("16.0", "0.0", "`stride_fs` in the metadata is 0"),

@@ -73,7 +73,7 @@ fn used_outputs(contract: &Contract) -> Vec<Output> {
     let of_kind: &[Output] = match contract.metadata.kind {
         Kind::Direct => &[Output::Displacement, Output::MomentaOut, Output::ResidualScale, Output::Uncertainty],
         Kind::Energy => &[Output::Energy, Output::EdgeGradient],
-        Kind::Splitting => &[Output::EdgeGradient],
+        Kind::Splitting | Kind::Hybrid => &[Output::EdgeGradient],
         Kind::Action => &[Output::EdgeGradient, Output::MomentumGradient],
     };
     of_kind.iter().copied().filter(|&o| contract.has(o)).collect()

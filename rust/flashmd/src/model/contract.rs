@@ -286,7 +286,7 @@ fn read_outputs(graph: &GraphProto, kind: Kind) -> Result<Vec<Output>> {
     let required: &[Output] = match kind {
         Kind::Direct => &[Output::Displacement, Output::MomentaOut],
         Kind::Energy => &[Output::Energy],
-        Kind::Splitting => &[Output::EdgeGradient],
+        Kind::Splitting | Kind::Hybrid => &[Output::EdgeGradient],
         Kind::Action => &[Output::EdgeGradient, Output::MomentumGradient],
     };
     for output in required {

@@ -5,6 +5,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::domain::Domain;
+use super::fast::Fast;
 use crate::elements;
 use crate::error::{Error, Result, one_line};
 
@@ -35,6 +36,8 @@ pub enum Kind {
     Energy,
     /// Scalars whose gradients kick, between drifts.
     Splitting,
+    /// Scalars whose gradients kick, between swings of known bonds.
+    Hybrid,
     /// A generating function of a canonical map.
     Action,
 }
@@ -46,6 +49,7 @@ impl Kind {
             Self::Direct => "direct",
             Self::Energy => "energy",
             Self::Splitting => "splitting",
+            Self::Hybrid => "hybrid",
             Self::Action => "action",
         }
     }
@@ -56,7 +60,7 @@ impl Kind {
     }
 }
 
-/// The order of a `splitting` stride: kick, drift, kick, …, kick.
+/// The order of a `splitting` or `hybrid` stride: kick, drift, kick, …, kick.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Scheme {
     /// Number of the scalar of each kick, which acts for a whole stride.
@@ -114,8 +118,10 @@ pub struct Metadata {
     pub equivariant: bool,
     /// What it was trained on.
     pub domain: Domain,
-    /// Order of kicks and drifts; one scalar for other kinds than `splitting`.
+    /// Order of kicks and drifts; one scalar for other kinds than `splitting` and `hybrid`.
     pub scheme: Scheme,
+    /// What swings in the drifts of kind `hybrid`.
+    pub fast: Option<Fast>,
 }
 
 #[derive(Deserialize)]
@@ -136,6 +142,7 @@ struct Raw {
     #[serde(default)]
     domain: Domain,
     splitting: Option<Scheme>,
+    fast: Option<Fast>,
 }
 
 impl Metadata {
@@ -174,17 +181,30 @@ impl Metadata {
             equivariant: raw.equivariant,
             domain: raw.domain,
             scheme: Scheme::default(),
+            fast: None,
         };
         metadata.check(raw.stride_fs)?;
-        let metadata = metadata.with_scheme(raw.splitting)?;
-        Ok(metadata)
+        metadata.with_scheme(raw.splitting)?.with_fast(raw.fast)
     }
 
     fn with_scheme(self, scheme: Option<Scheme>) -> Result<Self> {
         match (self.kind, scheme) {
-            (Kind::Splitting, Some(scheme)) => scheme.check().map(|()| Self { scheme, ..self }),
-            (Kind::Splitting, None) => {
-                model("the metadata of a splitting model lacks `splitting`, its kicks and drifts")
+            (Kind::Splitting | Kind::Hybrid, Some(scheme)) => scheme.check().map(|()| Self { scheme, ..self }),
+            (Kind::Splitting | Kind::Hybrid, None) => {
+                model(format!("the metadata of a {} model lacks `splitting`, its kicks and drifts", self.kind.name()))
+            }
+            _ => Ok(self),
+        }
+    }
+
+    fn with_fast(self, fast: Option<Fast>) -> Result<Self> {
+        match (self.kind, fast) {
+            (Kind::Hybrid, Some(fast)) => match fast.fault(self.stride_fs, &self.species) {
+                Some(fault) => model(format!("`fast` in the metadata {fault}")),
+                None => Ok(Self { fast: Some(fast), ..self }),
+            },
+            (Kind::Hybrid, None) => {
+                model("the metadata of a hybrid model lacks `fast`, the bonds and angles between its kicks")
             }
             _ => Ok(self),
         }
@@ -259,11 +279,9 @@ fn read_kind(kind: Option<&serde_json::Value>) -> Result<Kind> {
         Some("energy") => Ok(Kind::Energy),
         Some("splitting") => Ok(Kind::Splitting),
         Some("action") => Ok(Kind::Action),
-        Some("hybrid") => model(
-            "it is of kind \"hybrid\", which this version does not support yet; it runs direct, splitting, action and energy models",
-        ),
+        Some("hybrid") => Ok(Kind::Hybrid),
         _ => model(format!(
-            "its kind is {}, wanted \"direct\", \"splitting\", \"action\" or \"energy\"",
+            "its kind is {}, wanted \"direct\", \"splitting\", \"hybrid\", \"action\" or \"energy\"",
             kind.map_or("missing".into(), ToString::to_string)
         )),
     }

@@ -4,6 +4,7 @@ pub mod check;
 pub mod contract;
 pub mod domain;
 pub mod energy;
+pub mod fast;
 pub mod library;
 pub mod metadata;
 mod onnx;
