@@ -109,7 +109,7 @@ def bonded_forces(q):
 
 
 def test_known_bonds_swing_between_the_kicks(models):
-    """Against r-RESPA by hand: pair forces every 2 fs, bonds and angles by velocity Verlet of 0.25 fs, across a face."""
+    """Against r-RESPA by hand: pair forces every 2 fs, bonds and angles by Verlet of 0.25 fs, across a face."""
     water = 0.97 * np.array([[0, 0, 0], [0.79, 0.61, 0], [-0.79, 0.61, 0]])
     places = np.array([[0.1, 5.0, 5.0], [3.0, 5.5, 4.6]])
     atoms = ase.Atoms("OHHOHH", (places[:, None] + water).reshape(-1, 3), cell=np.eye(3) * 11, pbc=True)
