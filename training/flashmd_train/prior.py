@@ -101,6 +101,10 @@ class BondedFlow(nn.Module):
         with torch.no_grad():
             self.log_constants[0] = 10 * math.log(softening(bond[0] / REDUCED_MASS_OH, inner_fs))
 
+    def constants(self) -> Tensor:
+        """Force constant and length of the bonds (eV/Å², Å) and of the angle (eV/rad², rad) [4], as trained."""
+        return self.reference * torch.exp(0.1 * self.log_constants)
+
     def bind(self, graph: Graph) -> Molecules:
         """Find every atom's molecule."""
         return Molecules(graph)
@@ -143,7 +147,7 @@ class BondedFlow(nn.Module):
         kick_o, kick_h = (kick * bound.bonded.permute(1, 2, 0)).split((1, 2))
         slow_o, slow_h = slow.split((1, 2), 1)
         slow_h = slow_h - slow_o
-        constants = self.reference * torch.exp(0.1 * self.log_constants)
+        constants = self.constants()
         velocity = h * bound.collect(graph.momenta / graph.masses.sqrt()[:, None]).permute(1, 2, 0)
         v_o, v_h = velocity.split((1, 2))
         v_h = v_h - v_o

@@ -14,7 +14,7 @@ from flashmd_train.checkpoint import weights
 from flashmd_train.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.data.water import Water
 from flashmd_train.dataset import Dataset, Pairs
-from flashmd_train.direct import Direct
+from flashmd_train.direct import WATER, Direct
 from flashmd_train.energy import Energy
 from flashmd_train.export import equivariance, export_direct, export_energy, export_splitting, probes, write
 from flashmd_train.graph import norm
@@ -101,9 +101,10 @@ def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: P
     errors = validate(model, held, boxes=len(held_out))
     graph, parity_error = export_splitting(model, data.masses)
     metadata = _common(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
-        kind="splitting",
+        kind="hybrid" if model.flows else "splitting",
         stride_fs=config.stride_fs,
         splitting=dict(kicks=list(config.kicks), drifts=list(config.drifts)),
+        **({"fast": fast_terms(model)} if model.flows else {}),
         receptive_field_A=config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.scalar.prior == "bonded" else 0.0),
         equivariant=True,
         time_reversible=True,
@@ -113,6 +114,15 @@ def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: P
         | measured,
     )
     write(graph, metadata, output)
+
+
+def fast_terms(model: Splitting) -> dict:
+    """The bonds and angle that swing in the drifts of a water model, as the contract names them."""
+    k_b, r_0, k_a, theta_0 = model.flows[0].constants().tolist()
+    oxygen, hydrogen = WATER
+    bond = dict(species=[oxygen, hydrogen], constant_eV_per_A2=k_b, length_A=r_0, longest_A=BOND_LENGTH_MAX_A)
+    angle = dict(species=[hydrogen, oxygen, hydrogen], constant_eV_per_rad2=k_a, angle_rad=theta_0)
+    return dict(inner_fs=model.config.fast_fs, bonds=[bond], angles=[angle])
 
 
 def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) -> None:

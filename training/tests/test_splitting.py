@@ -20,13 +20,18 @@ from flashmd_train.train_splitting import begin_with_forces, measure_closest, tr
 
 CUTOFF = 4.0
 MASSES = np.array([15.99943, 1.007947])
+# A scheme whose bonds and angle swing in its drifts.
+SWINGING = ", swinging"
 SCHEMES = {"verlet": ((0, 0), (1.0,)), "two": ((0, 1, 0), (0.5, 0.5)), "three": ((0, 1, 2, 1, 0), (0.2, 0.3, 0.3, 0.2))}
 
 
 def config(scheme: str = "two", **more) -> SplittingConfig:
-    kicks, drifts = SCHEMES[scheme]
+    kicks, drifts = SCHEMES[scheme.removesuffix(SWINGING)]
     scalar = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, **more)
-    return SplittingConfig(stride_fs=2.0, kicks=kicks, drifts=drifts, scalar=scalar, species=scalar.species)
+    fast_fs = 0.5 if scheme.endswith(SWINGING) else None
+    return SplittingConfig(
+        stride_fs=2.0, kicks=kicks, drifts=drifts, fast_fs=fast_fs, scalar=scalar, species=scalar.species
+    )
 
 
 def rough(scheme: str) -> Splitting:
@@ -67,7 +72,7 @@ def stride(model: Splitting, q: np.ndarray, p: np.ndarray, species: np.ndarray) 
     return q + done.displacement.numpy() / root, done.momenta.numpy() * root
 
 
-@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("scheme", [*SCHEMES, *(name + SWINGING for name in ("verlet", "two"))])
 class TestStructure:
     def test_forward_flip_back_returns(self, scheme: str) -> None:
         model, (q, p, species) = rough(scheme), molecules()
@@ -120,9 +125,9 @@ def test_the_wall_keeps_atoms_apart(data: Dataset) -> None:
     assert np.isclose(float(force[0, 2]), -wanted, rtol=1e-6)
 
 
-def settings(file: Path, steps: int = 4) -> SplittingTraining:
+def settings(file: Path, steps: int = 4, scheme: str = "two") -> SplittingTraining:
     return SplittingTraining(
-        model=config(),
+        model=config(scheme),
         data=Data(files=(file,)),
         optimizer=Optimizer(steps=steps, warmup=0),
         force_steps=5,
@@ -144,22 +149,26 @@ def test_forces_are_a_start_and_strides_improve_on_it(data_file: Path, data: Dat
     assert error < 0.12 * size
 
 
-def test_training_resumes_to_the_same_bits(data_file: Path, tmp_path: Path) -> None:
-    whole = train_splitting(settings(data_file), tmp_path / "whole")
-    train_splitting(settings(data_file), tmp_path / "halves", stop_after=2)
-    halves = train_splitting(settings(data_file), tmp_path / "halves")
+@pytest.mark.parametrize("scheme", ["two", "two" + SWINGING])
+def test_training_resumes_to_the_same_bits(data_file: Path, tmp_path: Path, scheme: str) -> None:
+    whole = train_splitting(settings(data_file, scheme=scheme), tmp_path / "whole")
+    train_splitting(settings(data_file, scheme=scheme), tmp_path / "halves", stop_after=2)
+    halves = train_splitting(settings(data_file, scheme=scheme), tmp_path / "halves")
     for a, b in zip(whole.state_dict().values(), halves.state_dict().values()):
         assert torch.equal(a, b)
     lines = [json.loads(line) for line in (tmp_path / "halves" / "log.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4]
 
 
-def test_the_runtimes_stride_is_this_one(data_file: Path, data: Dataset, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "kind"), [("two", "splitting"), ("verlet" + SWINGING, "hybrid")])
+def test_the_runtimes_stride_is_this_one(
+    data_file: Path, data: Dataset, tmp_path: Path, scheme: str, kind: str
+) -> None:
     flashmd_rs = pytest.importorskip("flashmd_rs")
-    model = train_splitting(settings(data_file, 2), tmp_path / "run").eval()
+    model = train_splitting(settings(data_file, 2, scheme), tmp_path / "run").eval()
     publish(tmp_path / "run", tmp_path / "s.onnx", [data_file], None, {})
     opened = flashmd_rs.Model(tmp_path / "s.onnx", threads=1)
-    assert opened.kind == "splitting"
+    assert opened.kind == kind
     file = data.files[0]
     q, p = file.positions[2, 0].astype(float), file.momenta[2, 0].astype(float)
     atoms = ase.Atoms(file.numbers, q, cell=file.cell, pbc=True, masses=file.masses, momenta=p)
