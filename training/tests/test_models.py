@@ -55,7 +55,7 @@ def tiny(backbone: str, prior: str, **more: object) -> Direct:
             if isinstance(part, BySpecies):
                 part.weight.normal_(0, 0.02)
         for name, parameter in model.named_parameters():
-            if "gates" in name:
+            if "gates" in name or "head" in name:
                 parameter.normal_(0, 0.02)
     return model.requires_grad_(False)
 

@@ -194,7 +194,7 @@ def rotation_table(rotations: dict) -> list[str]:
             angles = f"{errors.mean():.2f} ({errors.min():.2f} to {errors.max():.2f})"
             lines.append(row(name, angles, f"{100 * of['spread']:.2f}"))
     text = paragraph(
-        "EdgeMP, which is not equivariant, at 4 fs.",
+        "EdgeMP, which is not equivariant, otherwise as above.",
         "Spread: rms difference of predictions of one box in several orientations.",
     )
     return [text, "", *lines]

@@ -12,14 +12,16 @@ from flashmd_train.dataset import Batch, Dataset, Pairs, random_orthogonal, turn
 from flashmd_train.direct import Direct
 from flashmd_train.train import train
 
-STRIDE_FS = 4.0
 ANGLES = 12
 FRAMES = 8
 BOXES = 4
 
 
-def rotation_test(folder: Path, data: Path, steps: int, features: int) -> dict:
-    """Train EdgeMP (with the bonded prior, 4 fs) with and without random rotations; turn held-out boxes and measure.
+def rotation_test(folder: Path, data: Path, shape: DirectConfig, steps: int) -> dict:
+    """Train a network with and without random rotations; turn held-out boxes and measure.
+
+    Args:
+        folder: of the study. data: HDF5 file. shape: of the network. steps: of each training.
 
     Returns:
         Angles (degrees) and rms momentum errors (relative) by angle, for each way of prediction; ``spread`` is the rms
@@ -27,12 +29,9 @@ def rotation_test(folder: Path, data: Path, steps: int, features: int) -> dict:
     """
     loaded = Dataset([data])
     _, held_out = loaded.split(0.05, seed=0)
-    pairs = Pairs(loaded, held_out, STRIDE_FS, 5.0)
+    pairs = Pairs(loaded, held_out, shape.stride_fs, shape.cutoff_A)
     result: dict = {"angles_deg": np.linspace(0, 180, ANGLES).tolist()}
     for name, rotate in (("augmented", True), ("not augmented", False)):
-        shape = DirectConfig(
-            stride_fs=STRIDE_FS, cutoff_A=5.0, backbone="edgemp", modes=3, options=dict(features=2 * features)
-        )
         settings = DirectTraining(
             model=shape,
             data=Data(files=(data,), boxes=1, rotate=rotate),

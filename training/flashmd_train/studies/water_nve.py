@@ -179,12 +179,16 @@ def start(folder: Path, waters: int, seed: int, time_ps: float) -> Water:
     return reference
 
 
+def shape(backbone: str, features: int) -> DirectConfig:
+    """A network that knows nothing of molecules."""
+    network = dict(backbone=backbone, prior="free", modes=2, options=dict(features=features))
+    return DirectConfig(stride_fs=STRIDE_FS, cutoff_A=CUTOFF_A, **network)
+
+
 def settings(folder: Path, scale: Scale, case: Case) -> DirectTraining:
     """How a model of the ablation is trained."""
-    network = dict(backbone="painn", prior="free", modes=2, options=dict(features=scale.features))
-    shape = DirectConfig(stride_fs=STRIDE_FS, cutoff_A=CUTOFF_A, **network)
     return DirectTraining(
-        model=shape,
+        model=shape("painn", scale.features),
         data=Data(files=(data_file(folder),), boxes=scale.boxes),
         loss=Loss(kind=case.loss, momentum_weight=case.momentum_weight),
         optimizer=Optimizer(steps=scale.steps, learning_rate=2e-3, warmup=min(100, scale.steps // 4)),
@@ -268,4 +272,5 @@ def _rotations(folder: Path, scale: Scale) -> None:
     from flashmd_train.studies.rotations import rotation_test
 
     if not done(folder, "rotations").exists():
-        keep(folder, "rotations", rotation_test(folder, data_file(folder), scale.rotation_steps, scale.features))
+        network = shape("edgemp", 2 * scale.features)
+        keep(folder, "rotations", rotation_test(folder, data_file(folder), network, scale.rotation_steps))
