@@ -43,7 +43,8 @@ class Energy(nn.Module):
         self.register_buffer("pair_of", table)
         self.pair = nn.Parameter(torch.zeros(heads, pairs.shape[1] * config.radial))
         self.register_buffer("whiten", torch.eye(pairs.shape[1] * config.radial))
-        self.offset = nn.Parameter(torch.zeros(heads))
+        # Zero of the energy per atom of the first species; followed in training, not descended to.
+        self.register_buffer("offset", torch.zeros(heads))
         self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
         self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
         bonds = 2 * config.hidden if config.prior == "bonded" else 0
@@ -75,16 +76,16 @@ class Energy(nn.Module):
         scalars = moments[:, :, 0].flatten(1)
         vectors = moments[:, :, 1:].transpose(1, 2).flatten(2)
         down = self.down(vectors, one_hot)
-        features = [(down * down).sum(1), self.scalars(scalars, one_hot), one_hot]
-        known = self._pair(scalars, one_hot, head)
+        features = torch.cat([(down * down).sum(1), self.scalars(scalars, one_hot), one_hot], -1)
+        known, orders = self._pair(scalars, one_hot, head), [features]
         if molecules is not None:
             bonds, is_center = self._bonds(edge_vectors, molecules)
-            # Which hydrogen comes first is chance: sums, and squares of differences, do not tell.
-            both, apart = (down * bonds.sum(-1)[..., None]).sum(1), (down * (bonds[..., :1] - bonds[..., 1:])).sum(1)
-            features.insert(2, torch.cat([both, apart * apart], -1))
+            first, second = (down.transpose(1, 2) @ bonds).unbind(-1)
+            # Which hydrogen comes first is chance: the mean over both orders does not tell.
+            orders = [torch.cat([features, *order], -1) for order in ((first, second), (second, first))]
             if self.swings:
                 known = known + self._bonded(bonds, is_center, head)
-        many = self.out(self.net(torch.cat(features, -1))) @ head
+        many = torch.stack([self.out(self.net(order)) for order in orders]).mean(0) @ head
         return known + many + (self.offset @ head) * one_hot[:, 0]
 
     def molecules(self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor) -> Molecules | None:

@@ -21,7 +21,7 @@ from flashmd_train.graph import norm
 from flashmd_train.prior import BOND_LENGTH_MAX_A
 from flashmd_train.splitting import Splitting
 from flashmd_train.train import MARGIN_A, validate
-from flashmd_train.train_energy import validate_energy
+from flashmd_train.train_energy import fit_offset, validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
 EQUIVARIANCE = 1e-5
@@ -129,7 +129,8 @@ def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) ->
     config = EnergyConfig.model_validate(saved["config"])
     model = Energy(config)
     model.load_state_dict(weights(saved))
-    _, held_out = data.split(0.05, seed=0)
+    training, held_out = data.split(0.05, seed=0)
+    fit_offset(model, data, list(training[:: max(1, len(training) // 100)]))
     errors = validate_energy(model, data, held_out, frames=len(held_out))
     graph, parity_error = export_energy(model, data.masses)
     # Molecules are told apart by one look at the partners' partners.

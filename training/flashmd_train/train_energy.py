@@ -21,6 +21,9 @@ from flashmd_train.session import session
 # Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom.
 FORCE_UNIT, ENERGY_UNIT, ENERGY_WEIGHT = 0.5, 0.005, 0.01
 PRETRAINING_FRAMES = 40
+# Share of an energy error that the zero of the energy takes up each step. Every weight shifts it a little, and an error
+# that all frames have in common would drown what they do not.
+FOLLOWING = 0.05
 
 
 def sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> tuple[Graph, Tensor, Tensor, float]:
@@ -37,7 +40,7 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
     """Pair weights by ridge regression of reference forces minus bonds and angles; then the offset."""
     fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
-    rows, offsets = 0, []
+    rows = 0
     draws = [index[int(rng.integers(len(index)))] for _ in range(frames)]
     for pick in draws:
         graph, _, forces, _ = sample(data, pick, 0, model.config.cutoff_A)
@@ -59,11 +62,18 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
     whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
     model.whiten.copy_(whiten)
     model.pair[0] = torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5
-    for pick in draws:
+    fit_offset(model, data, draws)
+
+
+@torch.no_grad()
+def fit_offset(model: Energy, data: Dataset, picks: list[np.ndarray]) -> None:
+    """The zero of the energy, so that its mean error over the first frames of the segments ``picks`` is none."""
+    errors = []
+    for pick in picks:
         graph, _, _, energy = sample(data, pick, 0, model.config.cutoff_A)
-        mine = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).sum()
-        offsets.append((energy - mine) / (graph.species == 0).sum())
-    model.offset.fill_(torch.stack(offsets).mean())
+        mine = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).double().sum()
+        errors.append((energy - mine) / (graph.species == 0).sum())
+    model.offset += torch.stack(errors).mean()
 
 
 def validate_energy(model: Energy, data: Dataset, index: np.ndarray, frames: int = 24) -> dict:
@@ -92,12 +102,13 @@ class Objective(torch.nn.Module):
         super().__init__()
         self.model = model
 
-    def forward(self, graph: Graph, q: Tensor, forces: Tensor, energy: Tensor, box: Tensor) -> Tensor:
-        """Positions and forces [N, 3], energies [B] (eV), box of each atom [N]."""
+    def forward(self, graph: Graph, q: Tensor, forces: Tensor, energy: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """Positions and forces [N, 3], energies [B] (eV), box of each atom [N]: loss and mean energy error per atom."""
         e, f = energy_and_forces(self.model, graph, q, train=True)
         atoms = torch.bincount(box, minlength=len(energy))
         per_atom = (torch.zeros_like(energy).index_add(0, box, e) - energy) / atoms
-        return (f - forces).square().mean() / FORCE_UNIT**2 + ENERGY_WEIGHT * (per_atom / ENERGY_UNIT).square().mean()
+        loss = (f - forces).square().mean() / FORCE_UNIT**2 + ENERGY_WEIGHT * (per_atom / ENERGY_UNIT).square().mean()
+        return loss, per_atom.detach().mean()
 
 
 def draw(data: Dataset, index: np.ndarray, boxes: int, cutoff: float, rng: np.random.Generator) -> tuple:
@@ -128,8 +139,9 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
         while ready.goes_on:
             graph, *rest = draw(data, ready.training, settings.data.boxes, settings.model.cutoff_A, run.random())
             with mixed(device, settings.optimizer.precision):
-                loss = objective(graph.to(device), *(x.to(device) for x in rest))
+                loss, error = objective(graph.to(device), *(x.to(device) for x in rest))
             run.descend(loss)
+            run.model.offset -= FOLLOWING * error / (graph.species == 0).float().mean().to(device)
             if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
                 figures = validate_energy(run.averaged.model, data, ready.held_out)
                 score = figures["force_error_eV_A"] / FORCE_UNIT + figures["energy_error_meV_per_atom"] / 1000
