@@ -18,8 +18,8 @@ from flashmd_train.pretrain import RIDGE
 from flashmd_train.prior import bonded_forces
 from flashmd_train.session import session
 
-# Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom. Each step shifts the energies of all frames
-# alike by more than they differ, so a heavier term would drown the forces.
+# Loss weights: forces in units of 0.5 eV/Å, energies in units of 5 meV per atom. Each step shifts the energies of all
+# frames alike by more than they differ, so a heavier term would drown the forces.
 FORCE_UNIT, ENERGY_UNIT, ENERGY_WEIGHT = 0.5, 0.005, 1e-4
 PRETRAINING_FRAMES = 40
 # Share of an energy error that the zero of the energy takes up each step.
