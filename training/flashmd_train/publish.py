@@ -25,6 +25,8 @@ from flashmd_train.train_energy import fit_offset, validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
 EQUIVARIANCE = 1e-5
+# Over the largest uncertainty in a sample of the training data: a long run sees many more atoms than the sample has.
+TRUST = 1.5
 
 
 def publish(
@@ -236,12 +238,12 @@ def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
 
 @torch.no_grad()
 def largest_uncertainty(model: Direct, pairs: Pairs, boxes: int = 60) -> list[float]:
-    """Of an atom in the training data, per output: Å·√u and √eV."""
+    """What is trusted, per output (Å·√u and √eV): a little beyond the largest of an atom in the training data."""
     largest = torch.zeros(2)
     for k in np.linspace(0, len(pairs.index) - 1, min(boxes, len(pairs.index))).astype(int):
         graph = pairs.held(int(k)).graph
         largest = torch.maximum(largest, model.uncertainty(graph.species, model.predict(graph).last).amax(0))
-    return [float(f"{value:.4g}") for value in largest]
+    return [float(f"{TRUST * value:.4g}") for value in largest]
 
 
 def _companion(path: Path | None) -> dict | None:
