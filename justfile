@@ -49,9 +49,9 @@ nve:
     flashmd-rs evaluate water-nve --folder runs/nve-water --nve-ps 50 --seeds 3
     flashmd-rs evaluate aluminium --folder runs/nve-al --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
 
-# The water study at its default scale, two to three hours on two cores; a rerun goes on.
+# The water study at its default scale, about an hour on two cores of its own; a rerun goes on.
 study:
-    flashmd-train study runs/study
+    flashmd-train study docs/study
 
 # All that a change must pass, from a clean clone.
 ci:

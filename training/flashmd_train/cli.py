@@ -181,7 +181,7 @@ def export(
 def study(
     folder: Annotated[Path, typer.Argument(help="Folder of the study; a rerun goes on where it stopped.")],
     scale: Annotated[
-        str, typer.Option(help="ci (minutes), default (two to three hours on two cores), or paper.")
+        str, typer.Option(help="ci (minutes), default (an hour on two cores), or paper.")
     ] = "default",
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
     yes: Annotated[bool, typer.Option("--yes", help="Begin a long one without asking.")] = False,

@@ -29,21 +29,23 @@ def load(folder: Path) -> dict[str, dict]:
 
 
 def write_report(folder: Path) -> Path:
-    """``report.md`` and its figures; returns the path of the text."""
+    """``report.md`` and its figures from what there is of the results; returns the path of the text."""
     results = load(folder)
     cases = [result for result in results.values() if "momentum_weight" in result]
     scale = json.loads((folder / "scale.json").read_text())
     draw_ablation(results, cases, folder / "ablation.png")
-    draw_momenta(results, folder / "momenta.png")
-    draw_rotations(results["rotations"], folder / "rotations.png")
+    if "filters" in results:
+        draw_momenta(results, folder / "momenta.png")
+    if "rotations" in results:
+        draw_rotations(results["rotations"], folder / "rotations.png")
     path = folder / "report.md"
     path.write_text("\n".join(words(results, cases, scale)) + "\n")
     return path
 
 
 def words(results: dict[str, dict], cases: list[dict], scale: dict) -> list[str]:
-    """The text, line by line."""
-    return [
+    """The text, line by line; parts that were not run are left out."""
+    lines = [
         "# Does the loss cure the drift? The water study at a stride of 1 fs",
         "",
         paragraph(
@@ -61,22 +63,16 @@ def words(results: dict[str, dict], cases: list[dict], scale: dict) -> list[str]
         "![Total energy and temperature](ablation.png)",
         "",
         *large_table(results),
-        "## What a filter does to the momenta",
-        "",
-        *filter_table(results["filters"]),
-        "",
-        "![Distributions of momenta](momenta.png)",
-        "",
-        "## Orientation",
-        "",
-        *rotation_table(results["rotations"]),
-        "",
-        "![Error against orientation](rotations.png)",
-        "",
-        "## What holds and what does not",
-        "",
-        *findings(results, cases),
     ]
+    if "filters" in results:
+        table, picture = filter_table(results["filters"]), "![Distributions of momenta](momenta.png)"
+        lines += ["## What a filter does to the momenta", "", *table, "", picture, ""]
+    if "rotations" in results:
+        table, picture = rotation_table(results["rotations"]), "![Error against orientation](rotations.png)"
+        lines += ["## Orientation", "", *table, "", picture, ""]
+    missing = scale["seeds"] * (len(scale["weights"]) + 1) - len(cases)
+    unfinished = [f"Not finished: {missing} of the models are still to be trained.", ""] if missing else []
+    return [*lines, "## What holds and what does not", "", *unfinished, *findings(results, cases)]
 
 
 def paragraph(*parts: str) -> str:
@@ -207,20 +203,23 @@ def findings(results: dict[str, dict], cases: list[dict]) -> list[str]:
         key: [abs(case["drift_eV_per_ps"]["5"]) for case in group if case["drift_eV_per_ps"]["5"] is not None]
         for key, group in of.items()
     }
-    filters = results["filters"]
-    rescaled, none = filters["rescaled"]["temperature_K"], filters["none"]["temperature_K"]
     exploded = [
-        f"w_p = {w:g}: {sum(c['exploded'] for c in group)} of {len(group)}"
+        f"w_p = {w:g}: {sum(c['exploded'] or c['stopped'] is not None for c in group)} of {len(group)}"
         for (loss, w), group in of.items()
         if loss == "plain"
     ]
-    return [
+    found = [
         _best(early, abs(results["reference"]["drift_eV_per_ps"]["5"] or 0.0)),
         _scaling(early.get(("plain", 1.0), []), early.get(("mass_scaled", 1.0), [])),
         f"- *Weights 0.5 and 2 explode; 1, 1.5 and 10 survive* (one run each). Exploded here: {', '.join(exploded)}.",
-        "- *A global rescale does not restore equipartition.* |T_O − T_H| is "
-        f"{abs(rescaled['O'] - rescaled['H']):.0f} K with it, {abs(none['O'] - none['H']):.0f} K without.",
     ]
+    if "filters" in results:
+        with_it, without = (results["filters"][name]["temperature_K"] for name in ("rescaled", "none"))
+        found.append(
+            "- *A global rescale does not restore equipartition.* |T_O − T_H| is "
+            f"{abs(with_it['O'] - with_it['H']):.0f} K with it, {abs(without['O'] - without['H']):.0f} K without."
+        )
+    return found
 
 
 def _best(early: dict[tuple[str, float], list[float]], reference: float) -> str:

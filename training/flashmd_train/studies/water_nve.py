@@ -150,11 +150,11 @@ def done(folder: Path, name: str) -> Path:
 
 
 def keep(folder: Path, name: str, result: dict) -> None:
-    """Write a result in one go."""
+    """Write a result in one go; momenta are kept of the filters only, which are what is drawn."""
     path = done(folder, name)
     path.parent.mkdir(exist_ok=True)
     temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result))
+    temporary.write_text(json.dumps({k: v for k, v in result.items() if k != "momenta"}))
     temporary.rename(path)
 
 
