@@ -180,9 +180,7 @@ def export(
 @app.command("study")
 def study(
     folder: Annotated[Path, typer.Argument(help="Folder of the study; a rerun goes on where it stopped.")],
-    scale: Annotated[
-        str, typer.Option(help="ci (minutes), default (an hour on two cores), or paper.")
-    ] = "default",
+    scale: Annotated[str, typer.Option(help="ci (minutes), default (an hour on two cores), or paper.")] = "default",
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
     yes: Annotated[bool, typer.Option("--yes", help="Begin a long one without asking.")] = False,
 ) -> None:

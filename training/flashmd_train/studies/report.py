@@ -257,7 +257,7 @@ def draw_ablation(results: dict[str, dict], cases: list[dict], path: Path) -> No
     energy = np.array(trace["energy_eV"])
     left.plot(trace["times_ps"], energy - energy[0], color="black", lw=1.5, label="OpenMM, 0.5 fs")
     right.plot(trace["times_ps"], trace["T"], color="black", lw=1.5)
-    left.set(xlabel="time / ps", ylabel="total energy change / eV", yscale="symlog", xlim=(0, None))
+    left.set(xlabel="time / ps", ylabel="total energy change / eV", yscale="symlog", xlim=(0, None), ylim=(-10, 1e4))
     right.set(xlabel="time / ps", ylabel="temperature / K", ylim=(0, 1000), xlim=(0, None))
     left.legend(fontsize="small")
     figure.savefig(path, dpi=150)
