@@ -48,6 +48,8 @@ class Splitting(nn.Module):
         if config.scalar.prior != "bonded":
             raise ValueError(f"fast_fs wants scalar.prior 'bonded', got {config.scalar.prior!r}")
         times = [share * config.stride_fs for share in config.drifts]
+        if config.fast_fs > min(times):
+            raise ValueError(f"got fast_fs {config.fast_fs:g}, wanted at most the shortest drift, {min(times):g} fs")
         flows = [BondedFlow(time, config.fast_fs, TIP3P_BOND, TIP3P_ANGLE) for time in times]
         for flow in flows[1:]:
             flow.log_constants = flows[0].log_constants

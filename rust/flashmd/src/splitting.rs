@@ -5,7 +5,7 @@
 //! palindromic sequence is symplectic and time-reversible whatever the scalars are (Hairer, Lubich, Wanner, *Geometric
 //! Numerical Integration*, II.5). For one scalar, [W, W] with one drift is velocity Verlet on the energy 2W.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::gradient;
 use crate::guard::Finding;
 use crate::linalg::{Vec3, add, scale};
@@ -29,8 +29,8 @@ pub struct Splitting<'m> {
     forces: Vec<Vec<Vec3>>,
     /// Where the atoms were for it, and for which scalar: the last kick of a stride is the first of the next.
     known: Option<Known>,
-    /// The bonds and angles of each system; none where drifts are straight.
-    swings: Vec<(Key, Swing)>,
+    /// The bonds and angles of each system; None where drifts are straight.
+    swings: Option<Vec<(Key, Swing)>>,
     watch: Watch,
 }
 
@@ -54,16 +54,23 @@ impl<'m> Splitting<'m> {
         let (scheme, fast) = (model.metadata().scheme.clone(), model.metadata().fast.clone());
         let (network, watch) = (Network::new(model, states)?, Watch::new(watch));
         let find = |fast: &Fast| states.iter().map(|state| Ok((state.key, Swing::find(state, fast)?))).collect();
-        let swings = fast.as_ref().map_or(Ok(Vec::new()), find)?;
+        let swings = fast.as_ref().map(find).transpose()?;
         Ok(Self { network, scheme, forces: Vec::new(), known: None, swings, watch })
     }
 
     /// One drift of a system: straight, or with its bonds and angles swinging.
-    fn drift(&mut self, state: &mut State, time: f64) {
-        match self.swings.iter_mut().find(|(key, _)| *key == state.key) {
-            Some((_, swing)) => swing.advance(state, time),
-            None => straight(state, time),
-        }
+    fn drift(&mut self, state: &mut State, time: f64) -> Result<()> {
+        let Some(swings) = &mut self.swings else {
+            straight(state, time);
+            return Ok(());
+        };
+        let Some((_, swing)) = swings.iter_mut().find(|(key, _)| *key == state.key) else {
+            return Err(Error::Input(
+                "a system was moved for which this model was not prepared; prepare it first".into(),
+            ));
+        };
+        swing.advance(state, time);
+        Ok(())
     }
 
     /// −∇W of the scalar numbered `scalar` for every state, unless they are at hand.
@@ -151,7 +158,7 @@ impl Propagator for Splitting<'_> {
             for (place, state) in states.iter_mut().enumerate() {
                 kick(state, &self.forces[place], time);
                 if let Some(fraction) = drifts.get(at) {
-                    self.drift(state, fraction * time);
+                    self.drift(state, fraction * time)?;
                 }
             }
         }

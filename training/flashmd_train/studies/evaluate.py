@@ -7,7 +7,6 @@ on; the page is written from these alone.
 from __future__ import annotations
 
 import json
-import re
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -66,36 +65,35 @@ def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> P
 
     if course.system not in SHOWN:
         raise ValueError(f"got system {course.system!r}, wanted one of {', '.join(SHOWN)}")
-    for text in movers:
-        mover(text)
+    keys = {text: mover(text).key for text in movers}
     folder.mkdir(parents=True, exist_ok=True)
     ensembles = ["nve", *(["nvt"] if course.nvt_ps else [])]
     jobs = [(text, course, e, seed, folder) for seed in range(course.seeds) for e in ensembles for text in movers]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_job, jobs))
-    results = {text: _results(folder, text, course) for text in movers}
+    results = {text: _results(folder, key, course) for text, key in keys.items()}
     return write_page(results, course, folder)
 
 
-def _place(folder: Path, text: str, course: Course, ensemble: str, seed: int) -> Path:
+def _place(folder: Path, key: str, course: Course, ensemble: str, seed: int) -> Path:
     time_ps = course.nve_ps if ensemble == "nve" else course.nvt_ps
-    name = re.sub(r"[^\w.]+", "-", Path(text).name)
     return (
-        folder / f"{course.system}-{course.size}-{course.temperature_K:g}K-{name}-{ensemble}-{time_ps:g}ps-{seed}.json"
+        folder / f"{course.system}-{course.size}-{course.temperature_K:g}K-{key}-{ensemble}-{time_ps:g}ps-{seed}.json"
     )
 
 
-def _results(folder: Path, text: str, course: Course) -> dict[str, list[dict]]:
-    found = {e: [_place(folder, text, course, e, seed) for seed in range(course.seeds)] for e in ("nve", "nvt")}
+def _results(folder: Path, key: str, course: Course) -> dict[str, list[dict]]:
+    found = {e: [_place(folder, key, course, e, seed) for seed in range(course.seeds)] for e in ("nve", "nvt")}
     return {e: [json.loads(path.read_text()) for path in paths if path.exists()] for e, paths in found.items()}
 
 
 def _job(job: tuple[str, Course, str, int, Path]) -> None:
     text, course, ensemble, seed, folder = job
-    path = _place(folder, text, course, ensemble, seed)
+    moved = mover(text)
+    path = _place(folder, moved.key, course, ensemble, seed)
     if path.exists():
         return
-    moved, reference = mover(text), start(course, seed, folder)
+    reference = start(course, seed, folder)
     if ensemble == "nve":
         result = _nve(moved, reference, course, seed)
         if isinstance(moved, Network) and seed == 0:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 import warnings
 from abc import ABC, abstractmethod
@@ -42,11 +43,16 @@ class Mover(ABC):
     """An integrator, or what stands for one.
 
     Attributes:
-        name: for tables and files. step_fs: between two states it can show.
+        name: for tables. key: what its results are kept under. step_fs: between two states it can show.
     """
 
     name: str
     step_fs: float
+
+    @property
+    def key(self) -> str:
+        """Two movers that differ have two."""
+        return re.sub(r"[^\w.]+", "-", self.name)
 
     @abstractmethod
     def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
@@ -68,7 +74,12 @@ class Network(Mover):
         self._model = flashmd_rs.Model(model, threads=1)
         self.name = Path(model).stem + ("" if rescaling == "none" else f", rescaled {rescaling}")
         self.step_fs = self._model.stride_fs
-        self._options = {"rescale_energy": False if rescaling == "none" else rescaling, "guard": "off"} | options
+        self._options: dict = {"rescale_energy": False if rescaling == "none" else rescaling, "guard": "off"} | options
+
+    @property
+    def key(self) -> str:
+        """With the model's bytes: a file of the same name may be another model."""
+        return f"{super().key}-{self._model.sha256[:8]}"
 
     def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
         import flashmd_rs
@@ -97,11 +108,15 @@ class Stepper(Mover):
         frames, seconds = [reference.atoms()], 0.0
         for _ in range(round(time_fs / interval)):
             started = time.perf_counter()
-            self.go(reference, interval, bath, rng)
+            try:
+                self.go(reference, interval, bath, rng)
+                frame = self.now(reference)
+            except openmm.OpenMMException as error:  # coordinates that are not numbers
+                return Run(frames, self._times(len(frames), interval), seconds, str(error))
             seconds += time.perf_counter() - started
-            frames.append(self.now(reference))
-            if not np.isfinite(frames[-1].positions).all():
-                return Run(frames[:-1], self._times(len(frames) - 1, interval), seconds, "positions are not finite")
+            if not np.isfinite(frame.positions).all():
+                return Run(frames, self._times(len(frames), interval), seconds, "positions are not finite")
+            frames.append(frame)
         return Run(frames, self._times(len(frames), interval), seconds, None)
 
     @staticmethod

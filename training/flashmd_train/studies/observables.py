@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from ase import Atoms, units
+from scipy.ndimage import gaussian_filter1d
 
 # Lag times of the line through a mean-square displacement, in shares of the run and in ps.
 FIRST_LAG_PS, LAST_SHARE = 1.0, 0.2
@@ -38,9 +39,7 @@ def vibrations(frames: list[Atoms], spacing_fs: float) -> tuple[np.ndarray, np.n
     power = (np.abs(np.fft.rfft(scaled * window, axis=0)) ** 2).sum(1)
     wavenumber = np.fft.rfftfreq(len(frames), spacing_fs) * PER_CM_OF_PER_FS
     step = wavenumber[1]
-    reach = np.arange(-np.ceil(3 * SMOOTH_PER_CM / step), np.ceil(3 * SMOOTH_PER_CM / step) + 1) * step
-    kernel = np.exp(-0.5 * (reach / SMOOTH_PER_CM) ** 2)
-    smooth = np.convolve(power, kernel / kernel.sum(), mode="same")
+    smooth = gaussian_filter1d(power, SMOOTH_PER_CM / step)
     return wavenumber, smooth / (smooth.sum() * step)
 
 

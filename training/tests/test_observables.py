@@ -1,0 +1,103 @@
+"""What the evaluation measures, against motion whose answer is known."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import ase
+import ase.build
+import numpy as np
+import pytest
+from ase import units
+
+from flashmd_train.data.water import Water
+from flashmd_train.studies.evaluation_page import slope
+from flashmd_train.studies.movers import Respa, Verlet
+from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
+from flashmd_train.studies.ranking import _row
+
+FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
+
+
+def walk(frames: np.ndarray, symbols: str) -> list[ase.Atoms]:
+    return [ase.Atoms(symbols, q) for q in frames]
+
+
+def test_a_random_walk_diffuses_as_it_was_told() -> None:
+    """⟨Δq²⟩ = 6 D t, also where the centre of mass moves along."""
+    rng, steps, atoms, step_ps, wanted = np.random.default_rng(0), 2000, 300, 0.05, 2.5
+    width = np.sqrt(2 * 0.1 * wanted * step_ps)  # 1e-5 cm²/s is 0.1 Å²/ps
+    q = np.cumsum(width * rng.normal(size=(steps, atoms, 3)), 0) + 0.3 * np.arange(steps)[:, None, None]
+    lags, msd = mean_square_displacement(walk(q, f"O{atoms}"), step_ps * np.arange(steps), "O")
+    assert np.isclose(diffusion(lags, msd), wanted, rtol=0.05)
+    assert diffusion(lags[lags < 0.5], msd[lags < 0.5]) is None
+
+
+def test_a_swing_shows_at_its_frequency() -> None:
+    spacing, wavenumber = 2.0, 3500.0
+    times = spacing * np.arange(2000)
+    momenta = np.sin(2 * np.pi * times * wavenumber * units._c * 100 * 1e-15)
+    frames = [ase.Atoms("H2", np.zeros((2, 3)), momenta=[[p, 0, 0], [-p, 0, 0]]) for p in momenta]
+    found, density = vibrations(frames, spacing)
+    assert abs(highest(found, density, 2500.0) - wavenumber) < 10
+    assert np.isclose(density.sum() * found[1], 1.0)
+    assert highest(*vibrations(frames[::8], 8 * spacing), 2500.0) is None
+
+
+def test_a_drift_is_found_within_its_error() -> None:
+    rng, times = np.random.default_rng(1), np.linspace(0, 50, 200)
+    off = []
+    for _ in range(100):
+        energy = 0.02 * times + 0.1 * rng.normal(size=200)
+        fit, error = slope(dict(trace=dict(times_ps=times.tolist(), energy_eV=energy.tolist()), stable_ps=50.0))
+        off.append((fit - 0.02) / error)
+    assert 0.8 < np.std(off) < 1.5  # of Student's t with eight degrees of freedom: 1.15
+
+
+def test_r_respa_follows_verlet() -> None:
+    """1 fs against 0.25 fs over 20 fs: apart by what a step's error makes, not by a wrong force or velocity."""
+    reference = Water(64)
+    reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
+    start = reference.atoms()
+    runs = []
+    for mover in (Verlet(0.25), Respa(1.0)):
+        reference.set(start.positions, start.get_momenta())
+        runs.append(mover.run(reference, 20.0, 4.0, None, 1))
+    one, other = (run.frames[-1] for run in runs)
+    moved = np.abs(one.positions - start.positions).max()
+    assert np.allclose(runs[0].times_ps, runs[1].times_ps)
+    assert np.abs(one.positions - other.positions).max() < 0.03 * moved
+    assert np.abs(one.get_momenta() - other.get_momenta()).max() < 0.1 * np.abs(one.get_momenta()).max()
+
+
+def test_a_step_that_is_too_long_ends_the_run_and_not_the_page() -> None:
+    reference = Water(64)
+    reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
+    run = Verlet(16.0).run(reference, 8000.0, 80.0, None, 1)
+    assert run.stopped
+    assert np.isfinite(run.frames[-1].positions).all()
+    assert len(run.frames) == len(run.times_ps)
+
+
+def test_defects_of_strides_that_are_known() -> None:
+    """Velocity Verlet has none; keeping four fifths of the internal momenta takes 0.2 from Ω, 0.36 there and back."""
+    pytest.importorskip("flashmd_rs")
+    from flashmd_train.studies.defects import reversibility, symplecticity
+
+    rng = np.random.default_rng(3)
+    atoms = ase.build.bulk("Ar", "sc", a=2.5) * (2, 2, 2)
+    atoms.pbc = False
+    atoms.rattle(0.02, seed=1)
+    momenta = 0.06 * np.sqrt(atoms.get_masses())[:, None] * rng.normal(size=(8, 3))
+    atoms.set_momenta(momenta - momenta.mean(0))
+    assert symplecticity(FIXTURES / "verlet.onnx", atoms) < 2e-3
+    assert max(reversibility(FIXTURES / "verlet.onnx", atoms).values()) < 1e-6
+    # The runtime restores the eighth of it that is the centre of mass's.
+    assert np.isclose(symplecticity(FIXTURES / "freezes.onnx", atoms), 0.2 * 7 / 8, atol=1e-3)
+    assert np.isclose(reversibility(FIXTURES / "freezes.onnx", atoms)["momenta"], 0.36, atol=1e-4)
+
+
+def test_an_uncertainty_that_is_the_error_ranks_it_perfectly() -> None:
+    rng = np.random.default_rng(4)
+    found = [np.repeat(rng.random((1, 2, 30)) * scale, 2, 0) for scale in (1.0, 2.0, 3.0)]
+    assert _row("x", "300", found).endswith("| 1.00 | 1.00 | 1.00 |")
