@@ -238,7 +238,7 @@ def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
 
 @torch.no_grad()
 def largest_uncertainty(model: Direct, pairs: Pairs, boxes: int = 150) -> list[float]:
-    """What is trusted, per output (Å·√u and √eV): a little beyond the largest of an atom in the training data."""
+    """What is trusted, per output (Å·√u and √eV): twice the largest of an atom in a sample of the training data."""
     largest = torch.zeros(2)
     for k in np.linspace(0, len(pairs.index) - 1, min(boxes, len(pairs.index))).astype(int):
         graph = pairs.held(int(k)).graph

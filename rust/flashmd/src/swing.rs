@@ -5,7 +5,7 @@ use crate::cell::Cell;
 use crate::elements;
 use crate::error::Result;
 use crate::linalg::{Vec3, add, dot, norm, scale, sub};
-use crate::model::fast::Fast;
+use crate::model::fast::{BondKind, Fast};
 use crate::neighbors::full_list;
 use crate::state::State;
 use crate::units::FS;
@@ -70,10 +70,8 @@ impl Swing {
         for at in 0..list.i.len() {
             let arm = Arm { from: list.i[at] as usize, to: list.j[at] as usize, shift: list.shifts[at] };
             let ends = [symbols[arm.from], symbols[arm.to]];
-            let kind = fast.bonds.iter().find(|b| {
-                let [a, b_] = [b.species[0].as_str(), b.species[1].as_str()];
-                (ends == [a, b_] || ends == [b_, a]) && list.distances[at] < b.longest_A
-            });
+            let near = |bond: &&BondKind| list.distances[at] < bond.longest_A;
+            let kind = fast.bonds.iter().filter(near).find(|bond| either_way(&bond.species, ends));
             if let Some(kind) = kind {
                 arms[arm.from].push(arm);
                 if arm.from < arm.to {
@@ -86,11 +84,7 @@ impl Swing {
             for (k, &first) in arms.iter().enumerate() {
                 for &second in &arms[k + 1..] {
                     let ends = [symbols[first.to], symbols[middle], symbols[second.to]];
-                    let kind = fast.angles.iter().find(|a| {
-                        let [a, b, c] = [a.species[0].as_str(), a.species[1].as_str(), a.species[2].as_str()];
-                        ends == [a, b, c] || ends == [c, b, a]
-                    });
-                    if let Some(kind) = kind {
+                    if let Some(kind) = fast.angles.iter().find(|angle| either_way(&angle.species, ends)) {
                         let (arms, constant, angle) = ([first, second], kind.constant_eV_per_rad2, kind.angle_rad);
                         angles.push(Angle { arms, constant, angle });
                     }
@@ -142,4 +136,9 @@ impl Swing {
             arms[1].pull(forces, scale(bend / lengths[1], sub(a, scale(cosine, b))));
         }
     }
+}
+
+/// True if the symbols are these, read forwards or backwards.
+fn either_way<const N: usize>(species: &[String; N], symbols: [&str; N]) -> bool {
+    species.iter().eq(symbols.iter()) || species.iter().eq(symbols.iter().rev())
 }

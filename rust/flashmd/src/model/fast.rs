@@ -2,6 +2,11 @@
 
 use serde::Deserialize;
 
+/// Inner steps of a stride: each costs a look at every bond.
+const MOST_INNER_STEPS: f64 = 1024.0;
+/// Longest bond, Å.
+const LONGEST_BOND: f64 = 5.0;
+
 /// Harmonic bonds and angles by species, found by distance at the start of a run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct Fast {
@@ -75,8 +80,3 @@ impl Fast {
         })
     }
 }
-
-/// Inner steps of a stride: each costs a look at every bond.
-const MOST_INNER_STEPS: f64 = 1024.0;
-/// Longest bond, Å.
-const LONGEST_BOND: f64 = 5.0;
