@@ -582,10 +582,10 @@ class TestRefused:
     def test_another_schema(self, saved):
         """A file of a later version says so, and is not taken for a damaged one."""
         data = saved.read_bytes()
-        assert b'\\"schema\\":1' in data
-        saved.write_bytes(data.replace(b'\\"schema\\":1', b'\\"schema\\":9', 1))
+        assert b'\\"schema\\":2' in data
+        saved.write_bytes(data.replace(b'\\"schema\\":2', b'\\"schema\\":9', 1))
         (saved.parent / "c.previous").unlink()
-        with pytest.raises(CheckpointError, match="schema 9, this version reads schema 1"):
+        with pytest.raises(CheckpointError, match="schema 9, this version reads schema 2"):
             resume(saved)
 
     def test_the_trajectory_is_gone(self, models, tmp_path):
@@ -607,7 +607,7 @@ def test_the_file_is_safetensors(models, tmp_path):
     positions = np.frombuffer(data[8 + size + first : 8 + size + last], "<f8").reshape(-1, 3)
     np.testing.assert_array_equal(positions, run.frames[-1].positions)
     header = json.loads(head["__metadata__"]["flashmd"])
-    assert header["schema"] == 1
+    assert header["schema"] == 2
     assert header["step"] == 4
     assert header["model_sha256"] == models("pair_stride").sha256
 

@@ -16,13 +16,13 @@ STRIDES = 100_000
 EV = 96.48533212331  # kJ/mol
 
 
-def simulate(ensemble, kelvin, pressure_bar=None, seed=1, **options):
+def simulate(ensemble, kelvin, pressure_bar=None, seed=1, model="pair_stride", **options):
     """Strides of a small crystal of harmonic pairs, as data of physical_validation; the first tenth is left out."""
     data = pytest.importorskip("physical_validation").data
     atoms = make_crystal(2, temperature_K=kelvin)
     run = rollout(
         atoms,
-        fixture_model("pair_stride"),
+        fixture_model(model),
         steps=STRIDES,
         interval=10,
         temperature_K=kelvin,
@@ -88,6 +88,15 @@ def test_two_temperatures_have_the_ratio_of_boltzmann(thermostat):
     validation = pytest.importorskip("physical_validation")
     cold = simulate("NVT", 80.0, thermostat=thermostat, time_constant_fs=50)
     warm = simulate("NVT", 100.0, thermostat=thermostat, time_constant_fs=50, seed=2)
+    assert np.abs(validation.ensemble.check(cold, warm, verbosity=0, bootstrap_seed=1)).max() < 3.0
+
+
+def test_metropolis_has_the_ratio_of_boltzmann_though_the_force_is_wrong():
+    """Strides by six tenths of the force, judged by the energy they should have followed."""
+    validation = pytest.importorskip("physical_validation")
+    options = {"model": "weak", "metropolis": True, "time_constant_fs": 50}
+    cold = simulate("NVT", 80.0, **options)
+    warm = simulate("NVT", 100.0, seed=2, **options)
     assert np.abs(validation.ensemble.check(cold, warm, verbosity=0, bootstrap_seed=1)).max() < 3.0
 
 

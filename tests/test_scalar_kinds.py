@@ -1,5 +1,8 @@
 """Strides made of gradients: kinds ``splitting`` and ``action``, against independent integrators."""
 
+from itertools import pairwise
+from types import MappingProxyType
+
 import ase
 import numpy as np
 import pytest
@@ -7,7 +10,7 @@ from ase import units
 from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 
-from flashmd_rs import FlashMDWarning, InputError, StabilityError, rollout
+from flashmd_rs import FlashMDWarning, InputError, ModelError, StabilityError, rollout
 from flashmd_rs.temperature import draw_momenta
 
 from conftest import make_crystal
@@ -207,6 +210,48 @@ def test_the_last_gradient_serves_the_next_stride(models, crystal):
     # A barostat moves the atoms in between.
     bath = {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat_interval": 4}
     assert run(models, "verlet", crystal, 40, energy_model=models("pair_energy"), **bath).report["network_runs"] == 50
+
+
+class TestMetropolis:
+    """What it samples is tested in the core; here that the public call does it, and says so."""
+
+    BATH = MappingProxyType(
+        {"temperature_K": 60.0, "time_constant_fs": 50, "seed": 4, "guard": "off", "metropolis": True}
+    )
+
+    def test_every_stride_is_tested_and_some_are_taken_back(self, models, crystal):
+        done = run(models, "weak", crystal, 200, interval=1, **self.BATH)
+        moves = done.report["metropolis"]
+        assert moves["tried"] == 200
+        same = [np.array_equal(a.positions, b.positions) for a, b in pairwise(done.frames)]
+        assert sum(same) == 200 - moves["accepted"]
+        assert 20 < moves["accepted"] < 200
+        assert done.report["energy_model"] == "pair_energy"
+
+    def test_without_it_none_is(self, models, crystal):
+        assert run(models, "two_scalars", crystal, 2).report["metropolis"] is None
+
+    def test_stopped_and_resumed_to_the_last_bit(self, models, tmp_path):
+        whole = run(models, "weak", make_crystal(3), 60, **self.BATH)
+        run(models, "weak", make_crystal(3), 31, checkpoint=tmp_path / "c", **self.BATH)
+        rest = run(models, "weak", make_crystal(3), 60, checkpoint=tmp_path / "c", resume=True, **self.BATH)
+        np.testing.assert_array_equal(rest.frames[-1].positions, whole.frames[-1].positions)
+        np.testing.assert_array_equal(rest.frames[-1].get_momenta(), whole.frames[-1].get_momenta())
+        assert rest.report["metropolis"] == whole.report["metropolis"]
+
+    @pytest.mark.parametrize(
+        ("name", "options", "message"),
+        [
+            ("pair_stride", {}, "of kind 'direct', whose are not"),
+            ("verlet", {"temperature_K": None}, "give temperature_K"),
+            ("verlet", {"metropolis": 1}, "metropolis=1, wanted True or False"),
+            ("verlet", {"guard": "fallback"}, "another guard"),
+            ("verlet", {"pressure_bar": 1.0}, "monte_carlo"),
+        ],
+    )
+    def test_what_would_bias_it_is_refused(self, models, crystal, name, options, message):
+        with pytest.raises((InputError, ModelError), match=message):
+            run(models, name, crystal, 2, **{**self.BATH, **options})
 
 
 class TestGuard:

@@ -98,6 +98,12 @@ def run(
         typer.Option(help="none is NVE.", show_default="langevin with --temperature-k, else none"),
     ] = None,
     time_constant_fs: Annotated[float, typer.Option(help="Relaxation time of the thermostat, fs.")] = 100.0,
+    metropolis: Annotated[
+        bool,
+        typer.Option(
+            "--metropolis", help="Accept each stride by its change of energy or take it back: an NVT without bias."
+        ),
+    ] = False,
     pressure_bar: Annotated[
         float | None, typer.Option(help="Pressure of the barostat, bar.", show_default="no barostat")
     ] = None,
@@ -177,6 +183,7 @@ def run(
             temperature_K=temperature_k,
             thermostat=thermostat,
             time_constant_fs=time_constant_fs,
+            metropolis=metropolis,
             pressure_bar=pressure_bar,
             barostat=barostat,
             barostat_time_constant_fs=barostat_time_constant_fs,

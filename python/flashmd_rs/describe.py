@@ -117,6 +117,7 @@ def run_header(report: dict[str, Any]) -> list[str]:
         f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
         f"on {report['device']}",
         f"thermostat {_bath(report)}; barostat {_barostat(report)}",
+        f"Metropolis test {_switch(bool(report['metropolis']))}",
         f"random rotation {_switch(report['random_rotation'])}; energy rescaling {report['rescale_energy'] or 'off'}",
         f"guard {report['guard']}",
         f"seed {report['seed']}, replica {report['replica']}",
@@ -156,10 +157,19 @@ def summary(trajectory: Trajectory) -> str:
         ("speed", f"{report['ns_per_day']:.3g} ns/day, network {_share(report, 'seconds_network')} of the time"),
         *_temperature_rows(trajectory),
         *_energy_rows(trajectory),
+        *_metropolis_rows(report),
         *_guard_rows(report),
         ("seed", f"{trajectory.seed}"),
     ]
     return _table(rows)
+
+
+def _metropolis_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """How many strides stood, where they were tested."""
+    moves = report["metropolis"]
+    if not moves or not moves["tried"]:
+        return []
+    return [("accepted", f"{100 * moves['accepted'] / moves['tried']:.1f} % of the strides")]
 
 
 def _guard_rows(report: dict[str, Any]) -> list[tuple[str, str]]:

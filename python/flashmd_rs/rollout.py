@@ -53,6 +53,7 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
     temperature_K: float | Sequence[float] | None = None,
     thermostat: str | None = None,
     time_constant_fs: float = 100,
+    metropolis: bool = False,
     pressure_bar: float | None = None,
     barostat: str | None = None,
     barostat_time_constant_fs: float = 2000,
@@ -98,6 +99,10 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
         thermostat: None is Langevin if ``temperature_K`` is given, else none (NVE); ``"langevin"``; ``"bussi"``
             (stochastic velocity rescaling); ``"none"`` forces NVE.
         time_constant_fs: relaxation time of the thermostat, fs.
+        metropolis: accept each stride with min(1, exp(−ΔH/k_B·T)), H by the energy model, and otherwise take it back
+            and reverse the momenta (generalized hybrid Monte Carlo, Horowitz 1991): with a thermostat, the canonical
+            distribution of that energy without bias, whatever the model is. For models of kind splitting, hybrid and
+            action. Rejections disturb the dynamics; their count is in ``report["metropolis"]``.
         pressure_bar: pressure of the barostat, bar; None keeps the cell. It needs a thermostat and an energy model.
         barostat: None is ``"cell_rescaling"`` (stochastic) if ``pressure_bar`` is given; ``"monte_carlo"`` needs
             energies only; ``"none"``. Both move whole molecules, found once by covalent radii.
@@ -198,6 +203,7 @@ def rollout(  # type: ignore[misc]  # the overloads leave the options to this si
             temperature_K=temperature_K,
             thermostat=thermostat,
             time_constant_fs=time_constant_fs,
+            metropolis=metropolis,
             pressure_bar=pressure_bar,
             barostat=barostat,
             barostat_time_constant_fs=barostat_time_constant_fs,
@@ -458,6 +464,7 @@ def _decide_energy(
     scope = settings.rescale_scope
     needs = {
         "a barostat": settings.barostat != "none",
+        "metropolis": settings.metropolis,
         "guard='fallback'": settings.guard == "fallback",
         "rescale_energy": scope not in (None, "auto"),
     }

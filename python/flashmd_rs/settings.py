@@ -42,6 +42,7 @@ class Settings:
         thermostat: ``"langevin"``, ``"bussi"`` or ``"none"``.
         temperature_K: target of the thermostat and of drawn momenta, K, one per system, or None.
         time_constant_fs: the thermostat's, fs.
+        metropolis: accept each stride, or take it back.
         barostat: ``"cell_rescaling"``, ``"monte_carlo"`` or ``"none"``.
         pressure_bar: the barostat's target, bar (0 without one).
         compressibility_per_bar: what the barostat takes for the system's compressibility, 1/bar.
@@ -65,6 +66,7 @@ class Settings:
     thermostat: str
     temperature_K: list[float] | None
     time_constant_fs: float
+    metropolis: bool
     barostat: str
     pressure_bar: float
     compressibility_per_bar: float
@@ -104,6 +106,7 @@ def settle(
     temperature_K: float | Sequence[float] | None,
     thermostat: str | None,
     time_constant_fs: float,
+    metropolis: bool,
     pressure_bar: float | None,
     barostat: str | None,
     barostat_time_constant_fs: float,
@@ -138,6 +141,7 @@ def settle(
         thermostat=bath,
         temperature_K=temperatures,
         time_constant_fs=_number("time_constant_fs", time_constant_fs, "fs"),
+        metropolis=_metropolis(metropolis, bath, model),
         barostat=_barostat(barostat, pressure_bar, bath),
         pressure_bar=0.0 if pressure_bar is None else _finite("pressure_bar", pressure_bar, "bar"),
         compressibility_per_bar=_number("compressibility_per_bar", compressibility_per_bar, "1/bar"),
@@ -208,6 +212,19 @@ def _thermostat(thermostat: str | None, temperatures: list[float] | None) -> str
     if thermostat != "none" and temperatures is None:
         raise InputError(f"thermostat={thermostat!r} needs temperature_K")
     return thermostat
+
+
+def _metropolis(wanted: bool, thermostat: str, model: Model) -> bool:
+    if not isinstance(wanted, bool):
+        raise InputError(f"got metropolis={wanted!r}, wanted True or False")
+    if wanted and thermostat == "none":
+        raise InputError("metropolis accepts strides at the temperature of a thermostat: give temperature_K")
+    if wanted and model.kind == "direct":
+        raise ModelError(
+            f"metropolis needs reversible strides, and {model.name} is of kind 'direct', whose are not: take a model "
+            "of kind splitting, hybrid or action, such as the bundled 'water-nve'"
+        )
+    return wanted
 
 
 def _barostat(barostat: str | None, pressure_bar: float | None, thermostat: str) -> str:

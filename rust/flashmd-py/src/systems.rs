@@ -1,8 +1,9 @@
 //! Python's description of the systems of a run as the core's, and back.
 
-use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
+use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Moves, Reservoir};
 use flashmd::error::Result;
 use flashmd::guard::{Policy, Quantity};
+use flashmd::metropolis::Metropolis;
 use flashmd::molecules::Molecules;
 use flashmd::random::Key;
 use flashmd::rescale::{Fallback, Rescale, Scope};
@@ -28,6 +29,7 @@ pub(crate) struct Settings {
     pub(crate) random_rotation: bool,
     thermostat: String,
     time_constant_fs: f64,
+    metropolis: bool,
     rescale_scope: Option<String>,
     rescale_fallback: String,
     rescale_limit: f64,
@@ -93,6 +95,7 @@ impl Settings {
     pub(crate) fn equip(&self, system: &mut System, kelvin: Option<f64>) -> Result<()> {
         system.guard = self.guard()?;
         system.thermostat = self.thermostat(kelvin)?;
+        system.metropolis = kelvin.filter(|_| self.metropolis).map(Metropolis::new).transpose()?;
         system.rescale = self.rescale(system)?;
         system.barostat = self.barostat(kelvin)?;
         Ok(())
@@ -179,6 +182,8 @@ pub(crate) fn account<'py>(py: Python<'py>, system: &mut System) -> PyResult<Bou
     dict.set_item("heat_eV", ledger.heat)?;
     dict.set_item("work_eV", ledger.work)?;
     dict.set_item("molecules", system.molecules.count)?;
+    let tested = counts(py, ledger.metropolis)?;
+    dict.set_item("metropolis", system.metropolis.as_ref().map(|_| tested))?;
     let rescale = PyDict::new(py);
     let tally = ledger.rescale;
     rescale.set_item("count", tally.count)?;
@@ -187,9 +192,7 @@ pub(crate) fn account<'py>(py: Python<'py>, system: &mut System) -> PyResult<Bou
     rescale.set_item("alpha_min", Some(tally.alpha_min).filter(|_| tally.count > 0))?;
     rescale.set_item("alpha_max", Some(tally.alpha_max).filter(|_| tally.count > 0))?;
     dict.set_item("rescale", system.rescale.as_ref().map(|_| rescale))?;
-    let moves = PyDict::new(py);
-    moves.set_item("tried", ledger.moves.tried)?;
-    moves.set_item("accepted", ledger.moves.accepted)?;
+    let moves = counts(py, ledger.moves)?;
     dict.set_item("barostat", system.barostat.as_ref().map(|_| moves))?;
     let guard = PyDict::new(py);
     guard.set_item("fallback_strides", ledger.guard.fallbacks)?;
@@ -198,5 +201,12 @@ pub(crate) fn account<'py>(py: Python<'py>, system: &mut System) -> PyResult<Bou
     dict.set_item("guard", system.guard.map(|_| guard))?;
     let failure = system.failure.take().map(|e| to_python(py, e).into_value(py));
     dict.set_item("failure", failure)?;
+    Ok(dict)
+}
+
+fn counts(py: Python<'_>, moves: Moves) -> PyResult<Bound<'_, PyDict>> {
+    let dict = PyDict::new(py);
+    dict.set_item("tried", moves.tried)?;
+    dict.set_item("accepted", moves.accepted)?;
     Ok(dict)
 }

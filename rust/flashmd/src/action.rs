@@ -235,6 +235,10 @@ impl Propagator for Action<'_> {
         Ok(results)
     }
 
+    fn is_reversible(&self) -> bool {
+        true
+    }
+
     fn findings(&mut self, at: usize) -> Vec<Finding> {
         self.watch.take(at)
     }

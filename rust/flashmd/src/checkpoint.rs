@@ -27,7 +27,7 @@ use crate::state::State;
 use crate::system::{Ledger, System};
 
 /// Version of what is in the file.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// Keys among the metadata of safetensors: the header, and the SHA-256 of it and of the tensors by name.
 const HEADER: &str = "flashmd";
@@ -248,7 +248,8 @@ fn encode(systems: &[System], model_sha256: &str, run: String) -> io::Result<Vec
 fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
     let System { state, ledger, molecules, .. } = system;
     let n = state.len();
-    let Ledger { heat, work, start_energy, start_volume, start_temperature, rescale, moves, guard } = *ledger;
+    let Ledger { heat, work, start_energy, start_volume, start_temperature, metropolis, rescale, moves, guard } =
+        *ledger;
     let account = [
         heat,
         work,
@@ -268,6 +269,8 @@ fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
         rescale.clamped,
         moves.tried,
         moves.accepted,
+        metropolis.tried,
+        metropolis.accepted,
         guard.fallbacks,
         guard.fallback_left,
         guard.active,
@@ -395,8 +398,9 @@ impl Reader<'_> {
         state.fixed = self.flags("fixed")?;
         let [heat, work, start_energy, start_volume, start_temperature, alpha_min, alpha_max, time] =
             self.f64("account")?.try_into().map_err(|_| short("account"))?;
-        let [step, seed, replica, count, skipped, clamped, tried, accepted, fallbacks, fallback_left, active] =
+        let [head @ .., fallbacks, fallback_left, active]: [u64; 13] =
             self.u64("counts")?.try_into().map_err(|_| short("counts"))?;
+        let [step, seed, replica, count, skipped, clamped, tried, accepted, tested, stood] = head;
         let flags = self.u64("flags")?.try_into().map_err(|_| short("flags"))?;
         (state.step, state.time, state.key) = (step, time, Key { seed, replica });
         let mut system = System::new(state);
@@ -407,6 +411,7 @@ impl Reader<'_> {
             start_energy: Some(start_energy).filter(|e| e.is_finite()),
             start_volume,
             start_temperature,
+            metropolis: Moves { tried: tested, accepted: stood },
             rescale: Tally { count, skipped, clamped, alpha_min, alpha_max },
             moves: Moves { tried, accepted },
             guard: guard::Tally { counts: flags, fallbacks, fallback_left, active },

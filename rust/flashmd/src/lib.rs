@@ -15,6 +15,7 @@ pub mod error;
 mod gradient;
 pub mod guard;
 pub mod linalg;
+pub mod metropolis;
 pub mod model;
 pub mod molecules;
 pub mod nef;

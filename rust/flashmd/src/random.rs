@@ -24,6 +24,8 @@ pub enum Purpose {
     Check = 5,
     /// The barostat's move after a stride.
     Barostat = 6,
+    /// Whether a stride is accepted.
+    Metropolis = 7,
 }
 
 /// Whose numbers they are: replicas of one run share its seed.

@@ -36,6 +36,11 @@ pub trait Propagator {
         Vec::new()
     }
 
+    /// True if a stride is undone by itself with momenta reversed, and keeps the volume of phase space.
+    fn is_reversible(&self) -> bool {
+        false
+    }
+
     /// Time spent so far, if it is counted.
     fn timing(&self) -> Timing {
         Timing::default()
@@ -235,7 +240,7 @@ impl Run<'_, '_> {
     /// Accounts, and what is kept before the first stride.
     fn begin(&mut self) -> Result<ControlFlow<()>> {
         for system in self.systems.iter().filter(|s| s.is_alive()) {
-            system.check(&self.surface)?;
+            system.check(&self.surface, self.propagator.is_reversible())?;
         }
         self.each_alive(|system, surface| {
             system.open_account(surface)?;
@@ -259,13 +264,10 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// O(½) · stride · guard · rescale · barostat · O(½), on all systems.
+    /// O(½) · stride · guard · Metropolis · rescale · barostat · O(½), on all systems.
     fn stride(&mut self) -> Result<()> {
         self.step += 1;
-        self.each_alive(|system, _| {
-            system.before_stride();
-            Ok(())
-        })?;
+        self.each_alive(System::before_stride)?;
         let moving = self.systems.iter_mut().filter(|s| s.is_alive() && !s.is_falling_back());
         let mut moving: Vec<&mut State> = moving.map(|s| &mut s.state).collect();
         let mut moved =

@@ -165,6 +165,10 @@ impl Propagator for Splitting<'_> {
         Ok(results)
     }
 
+    fn is_reversible(&self) -> bool {
+        true
+    }
+
     fn findings(&mut self, at: usize) -> Vec<Finding> {
         self.watch.take(at)
     }

@@ -3,6 +3,7 @@
 use crate::barostat::{Barostat, Moves};
 use crate::error::{Error, GoodFrame, Result};
 use crate::guard::{self, Finding, Policy, Quantity};
+use crate::metropolis::Metropolis;
 use crate::molecules::Molecules;
 use crate::rescale::{Rescale, Tally};
 use crate::state::State;
@@ -23,6 +24,8 @@ pub struct Ledger {
     pub start_volume: f64,
     /// Temperature at the start of the run, K: what explosion and freezing are told by where there is no bath.
     pub start_temperature: f64,
+    /// Strides that were put to the Metropolis test.
+    pub metropolis: Moves,
     /// What rescaling did.
     pub rescale: Tally,
     /// What the barostat did.
@@ -40,6 +43,8 @@ pub struct System {
     pub guard: Option<Policy>,
     /// Bath around every stride.
     pub thermostat: Option<Thermostat>,
+    /// Accepts a stride or takes it back.
+    pub metropolis: Option<Metropolis>,
     /// Keeps the conserved energy after every stride.
     pub rescale: Option<Rescale>,
     /// Changes the cell every few strides.
@@ -52,8 +57,10 @@ pub struct System {
     pub failure: Option<Error>,
     /// Potential energy of the current positions, eV, if known.
     pub(crate) potential: Option<f64>,
-    /// The state the last stride began with, where the guard may need it.
+    /// The state the last stride began with, where the guard or the Metropolis test may need it.
     before: Option<State>,
+    /// Potential energy of that state, eV, where the Metropolis test needs it.
+    potential_before: Option<f64>,
     /// The last frame that passed every check.
     good: GoodFrame,
 }
@@ -64,6 +71,7 @@ impl System {
         Self {
             guard: None,
             thermostat: None,
+            metropolis: None,
             rescale: None,
             barostat: None,
             molecules: Molecules::single_atoms(state.len()),
@@ -71,6 +79,7 @@ impl System {
             failure: None,
             potential: None,
             before: None,
+            potential_before: None,
             good: GoodFrame::default(),
             state,
         }
@@ -81,11 +90,11 @@ impl System {
         self.failure.is_none()
     }
 
-    /// Checks that the filters suit the state.
+    /// Checks that the filters suit the state, each other, and strides that are `reversible` or not.
     ///
     /// # Errors
     /// `Input` if they do not; `Stability` for numbers that are not finite.
-    pub(crate) fn check(&self, surface: &Surface<'_>) -> Result<()> {
+    pub(crate) fn check(&self, surface: &Surface<'_>, reversible: bool) -> Result<()> {
         guard::check_finite(&self.state)?;
         if let Some(thermostat) = &self.thermostat {
             thermostat.check(&self.state)?;
@@ -95,12 +104,35 @@ impl System {
         }
         let falls_back = matches!(self.guard, Some(Policy::Fallback { .. }));
         for (wanted, what) in [
+            (self.metropolis.is_some(), "metropolis"),
             (self.rescale.is_some(), "rescale_energy"),
             (self.barostat.is_some(), "a barostat"),
             (falls_back, "guard 'fallback'"),
         ] {
             if wanted && !surface.is_some() {
                 return Err(Error::Input(format!("{what} needs an energy model; give one, or leave {what} out")));
+            }
+        }
+        if self.metropolis.is_some() { self.check_metropolis(reversible) } else { Ok(()) }
+    }
+
+    /// Checks that nothing takes the Metropolis test's exactness away.
+    fn check_metropolis(&self, reversible: bool) -> Result<()> {
+        for (spoilt, what) in [
+            (!reversible, "a model whose strides are reversible: one of kind splitting, hybrid or action"),
+            (self.thermostat.is_none(), "a thermostat: give temperature_K"),
+            (self.rescale.is_some(), "energies that are not rescaled: leave rescale_energy out"),
+            (
+                matches!(self.barostat, Some(Barostat::CellRescaling(_))),
+                "a barostat that keeps detailed balance: take monte_carlo",
+            ),
+            (
+                matches!(self.guard, Some(Policy::Fallback { .. })),
+                "one kind of stride: take another guard than 'fallback'",
+            ),
+        ] {
+            if spoilt {
+                return Err(Error::Input(format!("metropolis samples without bias, which needs {what}")));
             }
         }
         Ok(())
@@ -143,17 +175,19 @@ impl System {
         Ok(())
     }
 
-    /// What comes before the propagator: O(½).
-    pub(crate) fn before_stride(&mut self) {
+    /// What comes before the propagator: O(½), and what a stride may have to be taken back to.
+    pub(crate) fn before_stride(&mut self, surface: &mut Surface<'_>) -> Result<()> {
         self.bath(Half::Before);
+        self.potential_before = if self.metropolis.is_some() { self.potential(surface)? } else { None };
         self.potential = None;
-        if self.guard.is_some() {
+        if self.guard.is_some() || self.metropolis.is_some() {
             let before = self.before.get_or_insert_with(|| self.state.clone());
             before.positions.clone_from(&self.state.positions);
             before.momenta.clone_from(&self.state.momenta);
             before.cell.clone_from(&self.state.cell);
             (before.step, before.time) = (self.state.step, self.state.time);
         }
+        Ok(())
     }
 
     /// The state the last stride began with.
@@ -219,9 +253,10 @@ impl System {
         self.thermostat.as_ref().map(Thermostat::temperature)
     }
 
-    /// What comes after it: guard, rescale, barostat, O(½).
+    /// What comes after it: guard, Metropolis, rescale, barostat, O(½).
     pub(crate) fn after_stride(&mut self, surface: &mut Surface<'_>) -> Result<()> {
         guard::check_finite(&self.state)?;
+        self.test(surface)?;
         self.conserve(surface)?;
         self.couple(surface)?;
         self.bath(Half::After);
@@ -247,6 +282,20 @@ impl System {
         if let Some(thermostat) = &mut self.thermostat {
             self.ledger.heat += thermostat.apply(&mut self.state, half);
         }
+    }
+
+    fn test(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+        let Some(earlier) = self.potential_before else { return Ok(()) };
+        let later = self.potential(surface)?;
+        if let (Some(metropolis), Some(later)) = (&self.metropolis, later) {
+            let change = later - earlier + self.state.kinetic_energy() - self.before().kinetic_energy();
+            if !metropolis.accepts(&self.state, change, &mut self.ledger.metropolis) {
+                self.take_back();
+                self.state.scale_internal_momenta(-1.0);
+                self.potential = Some(earlier);
+            }
+        }
+        Ok(())
     }
 
     fn conserve(&mut self, surface: &mut Surface<'_>) -> Result<()> {

@@ -11,6 +11,7 @@ use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir
 use flashmd::energy::PotentialEnergy;
 use flashmd::error::Result;
 use flashmd::guard::{self, Finding, Policy, Quantity};
+use flashmd::metropolis::Metropolis;
 use flashmd::molecules::Molecules;
 use flashmd::random::Key;
 use flashmd::rescale::{Fallback, Rescale, Scope};
@@ -63,6 +64,8 @@ fn equip(system: &mut System, at: usize) {
     match at {
         0 => {
             system.thermostat = Some(langevin());
+            // So cold that strides are turned down.
+            system.metropolis = Some(Metropolis::new(0.05).unwrap());
             system.barostat = Some(Barostat::MonteCarlo(MonteCarlo::new(reservoir()).unwrap()));
         }
         1 => {

@@ -182,6 +182,10 @@ impl<F: Forces> Propagator for Verlet<F> {
         state.momenta.iter_mut().for_each(|p| *p = scale(self.defect, *p));
         Ok(())
     }
+
+    fn is_reversible(&self) -> bool {
+        true // But for the defect.
+    }
 }
 
 /// Atoms that do not see each other.
