@@ -62,6 +62,14 @@ BOND = {"species": ["O", "H"], "constant_eV_per_A2": 39.0, "length_A": 0.96, "lo
 PUSHING = BOND | {"constant_eV_per_A2": -1.0}
 BEYOND = {"species": ["H", "O", "H"], "constant_eV_per_rad2": 4.3, "angle_rad": 4.0}
 FAST = {"inner_fs": 0.5, "bonds": [BOND]}
+TABLE = {"species": ["O", "H"], "energies_eV": [1.0, 0.5, 0.0], "slopes_eV_per_A": [-1.0, -1.0, 0.0]}
+PAIRS = {"step_fs": 0.5, "first_A": 1.0, "spacing_A": 0.5, "tables": [TABLE]}
+
+
+def pulled(**change):
+    """Metadata of a hybrid with pair forces that are changed."""
+    return {"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"pairs": PAIRS | change}}
+
 
 # Change to good metadata of a direct model, and a word of the loader's message.
 REFUSED = {
@@ -76,6 +84,10 @@ REFUSED = {
     "bond_in_words": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": ["O-H"]}}, "flashmd"),
     "bond_that_pushes": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": [PUSHING]}}, "has the bond"),
     "angle_beyond": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"angles": [BEYOND]}}, "has the angle"),
+    "pairs_without_a_step": (pulled(step_fs=0), "step_fs"),
+    "pairs_from_nowhere": (pulled(first_A=0), "first_A"),
+    "no_tables": (pulled(tables=[]), "unsound tables"),
+    "table_of_one": (pulled(tables=[TABLE | {"energies_eV": [0.0], "slopes_eV_per_A": [0.0]}]), "unsound tables"),
     "no_scheme": ({"kind": "splitting"}, "lacks `splitting`"),
     "kick_in_words": ({"kind": "splitting", "splitting": {"kicks": ["W"], "drifts": []}}, "flashmd"),
     "no_drifts": ({"kind": "splitting", "splitting": {"kicks": [0]}}, "drifts"),
@@ -118,6 +130,25 @@ def test_refused_by_both(case):
     message = loader_says(entry, "free_flight")
     assert message is not None
     assert word in message
+
+
+# What JSON Schema cannot compare.
+ODD_PAIRS = {
+    "strangers": ({"tables": [TABLE | {"species": ["O", "Ar"]}]}, "unsound tables"),
+    "jump_at_the_end": ({"tables": [TABLE | {"slopes_eV_per_A": [-1.0, -1.0, -1.0]}]}, "unsound tables"),
+    "uneven": ({"tables": [TABLE | {"energies_eV": [1.0, 0.0]}]}, "unsound tables"),
+    "twice": ({"tables": [TABLE, TABLE | {"species": ["H", "O"]}]}, "twice"),
+    "beyond_the_cutoff": ({"spacing_A": 40.0}, "at most cutoff_A"),
+    "faster_than_bonds": ({"step_fs": 0.1}, "at least inner_fs"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_PAIRS)
+def test_pairs_that_only_the_loader_refuses(case):
+    change, word = ODD_PAIRS[case]
+    entry = with_change(EXAMPLE, pulled(**change))
+    assert not schema_refuses(entry)
+    assert word in loader_says(entry, "free_flight")
 
 
 def test_masses_of_another_length_are_the_loaders_to_refuse():

@@ -15,7 +15,7 @@ from flashmd_rs.temperature import draw_momenta
 
 from conftest import make_crystal
 
-KINDS = ["verlet", "two_scalars", "hybrid", "midpoint"]
+KINDS = ["verlet", "two_scalars", "hybrid", "pulled", "midpoint"]
 
 
 def energy_of(models):
@@ -111,8 +111,24 @@ def bonded_forces(q):
     return forces
 
 
-def test_known_bonds_swing_between_the_kicks(models):
-    """Against r-RESPA by hand: pair forces every 2 fs, bonds and angles by Verlet of 0.25 fs, across a face."""
+def table_forces(q, symbols, edge):
+    """Forces [N,3] of the fixture ``pulled``: E = k(r − 4.5 Å)² between atoms of different waters, nearest images."""
+    forces = np.zeros_like(q)
+    for i, j in np.ndindex(len(q), len(q)):
+        k = {"HH": 0.02, "HO": -0.03}.get("".join(sorted(symbols[i] + symbols[j])), 0.0)
+        away = q[j] - q[i]
+        away -= edge * np.round(away / edge)
+        r = np.linalg.norm(away)
+        if i // 3 != j // 3 and r < 4.5:
+            forces[i] += 2 * k * (r - 4.5) * away / r
+    return forces
+
+
+@pytest.mark.parametrize("name", ["hybrid", "pulled"])
+def test_known_bonds_swing_between_the_kicks(models, name):
+    """Against r-RESPA by hand, across a face: the network's forces every 2 fs, those of the tables every 0.5 fs in
+    ``pulled``, bonds and angles by Verlet of 0.25 fs.
+    """
     water = 0.97 * np.array([[0, 0, 0], [0.79, 0.61, 0], [-0.79, 0.61, 0]])
     places = np.array([[0.1, 5.0, 5.0], [3.0, 5.5, 4.6]])
     atoms = ase.Atoms("OHHOHH", (places[:, None] + water).reshape(-1, 3), cell=np.eye(3) * 11, pbc=True)
@@ -120,24 +136,33 @@ def test_known_bonds_swing_between_the_kicks(models):
     atoms.set_momenta(draw_momenta(atoms.get_masses(), 300.0, seed=2))
     evaluate, m = energy_of(models), atoms.get_masses()[:, None]
     q, p = atoms.positions.copy(), atoms.get_momenta()
-    outer, inner = 2.0 * units.fs, 0.25 * units.fs
+    outer, middle, inner = 2.0 * units.fs, 0.5 * units.fs, 0.25 * units.fs
+
+    def pulls(q):
+        return table_forces(q, atoms.get_chemical_symbols(), 11.0) if name == "pulled" else np.zeros_like(q)
+
     for _ in range(20):
         p = p + 0.5 * outer * evaluate(atoms, q)[0]
-        for _ in range(8):
-            p = p + 0.5 * inner * bonded_forces(q)
-            q = q + inner * p / m
-            p = p + 0.5 * inner * bonded_forces(q)
+        for _ in range(4):
+            p = p + 0.5 * middle * pulls(q)
+            for _ in range(2):
+                p = p + 0.5 * inner * bonded_forces(q)
+                q = q + inner * p / m
+                p = p + 0.5 * inner * bonded_forces(q)
+            p = p + 0.5 * middle * pulls(q)
         p = p + 0.5 * outer * evaluate(atoms, q)[0]
     atoms.wrap()  # a molecule is then cut by a face of the cell
     shift = atoms.positions - (places[:, None] + water).reshape(-1, 3)
-    end = run(models, "hybrid", atoms, 20).frames[-1]
+    end = run(models, name, atoms, 20).frames[-1]
     assert np.abs(shift).max() > 1.0
     np.testing.assert_allclose(end.positions - shift, q, atol=1e-5)
     np.testing.assert_allclose(end.get_momenta(), p, atol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore:.*closer than the model")
-@pytest.mark.parametrize("name", [name for name in KINDS if name != "hybrid"])  # its bonds are not in the companion
+@pytest.mark.parametrize(
+    "name", [name for name in KINDS if name not in ("hybrid", "pulled")]
+)  # its bonds are not in the companion
 def test_energy_stays_and_momentum_is_kept(models, crystal, name):
     """1000 strides: the energy wanders by far less than it would drift, and momentum holds to round-off of f64."""
     done = run(models, name, crystal, 1000, energy_model=models("pair_energy"), interval=10)

@@ -63,6 +63,10 @@ class SplittingConfig(_Strict):
     fast_fs: Positive | None = Field(
         None, description="step, fs, by which known bonds and angles swing during a drift; null: straight flight"
     )
+    pairs_fs: Positive | None = Field(
+        None,
+        description="step, fs, by which pair forces act in a drift beside them; null: the scalars have them",
+    )
     repulsion_eV: NotNegative = Field(0.02, description="wall between atoms, at the closest approach in the data, eV")
 
     @property

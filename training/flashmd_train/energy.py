@@ -126,15 +126,17 @@ def load_energy(run: Path) -> Energy:
     return model.eval()
 
 
+def enveloped(model: Energy, distances: Tensor) -> Tensor:
+    """The radial functions of the pair terms at distances [N, 1, K]: [N, R, K]."""
+    field = model.field
+    return radial_functions(distances, field.centers, field.cutoff) * cosine_cutoff(
+        distances, field.cutoff, field.width
+    )
+
+
 def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
-    """d/dr of the enveloped radial functions at distances [N, 1, K]: [N, R, K]."""
-
-    def functions(d: Tensor) -> Tensor:
-        return radial_functions(d, model.field.centers, model.field.cutoff) * cosine_cutoff(
-            d, model.field.cutoff, model.field.width
-        )
-
-    return torch.func.jvp(functions, (distances,), (torch.ones_like(distances),))[1]
+    """d/dr of them: [N, R, K]."""
+    return torch.func.jvp(lambda d: enveloped(model, d), (distances,), (torch.ones_like(distances),))[1]
 
 
 def energy_and_forces(model: Energy, graph: Graph, positions: Tensor, train: bool) -> tuple[Tensor, Tensor]:

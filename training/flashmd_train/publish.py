@@ -18,6 +18,7 @@ from flashmd_train.direct import WATER, Direct
 from flashmd_train.energy import Energy
 from flashmd_train.export import equivariance, export_direct, export_energy, export_splitting, probes, write
 from flashmd_train.graph import norm
+from flashmd_train.pairs import FIRST_A, SPACING_A
 from flashmd_train.prior import BOND_LENGTH_MAX_A
 from flashmd_train.splitting import Splitting
 from flashmd_train.train import MARGIN_A, validate
@@ -119,12 +120,17 @@ def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: P
 
 
 def fast_terms(model: Splitting) -> dict:
-    """The bonds and angle that swing in the drifts of a water model, as the contract names them."""
+    """What happens in the drifts of a water model, as the contract names it."""
     k_b, r_0, k_a, theta_0 = model.flows[0].constants().tolist()
     oxygen, hydrogen = WATER
     bond = dict(species=[oxygen, hydrogen], constant_eV_per_A2=k_b, length_A=r_0, longest_A=BOND_LENGTH_MAX_A)
     angle = dict(species=[hydrogen, oxygen, hydrogen], constant_eV_per_rad2=k_a, angle_rad=theta_0)
-    return dict(inner_fs=model.config.fast_fs, bonds=[bond], angles=[angle])
+    terms = dict(inner_fs=model.config.fast_fs, bonds=[bond], angles=[angle])
+    if model.tables is None:
+        return terms
+    tables = model.tables.entries(model.config.species)
+    pairs = dict(step_fs=model.config.pairs_fs, first_A=FIRST_A, spacing_A=SPACING_A, tables=tables)
+    return terms | dict(pairs=pairs)
 
 
 def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) -> None:

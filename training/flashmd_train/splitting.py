@@ -16,10 +16,18 @@ from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.direct import Prediction
 from flashmd_train.energy import Energy
 from flashmd_train.graph import Graph, gather_rows, moved, norm
-from flashmd_train.prior import BondedFlow
+from flashmd_train.pairs import PairTables
+from flashmd_train.prior import BondedFlow, Molecules
 
 # The wall falls as this power of the distance: nothing where atoms are, insurmountable where none have been.
 WALL_POWER = 12
+
+
+def pair_steps(config: SplittingConfig) -> list[int]:
+    """Steps of the pair forces in each drift; one where there are none."""
+    if config.pairs_fs is None:
+        return [1] * len(config.drifts)
+    return [max(1, round(share * config.stride_fs / config.pairs_fs)) for share in config.drifts]
 
 
 class Splitting(nn.Module):
@@ -33,6 +41,7 @@ class Splitting(nn.Module):
         heads = max(config.kicks) + 1
         self.scalar = Energy(config.scalar, heads, swings=config.fast_fs is None)
         self.flows = self._fast_flows(config)
+        self.tables = self._tables(config)
         # Each scalar's share of the energy, were the map velocity Verlet's.
         ends = torch.arange(heads) == config.kicks[0]
         self.scalar.share.copy_(torch.where(ends, 0.5, 1.0) / (len(config.kicks) - 1))
@@ -47,13 +56,26 @@ class Splitting(nn.Module):
             return nn.ModuleList()
         if config.scalar.prior != "bonded":
             raise ValueError(f"fast_fs wants scalar.prior 'bonded', got {config.scalar.prior!r}")
-        times = [share * config.stride_fs for share in config.drifts]
+        times = [share * config.stride_fs / n for share, n in zip(config.drifts, pair_steps(config))]
         if config.fast_fs > min(times):
-            raise ValueError(f"got fast_fs {config.fast_fs:g}, wanted at most the shortest drift, {min(times):g} fs")
+            raise ValueError(
+                f"got fast_fs {config.fast_fs:g}, wanted at most the shortest drift, or pairs_fs: {min(times):g} fs"
+            )
         flows = [BondedFlow(time, config.fast_fs, TIP3P_BOND, TIP3P_ANGLE) for time in times]
         for flow in flows[1:]:
             flow.log_constants = flows[0].log_constants
         return nn.ModuleList(flows)
+
+    @staticmethod
+    def _tables(config: SplittingConfig) -> PairTables | None:
+        """What acts between the swings of a drift, if anything does."""
+        if config.pairs_fs is None:
+            return None
+        if config.fast_fs is None:
+            raise ValueError(
+                "pairs_fs says how often pair forces act between swings, which fast_fs asks for: give both"
+            )
+        return PairTables(len(config.species), config.cutoff_A)
 
     def wall(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
         """Half of Σ_j ε (r_closest/r)¹², [N] eV."""
@@ -65,6 +87,8 @@ class Splitting(nn.Module):
     def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
         """Per-atom scalar Σ_h head_h W_h, [N] eV; inputs as in the contract."""
         learned = self.scalar(species, edge_vectors, mask, neighbors, head)
+        if self.tables is not None:
+            return learned  # The wall stands in the tables.
         plain = edge_vectors.detach()
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
         return learned + (head @ self.scalar.share) * self.wall(species, edge_vectors, inside, neighbors)
@@ -85,10 +109,34 @@ class Splitting(nn.Module):
         mass = graph.masses[:, None]
         if not self.flows:
             return u + self.config.drifts[k] * self.config.stride_fs * units.fs * p / mass, p
-        now = moved(graph, u * mass.sqrt(), p / mass.sqrt())
-        flow = self.flows[k]
-        du, v = flow.flow(now, flow.bind(now), torch.zeros_like(p)[:, None], (1.0,))
-        return u + du[:, 0], mass * v[:, 0]
+        flow, root = self.flows[k], mass.sqrt()
+
+        def swing(u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+            now = moved(graph, u * root, p / root)
+            du, v = flow.flow(now, flow.bind(now), torch.zeros_like(p)[:, None], (1.0,))
+            return u + du[:, 0], mass * v[:, 0]
+
+        if self.tables is None:
+            return swing(u, p)
+        steps = pair_steps(self.config)[k]
+        time = self.config.drifts[k] * self.config.stride_fs * units.fs / steps
+        p = p + 0.5 * time * self.pair_forces(graph, u)
+        for step in range(steps):
+            u, p = swing(u, p)
+            p = p + (1.0 if step < steps - 1 else 0.5) * time * self.pair_forces(graph, u)
+        return u, p
+
+    def pair_forces(self, graph: Graph, u: Tensor) -> Tensor:
+        """Forces [N, 3] (eV/Å) of the tables after displacements [N, 3] (Å)."""
+        now = moved(graph, u * graph.masses.sqrt()[:, None], graph.momenta)
+        return self.tables(now, Molecules(now))
+
+    def fast_forces(self, graph: Graph) -> Tensor:
+        """Forces [N, 3] (eV/Å) of all that acts in the drifts, where the atoms are."""
+        forces = torch.zeros_like(graph.momenta)
+        if self.flows:
+            forces = forces + self.flows[0].fast_forces(Molecules(graph), forces)
+        return forces if self.tables is None else forces + self.pair_forces(graph, torch.zeros_like(forces))
 
     def predict(self, graph: Graph) -> Prediction:
         """One stride."""

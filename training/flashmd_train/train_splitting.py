@@ -9,10 +9,13 @@ import torch
 
 from flashmd_train.config import SplittingTraining
 from flashmd_train.dataset import Dataset, Pairs
+from flashmd_train.energy import enveloped
+from flashmd_train.graph import cosine_cutoff, gather_rows, norm
 from flashmd_train.losses import Objective
+from flashmd_train.prior import Molecules
 from flashmd_train.publish import domain
 from flashmd_train.session import session
-from flashmd_train.splitting import Splitting
+from flashmd_train.splitting import WALL_POWER, Splitting
 from flashmd_train.train import MARGIN_A, descend, drawn
 from flashmd_train.train_energy import FORCE_UNIT, PRETRAINING_FRAMES, fit_pairs, sample
 
@@ -51,11 +54,48 @@ def measure_closest(model: Splitting, data: Dataset) -> None:
             model.closest[a, b] = model.closest[b, a] = distance
 
 
+@torch.no_grad()
+def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.random.Generator) -> None:
+    """Tables from the ridge regression of pair terms, and walls; the scalars are left without pair terms."""
+    energy, tables = model.scalar, model.tables
+    fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
+    weight = (energy.whiten.double() @ energy.pair[0].double()).reshape(-1, energy.config.radial)
+    closest = closest_strangers(model, data, index)[:, None]
+
+    def curves(d: torch.Tensor) -> torch.Tensor:
+        wall = model.config.repulsion_eV * (closest / d) ** WALL_POWER
+        return weight @ enveloped(energy, d[None, None])[0] + wall * cosine_cutoff(
+            d, energy.config.cutoff_A, energy.config.width
+        )
+
+    distances = tables.distances
+    energies, slopes = torch.func.jvp(curves, (distances,), (torch.ones_like(distances),))
+    tables.energies.copy_(energies)
+    tables.slopes.copy_(slopes)
+    energy.pair.zero_()
+
+
+def closest_strangers(model: Splitting, data: Dataset, index: np.ndarray) -> torch.Tensor:
+    """Smallest distance between atoms of different molecules in the data, by pair of species [P] (Å)."""
+    pair_of = model.tables.pair_of
+    closest = torch.full((int(pair_of.max()) + 1,), model.config.cutoff_A, dtype=torch.float64)
+    for pick in index[:: max(1, len(index) // PRETRAINING_FRAMES)]:
+        graph, _, _, _ = sample(data, pick, 0, model.config.cutoff_A)
+        pair = pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
+        outside = graph.mask & ~Molecules(graph).intra
+        d = norm(graph.edge_vectors).squeeze(-1).double()
+        closest = closest.scatter_reduce(0, pair[outside], d[outside], "amin")
+    return closest
+
+
 def begin_with_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: SplittingTraining) -> None:
     """Each scalar towards its share of the reference's energy, as in velocity Verlet with as many kicks."""
     rng = np.random.default_rng(settings.seed)
     energy = model.scalar
-    fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
+    if model.tables is not None:
+        fit_tables(model, data, index, rng)
+    else:
+        fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
     with torch.no_grad():
         energy.pair.copy_(energy.share[:, None] * energy.pair[:1])
         energy.offset.zero_()
@@ -66,9 +106,7 @@ def begin_with_forces(model: Splitting, data: Dataset, index: np.ndarray, settin
         graph, _, forces, _ = sample(data, pick, frame, model.config.cutoff_A)
         scalar = int(rng.integers(len(energy.share)))
         share = float(energy.share[scalar])
-        if model.flows:
-            flow = model.flows[0]
-            forces = forces - flow.fast_forces(flow.bind(graph), torch.zeros_like(forces))
+        forces = forces - model.fast_forces(graph)
         got = model.force(graph, torch.zeros_like(forces), scalar, train=True)
         loss = (got / share - forces).square().mean() / FORCE_UNIT**2
         for group in adam.param_groups:

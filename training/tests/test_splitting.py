@@ -22,15 +22,24 @@ CUTOFF = 4.0
 MASSES = np.array([15.99943, 1.007947])
 # A scheme whose bonds and angle swing in its drifts.
 SWINGING = ", swinging"
+# One that has pair forces between the swings, too.
+PULLING = ", pulling"
 SCHEMES = {"verlet": ((0, 0), (1.0,)), "two": ((0, 1, 0), (0.5, 0.5)), "three": ((0, 1, 2, 1, 0), (0.2, 0.3, 0.3, 0.2))}
 
 
 def config(scheme: str = "two", **more) -> SplittingConfig:
-    kicks, drifts = SCHEMES[scheme.removesuffix(SWINGING)]
+    kicks, drifts = SCHEMES[scheme.removesuffix(SWINGING).removesuffix(PULLING)]
     scalar = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, **more)
-    fast_fs = 0.5 if scheme.endswith(SWINGING) else None
+    fast_fs = 0.5 if scheme.endswith((SWINGING, PULLING)) else None
+    pairs_fs = 0.5 if scheme.endswith(PULLING) else None
     return SplittingConfig(
-        stride_fs=2.0, kicks=kicks, drifts=drifts, fast_fs=fast_fs, scalar=scalar, species=scalar.species
+        stride_fs=2.0,
+        kicks=kicks,
+        drifts=drifts,
+        fast_fs=fast_fs,
+        pairs_fs=pairs_fs,
+        scalar=scalar,
+        species=scalar.species,
     )
 
 
@@ -43,6 +52,10 @@ def rough(scheme: str) -> Splitting:
         model.scalar.out.weight.normal_(0, 0.03)
         model.scalar.log_constants.normal_(0, 1.0)
         model.closest.fill_(0.9)
+        if model.tables is not None:
+            r = model.tables.distances
+            model.tables.energies.copy_(torch.stack([k * (r - CUTOFF) ** 2 for k in (0.3, -0.1, 0.05)]))
+            model.tables.slopes.copy_(torch.stack([2 * k * (r - CUTOFF) for k in (0.3, -0.1, 0.05)]))
     return model.eval()
 
 
@@ -72,7 +85,7 @@ def stride(model: Splitting, q: np.ndarray, p: np.ndarray, species: np.ndarray) 
     return q + done.displacement.numpy() / root, done.momenta.numpy() * root
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, *(name + SWINGING for name in ("verlet", "two"))])
+@pytest.mark.parametrize("scheme", [*SCHEMES, *(n + SWINGING for n in ("verlet", "two")), "two" + PULLING])
 class TestStructure:
     def test_forward_flip_back_returns(self, scheme: str) -> None:
         model, (q, p, species) = rough(scheme), molecules()

@@ -21,6 +21,7 @@ pub mod molecules;
 pub mod nef;
 pub mod neighbors;
 pub mod network;
+pub mod pairs;
 pub mod propagators;
 pub mod random;
 pub mod rescale;

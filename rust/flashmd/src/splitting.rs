@@ -69,8 +69,7 @@ impl<'m> Splitting<'m> {
                 "a system was moved for which this model was not prepared; prepare it first".into(),
             ));
         };
-        swing.advance(state, time);
-        Ok(())
+        swing.advance(state, time)
     }
 
     /// −∇W of the scalar numbered `scalar` for every state, unless they are at hand.

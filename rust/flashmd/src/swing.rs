@@ -1,5 +1,6 @@
-//! The fast part of a `hybrid` stride: bonds and angles swung by small steps of velocity Verlet, between the kicks of the
-//! slow part (Tuckerman, Berne & Martyna, J. Chem. Phys. 97, 1990 (1992)).
+//! The fast part of a `hybrid` stride: bonds and angles swung by small steps of velocity Verlet, between kicks by pair forces
+//! at larger steps where the model has them, between the kicks of the slow part (r-RESPA: Tuckerman, Berne & Martyna, J. Chem.
+//! Phys. 97, 1990 (1992)).
 
 use crate::cell::Cell;
 use crate::elements;
@@ -7,6 +8,7 @@ use crate::error::Result;
 use crate::linalg::{Vec3, add, dot, norm, scale, sub};
 use crate::model::fast::{BondKind, Fast};
 use crate::neighbors::full_list;
+use crate::pairs::{Joined, PairForces};
 use crate::state::State;
 use crate::units::FS;
 
@@ -20,6 +22,7 @@ pub struct Swing {
     bonds: Vec<Bond>,
     angles: Vec<Angle>,
     forces: Vec<Vec3>,
+    pairs: Option<PairForces>,
 }
 
 /// An arm from atom `from` to atom `to`, the latter `shift` cells away.
@@ -91,11 +94,40 @@ impl Swing {
                 }
             }
         }
-        Ok(Self { inner: fast.inner_fs * FS, bonds, angles, forces: Vec::new() })
+        let pairs = |pairs| PairForces::new(state, pairs, joined(state.len(), &bonds, &angles));
+        let pairs = fast.pairs.as_ref().map(pairs).transpose()?;
+        Ok(Self { inner: fast.inner_fs * FS, bonds, angles, forces: Vec::new(), pairs })
     }
 
-    /// Moves `state` for `time`, in whole steps near the inner one.
-    pub fn advance(&mut self, state: &mut State, time: f64) {
+    /// Moves `state` for `time`, in whole steps near those of the pair forces, if there are any.
+    ///
+    /// # Errors
+    /// Those of the neighbour search.
+    pub fn advance(&mut self, state: &mut State, time: f64) -> Result<()> {
+        let Some(mut pairs) = self.pairs.take() else {
+            self.swing(state, time);
+            return Ok(());
+        };
+        let moved = self.swing_between(&mut pairs, state, time);
+        self.pairs = Some(pairs);
+        moved
+    }
+
+    fn swing_between(&mut self, pairs: &mut PairForces, state: &mut State, time: f64) -> Result<()> {
+        let steps = (time / pairs.step()).round().max(1.0);
+        let dt = time / steps;
+        pairs.update(state)?;
+        for _ in 0..steps as u64 {
+            pairs.kick(state, 0.5 * dt);
+            self.swing(state, dt);
+            pairs.update(state)?;
+            pairs.kick(state, 0.5 * dt);
+        }
+        Ok(())
+    }
+
+    /// Bonds and angles for `time`, in whole steps near the inner one.
+    fn swing(&mut self, state: &mut State, time: f64) {
         let steps = (time / self.inner).round().max(1.0);
         let dt = time / steps;
         self.pull(state);
@@ -136,6 +168,22 @@ impl Swing {
             arms[1].pull(forces, scale(bend / lengths[1], sub(a, scale(cosine, b))));
         }
     }
+}
+
+/// By atom, which others are joined to it by a bond or by an angle.
+fn joined(atoms: usize, bonds: &[Bond], angles: &[Angle]) -> Vec<Vec<Joined>> {
+    let mut joined: Vec<Vec<Joined>> = vec![Vec::new(); atoms];
+    let mut join = |from: usize, to: usize, shift: [i64; 3]| {
+        joined[from].push(Joined { to, shift });
+        joined[to].push(Joined { to: from, shift: shift.map(|s| -s) });
+    };
+    for Bond { arm, .. } in bonds {
+        join(arm.from, arm.to, arm.shift);
+    }
+    for Angle { arms: [a, b], .. } in angles {
+        join(a.to, b.to, std::array::from_fn(|k| b.shift[k] - a.shift[k]));
+    }
+    joined
 }
 
 /// True if the symbols are these, read forwards or backwards.

@@ -1,4 +1,4 @@
-//! The bonds and angles that a `hybrid` model names: what swings between its kicks.
+//! The bonds, angles and pair forces that a `hybrid` model names: what happens between its kicks.
 
 use serde::Deserialize;
 
@@ -6,6 +6,10 @@ use serde::Deserialize;
 const MOST_INNER_STEPS: f64 = 1024.0;
 /// Longest bond, Å.
 const LONGEST_BOND: f64 = 5.0;
+/// Entries of a table of pair energies.
+const TABLE: std::ops::RangeInclusive<usize> = 2..=4096;
+/// A table has to end at zero, in eV and eV/Å, so that no force jumps at its end.
+const END: f64 = 1e-6;
 
 /// Harmonic bonds and angles by species, found by distance at the start of a run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -17,6 +21,8 @@ pub struct Fast {
     /// Kinds of angles, each between two of the bonds.
     #[serde(default)]
     pub angles: Vec<AngleKind>,
+    /// Pair forces.
+    pub pairs: Option<Pairs>,
 }
 
 /// ½k(r − r₀)² between any two atoms of these species that are near enough at the start.
@@ -45,9 +51,88 @@ pub struct AngleKind {
     pub angle_rad: f64,
 }
 
+/// Energies of pairs of atoms that no bond or angle joins, by distance.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[allow(non_snake_case)]
+pub struct Pairs {
+    /// Step of velocity Verlet under them, fs.
+    pub step_fs: f64,
+    /// First distance of the tables, Å; nearer, the force is as there.
+    pub first_A: f64,
+    /// Between two distances, Å.
+    pub spacing_A: f64,
+    /// One for each pair of species that has forces.
+    pub tables: Vec<PairKind>,
+}
+
+/// A cubic between any two entries, with their energies and slopes.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[allow(non_snake_case)]
+pub struct PairKind {
+    /// Chemical symbols.
+    pub species: [String; 2],
+    /// E of a pair, eV.
+    pub energies_eV: Vec<f64>,
+    /// dE/dr, eV/Å.
+    pub slopes_eV_per_A: Vec<f64>,
+}
+
+impl Pairs {
+    /// Where the tables end, Å.
+    pub fn cutoff(&self) -> f64 {
+        let entries = self.tables.iter().map(|table| table.energies_eV.len()).max().unwrap_or(1);
+        self.first_A + self.spacing_A * (entries - 1) as f64
+    }
+
+    fn fault(&self, inner_fs: f64, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
+        let positive = |value: f64| value.is_finite() && value > 0.0;
+        if !(self.step_fs >= inner_fs && self.step_fs <= stride_fs) {
+            return Some(format!(
+                "has pairs of step_fs {:?}; wanted at least inner_fs and at most the stride",
+                self.step_fs
+            ));
+        }
+        if !(positive(self.first_A) && positive(self.spacing_A)) {
+            return Some(format!(
+                "has pairs with first_A {:?} and spacing_A {:?}; wanted two positive distances",
+                self.first_A, self.spacing_A
+            ));
+        }
+        let length = self.tables.first().map_or(0, |table| table.energies_eV.len());
+        let end = |values: &[f64]| values.last().is_some_and(|last| last.abs() <= END);
+        let sound = |table: &PairKind| {
+            let PairKind { energies_eV: energies, slopes_eV_per_A: slopes, .. } = table;
+            table.species.iter().all(|name| species.contains(name))
+                && TABLE.contains(&length)
+                && [energies.len(), slopes.len()] == [length; 2]
+                && energies.iter().chain(slopes).all(|value| value.is_finite())
+                && end(energies)
+                && end(slopes)
+        };
+        if self.tables.is_empty() || !self.tables.iter().all(sound) {
+            return Some(format!(
+                "has pairs with unsound tables; wanted at least one, of species of the model, with {} to {} finite energies and \
+                 as many slopes, the same number in each, the last of them zero",
+                TABLE.start(),
+                TABLE.end()
+            ));
+        }
+        if self.cutoff() > cutoff + END {
+            return Some(format!("has pairs that reach to {} Å; wanted at most cutoff_A, {cutoff} Å", self.cutoff()));
+        }
+        let sorted = |table: &PairKind| {
+            let mut names = table.species.clone();
+            names.sort_unstable();
+            names
+        };
+        let twice = |(at, table): (usize, &PairKind)| self.tables[..at].iter().any(|t| sorted(t) == sorted(table));
+        self.tables.iter().enumerate().any(twice).then(|| "names a pair of species twice".into())
+    }
+}
+
 impl Fast {
-    /// What is wrong with it, for a stride of `stride_fs` of a model of these species; None if nothing.
-    pub fn fault(&self, stride_fs: f64, species: &[String]) -> Option<String> {
+    /// What is wrong with it, for a stride of `stride_fs` of a model of that cutoff (Å) and these species; None if nothing.
+    pub fn fault(&self, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let known = |names: &[String]| names.iter().all(|name| species.contains(name));
         if !(positive(self.inner_fs) && self.inner_fs <= stride_fs && stride_fs / self.inner_fs <= MOST_INNER_STEPS) {
@@ -75,8 +160,11 @@ impl Fast {
         let angle = |a: &&AngleKind| {
             known(&a.species) && positive(a.constant_eV_per_rad2) && (0.0..=std::f64::consts::PI).contains(&a.angle_rad)
         };
-        self.angles.iter().find(|a| !angle(a)).map(|bad| {
-            format!("has the angle {bad:?}; wanted species of the model, a positive constant and an angle from 0 to π")
-        })
+        if let Some(bad) = self.angles.iter().find(|a| !angle(a)) {
+            return Some(format!(
+                "has the angle {bad:?}; wanted species of the model, a positive constant and an angle from 0 to π"
+            ));
+        }
+        self.pairs.as_ref().and_then(|pairs| pairs.fault(self.inner_fs, stride_fs, cutoff, species))
     }
 }

@@ -199,7 +199,7 @@ impl Metadata {
 
     fn with_fast(self, fast: Option<Fast>) -> Result<Self> {
         match (self.kind, fast) {
-            (Kind::Hybrid, Some(fast)) => match fast.fault(self.stride_fs, &self.species) {
+            (Kind::Hybrid, Some(fast)) => match fast.fault(self.stride_fs, self.cutoff, &self.species) {
                 Some(fault) => model(format!("`fast` in the metadata {fault}")),
                 None => Ok(Self { fast: Some(fast), ..self }),
             },

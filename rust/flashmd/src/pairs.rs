@@ -1,0 +1,168 @@
+//! Pair forces from tables, the middle part of a `hybrid` stride: too fast to be kicked with the network, cheap enough to be
+//! computed many times between its kicks.
+
+use crate::cell::Cell;
+use crate::elements;
+use crate::error::Result;
+use crate::linalg::{Vec3, add, dot, scale, sub};
+use crate::model::fast::{PairKind, Pairs};
+use crate::neighbors::NeighborSearch;
+use crate::state::State;
+use crate::units::FS;
+
+/// Two edges are the same if their ends are this near, Å².
+const SAME: f64 = 1e-6;
+
+/// The pair forces of one system; pairs that bonds and angles join are left out.
+#[derive(Debug)]
+pub struct PairForces {
+    step: f64,
+    curves: Vec<Curve>,
+    /// Number of each atom's species among those of the curves.
+    species: Vec<usize>,
+    /// Number of a pair's curve, by both species.
+    curve_of: Vec<Vec<Option<usize>>>,
+    /// Where the atoms that are joined with each atom are.
+    joined: Vec<Vec<Joined>>,
+    search: NeighborSearch,
+    forces: Vec<Vec3>,
+}
+
+/// Another atom of the same molecule, `shift` cells away.
+#[derive(Debug, Clone, Copy)]
+pub struct Joined {
+    pub(crate) to: usize,
+    pub(crate) shift: [i64; 3],
+}
+
+/// dE/dr by intervals of the table: c₀ + c₁s + c₂s² with s from 0 to 1 in each, the slope of the cubic that has the table's
+/// energies and slopes at both ends.
+#[derive(Debug)]
+struct Curve {
+    first: f64,
+    spacing: f64,
+    slopes: Vec<[f64; 3]>,
+}
+
+impl Curve {
+    fn new(pairs: &Pairs, kind: &PairKind) -> Self {
+        let h = pairs.spacing_A;
+        let slope = |at: usize| {
+            let step = (kind.energies_eV[at + 1] - kind.energies_eV[at]) / h;
+            let [m0, m1] = [kind.slopes_eV_per_A[at], kind.slopes_eV_per_A[at + 1]];
+            [m0, 6.0 * step - 4.0 * m0 - 2.0 * m1, 3.0 * (m0 + m1) - 6.0 * step]
+        };
+        Self { first: pairs.first_A, spacing: h, slopes: (0..kind.energies_eV.len() - 1).map(slope).collect() }
+    }
+
+    /// dE/dr; nearer than the table begins it is as there.
+    fn slope(&self, r: f64) -> f64 {
+        let at = ((r - self.first) / self.spacing).max(0.0);
+        let interval = (at as usize).min(self.slopes.len() - 1);
+        let [c0, c1, c2] = self.slopes[interval];
+        let s = (at - interval as f64).min(1.0);
+        c0 + s * (c1 + s * c2)
+    }
+}
+
+impl PairForces {
+    /// Those of `state`, without the pairs in `joined`, by first atom.
+    ///
+    /// # Errors
+    /// `Input` if the neighbour search refuses the cutoff.
+    pub fn new(state: &State, pairs: &Pairs, joined: Vec<Vec<Joined>>) -> Result<Self> {
+        let mut names: Vec<&str> = pairs.tables.iter().flat_map(|t| &t.species).map(String::as_str).collect();
+        names.sort_unstable();
+        names.dedup();
+        let number = |symbol: &str| names.binary_search(&symbol).unwrap_or(names.len());
+        let mut curve_of = vec![vec![None; names.len() + 1]; names.len() + 1];
+        for (at, table) in pairs.tables.iter().enumerate() {
+            let [a, b] = [0, 1].map(|end| number(&table.species[end]));
+            (curve_of[a][b], curve_of[b][a]) = (Some(at), Some(at));
+        }
+        Ok(Self {
+            step: pairs.step_fs * FS,
+            curves: pairs.tables.iter().map(|table| Curve::new(pairs, table)).collect(),
+            species: state.numbers.iter().map(|&z| number(elements::symbol(z))).collect(),
+            curve_of,
+            joined,
+            search: NeighborSearch::new(pairs.cutoff())?,
+            forces: Vec::new(),
+        })
+    }
+
+    /// Length of a step under them, Å·√(u/eV).
+    pub fn step(&self) -> f64 {
+        self.step
+    }
+
+    /// Computes the forces on the atoms where they are.
+    ///
+    /// # Errors
+    /// Those of the neighbour search.
+    pub fn update(&mut self, state: &State) -> Result<()> {
+        self.search.update(&state.positions, &state.cell)?;
+        let Self { curves, species, curve_of, joined, search, forces, .. } = self;
+        forces.clear();
+        forces.resize(state.len(), [0.0; 3]);
+        for i in 0..state.len() {
+            let (mine, partners) = (&curve_of[species[i]], &joined[i]);
+            search.for_each_edge(i, |edge| {
+                let j = edge.neighbor;
+                let Some(curve) = mine[species[j]].filter(|_| i < j) else { return };
+                if partners.iter().any(|p| p.to == j && p.is(edge.vector, i, state)) {
+                    return;
+                }
+                let r = dot(edge.vector, edge.vector).sqrt();
+                let pull = scale(curves[curve].slope(r) / r, edge.vector);
+                forces[i] = add(forces[i], pull);
+                forces[j] = sub(forces[j], pull);
+            });
+        }
+        Ok(())
+    }
+
+    /// Kicks `state` by the forces last computed.
+    pub fn kick(&self, state: &mut State, time: f64) {
+        for (p, &f) in state.momenta.iter_mut().zip(&self.forces) {
+            *p = add(*p, scale(time, f));
+        }
+        state.rest_fixed();
+    }
+}
+
+impl Joined {
+    /// True if `edge` leads from atom `from` to this one, and not to another of its images.
+    fn is(&self, edge: Vec3, from: usize, state: &State) -> bool {
+        let off = sub(self.vector(from, &state.positions, &state.cell), edge);
+        dot(off, off) < SAME
+    }
+
+    fn vector(&self, from: usize, positions: &[Vec3], cell: &Cell) -> Vec3 {
+        add(sub(positions[self.to], positions[from]), cell.translation(self.shift))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+
+    #[test]
+    fn a_cubic_is_read_from_its_table_exactly() {
+        let energy = |r: f64| 0.3 * r.powi(3) - r * r + 0.25 * r;
+        let slope = |r: f64| 0.9 * r * r - 2.0 * r + 0.25;
+        let at = |k: usize| 1.0 + 0.25 * k as f64;
+        let table = PairKind {
+            species: ["H".into(), "O".into()],
+            energies_eV: (0..9).map(|k| energy(at(k))).collect(),
+            slopes_eV_per_A: (0..9).map(|k| slope(at(k))).collect(),
+        };
+        let pairs = Pairs { step_fs: 1.0, first_A: 1.0, spacing_A: 0.25, tables: vec![table] };
+        let curve = Curve::new(&pairs, &pairs.tables[0]);
+        for r in [1.0, 1.1, 1.25, 2.0, 2.337, 2.9999, 3.0] {
+            assert!((curve.slope(r) - slope(r)).abs() < 1e-12, "{r}");
+        }
+        assert!((curve.slope(0.3) - slope(1.0)).abs() < 1e-12);
+    }
+}
