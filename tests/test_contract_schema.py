@@ -86,6 +86,7 @@ REFUSED = {
     "angle_beyond": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"angles": [BEYOND]}}, "has the angle"),
     "pairs_without_a_step": (pulled(step_fs=0), "step_fs"),
     "pairs_from_nowhere": (pulled(first_A=0), "first_A"),
+    "mollified_in_words": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"mollified": "yes"}}, "flashmd"),
     "no_tables": (pulled(tables=[]), "unsound tables"),
     "table_of_one": (pulled(tables=[TABLE | {"energies_eV": [0.0], "slopes_eV_per_A": [0.0]}]), "unsound tables"),
     "no_scheme": ({"kind": "splitting"}, "lacks `splitting`"),

@@ -67,6 +67,9 @@ class SplittingConfig(_Strict):
         None,
         description="step, fs, by which pair forces act in a drift beside them; null: the scalars have them",
     )
+    mollified: bool = Field(
+        False, description="the scalars see molecules with bonds at rest, so that kicks do not drive them"
+    )
     repulsion_eV: NotNegative = Field(0.02, description="wall between atoms, at the closest approach in the data, eV")
 
     @property

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 
 from flashmd_train.graph import Graph, gather_rows, norm
 from flashmd_train.prior import Molecules
 
+# Where the tables begin, and how far their entries are apart at most.
 FIRST_A, SPACING_A = 0.8, 0.05
 
 
@@ -19,22 +22,23 @@ class PairTables(nn.Module):
 
     def __init__(self, kinds: int, cutoff: float) -> None:
         super().__init__()
-        grid = round((cutoff - FIRST_A) / SPACING_A) + 1
+        intervals = math.ceil((cutoff - FIRST_A) / SPACING_A)
+        self.spacing = (cutoff - FIRST_A) / intervals
         first, second = torch.triu_indices(kinds, kinds)
         pair_of = torch.zeros(kinds, kinds, dtype=torch.long)
         pair_of[first, second] = pair_of[second, first] = torch.arange(len(first))
         self.register_buffer("pair_of", pair_of)
-        self.register_buffer("distances", FIRST_A + SPACING_A * torch.arange(grid, dtype=torch.float64))
-        self.register_buffer("energies", torch.zeros(len(first), grid, dtype=torch.float64))
-        self.register_buffer("slopes", torch.zeros(len(first), grid, dtype=torch.float64))
+        self.register_buffer("distances", FIRST_A + self.spacing * torch.arange(intervals + 1, dtype=torch.float64))
+        self.register_buffer("energies", torch.zeros(len(first), intervals + 1, dtype=torch.float64))
+        self.register_buffer("slopes", torch.zeros(len(first), intervals + 1, dtype=torch.float64))
 
     def forward(self, graph: Graph, molecules: Molecules) -> Tensor:
         """Forces [N, 3] (eV/Å) on each atom by all that are not of its own molecule; local to a row."""
         d = norm(graph.edge_vectors).squeeze(-1)
-        place = ((d - FIRST_A) / SPACING_A).clamp(min=0.0)
+        place = ((d - FIRST_A) / self.spacing).clamp(min=0.0)
         interval = place.detach().long().clamp(max=self.energies.shape[1] - 2)
         s = place - interval
-        m, step = self.slopes, self.energies.diff(dim=1) / SPACING_A
+        m, step = self.slopes, self.energies.diff(dim=1) / self.spacing
         m0, m1 = m[:, :-1], m[:, 1:]
         # d/dr of the cubic, by powers of s, as the runtime has it.
         powers = torch.stack([m0, 6 * step - 4 * m0 - 2 * m1, 3 * (m0 + m1) - 6 * step], -1).to(d.dtype)

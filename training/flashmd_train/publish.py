@@ -18,7 +18,7 @@ from flashmd_train.direct import WATER, Direct
 from flashmd_train.energy import Energy
 from flashmd_train.export import equivariance, export_direct, export_energy, export_splitting, probes, write
 from flashmd_train.graph import norm
-from flashmd_train.pairs import FIRST_A, SPACING_A
+from flashmd_train.pairs import FIRST_A
 from flashmd_train.prior import BOND_LENGTH_MAX_A
 from flashmd_train.splitting import Splitting
 from flashmd_train.train import MARGIN_A, validate
@@ -125,11 +125,11 @@ def fast_terms(model: Splitting) -> dict:
     oxygen, hydrogen = WATER
     bond = dict(species=[oxygen, hydrogen], constant_eV_per_A2=k_b, length_A=r_0, longest_A=BOND_LENGTH_MAX_A)
     angle = dict(species=[hydrogen, oxygen, hydrogen], constant_eV_per_rad2=k_a, angle_rad=theta_0)
-    terms = dict(inner_fs=model.config.fast_fs, bonds=[bond], angles=[angle])
+    terms = dict(inner_fs=model.config.fast_fs, bonds=[bond], angles=[angle], mollified=model.config.mollified)
     if model.tables is None:
         return terms
     tables = model.tables.entries(model.config.species)
-    pairs = dict(step_fs=model.config.pairs_fs, first_A=FIRST_A, spacing_A=SPACING_A, tables=tables)
+    pairs = dict(step_fs=model.config.pairs_fs, first_A=FIRST_A, spacing_A=model.tables.spacing, tables=tables)
     return terms | dict(pairs=pairs)
 
 

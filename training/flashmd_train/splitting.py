@@ -30,6 +30,20 @@ def pair_steps(config: SplittingConfig) -> list[int]:
     return [max(1, round(share * config.stride_fs / config.pairs_fs)) for share in config.drifts]
 
 
+def at_rest(graph: Graph, molecules: Molecules, u: Tensor, length: Tensor) -> Tensor:
+    """Displacements [N, 3] (Å) to where bonds have that length along themselves, from those of the atoms, u.
+
+    The centre of mass of each molecule stays (mollified impulse, equilibrium version: Izaguirre, Reich & Skeel,
+    J. Chem. Phys. 110, 9853 (1999)).
+    """
+    moved = molecules.collect(u)
+    bonds = molecules.bonds + moved[:, 1:] - moved[:, :1]
+    missing = (length / norm(bonds) - 1) * bonds * molecules.bonded
+    masses = molecules.collect(graph.masses[:, None])
+    shift = -(masses[:, 1:] * missing).sum(1) / masses.sum(1)
+    return u + shift + torch.where(molecules.oxygen, 0.0, missing[:, 0])
+
+
 class Splitting(nn.Module):
     """(q, p) at t to (√m Δq, p'/√m) at t + stride."""
 
@@ -53,6 +67,8 @@ class Splitting(nn.Module):
     def _fast_flows(config: SplittingConfig) -> nn.ModuleList:
         """What happens in each drift where bonds and angles are known: one set of constants for all."""
         if config.fast_fs is None:
+            if config.mollified:
+                raise ValueError("mollified scalars leave bonds out, which then must swing: give fast_fs, their step")
             return nn.ModuleList()
         if config.scalar.prior != "bonded":
             raise ValueError(f"fast_fs wants scalar.prior 'bonded', got {config.scalar.prior!r}")
@@ -98,7 +114,8 @@ class Splitting(nn.Module):
         head = nn.functional.one_hot(torch.tensor(scalar), len(self.scalar.share)).to(displacement)
         with torch.enable_grad():
             u = displacement if displacement.requires_grad else displacement.detach().requires_grad_(True)
-            change = gather_rows(u, graph.neighbors) - u[:, None]
+            seen = at_rest(graph, Molecules(graph), u, self.flows[0].constants()[1]) if self.config.mollified else u
+            change = gather_rows(seen, graph.neighbors) - seen[:, None]
             edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
             total = self(graph.species, edges, graph.mask, graph.neighbors, head).sum()
             (gradient,) = torch.autograd.grad(total, u, create_graph=train)

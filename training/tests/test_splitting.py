@@ -14,15 +14,17 @@ from ase import units
 from flashmd_train.config import Data, EnergyConfig, Optimizer, SplittingConfig, SplittingTraining
 from flashmd_train.dataset import Dataset, Pairs
 from flashmd_train.graph import Graph, build_graph
+from flashmd_train.prior import Molecules, bonded_forces
 from flashmd_train.publish import publish
 from flashmd_train.splitting import Splitting
-from flashmd_train.train_splitting import begin_with_forces, measure_closest, train_splitting
+from flashmd_train.train_energy import sample
+from flashmd_train.train_splitting import begin_with_forces, fit_tables, measure_closest, train_splitting
 
 CUTOFF = 4.0
 MASSES = np.array([15.99943, 1.007947])
 # A scheme whose bonds and angle swing in its drifts.
 SWINGING = ", swinging"
-# One that has pair forces between the swings, too.
+# One that has pair forces between the swings, too, and whose scalars see bonds at rest.
 PULLING = ", pulling"
 SCHEMES = {"verlet": ((0, 0), (1.0,)), "two": ((0, 1, 0), (0.5, 0.5)), "three": ((0, 1, 2, 1, 0), (0.2, 0.3, 0.3, 0.2))}
 
@@ -31,13 +33,14 @@ def config(scheme: str = "two", **more) -> SplittingConfig:
     kicks, drifts = SCHEMES[scheme.removesuffix(SWINGING).removesuffix(PULLING)]
     scalar = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, **more)
     fast_fs = 0.5 if scheme.endswith((SWINGING, PULLING)) else None
-    pairs_fs = 0.5 if scheme.endswith(PULLING) else None
+    pulling = scheme.endswith(PULLING)
     return SplittingConfig(
         stride_fs=2.0,
         kicks=kicks,
         drifts=drifts,
         fast_fs=fast_fs,
-        pairs_fs=pairs_fs,
+        pairs_fs=0.5 if pulling else None,
+        mollified=pulling,
         scalar=scalar,
         species=scalar.species,
     )
@@ -162,7 +165,26 @@ def test_forces_are_a_start_and_strides_improve_on_it(data_file: Path, data: Dat
     assert error < 0.12 * size
 
 
-@pytest.mark.parametrize("scheme", ["two", "two" + SWINGING])
+def test_tables_hold_most_of_the_slow_forces(data: Dataset) -> None:
+    """Within 4 Å, of water's forces beyond bonds and angles; they end smoothly, and rise where no atoms were."""
+    model = Splitting(config("verlet" + PULLING))
+    index, _ = data.split(0.05, seed=0)
+    fit_tables(model, data, index, np.random.default_rng(0))
+    slow = left = 0.0
+    for pick in index[:5]:
+        graph, _, forces, _ = sample(data, pick, 0, CUTOFF)
+        known = forces - bonded_forces(Molecules(graph), torch.zeros_like(forces), model.flows[0].reference)
+        slow += float(known.square().sum())
+        left += float((forces - model.fast_forces(graph)).square().sum())
+    assert left < 0.05 * slow
+    tables = model.tables
+    assert tables.energies[:, -1].abs().max() < 1e-12
+    assert tables.slopes[:, -1].abs().max() < 1e-12
+    assert (tables.slopes[:, 0] < -10.0).all()
+    assert not model.scalar.pair.any()
+
+
+@pytest.mark.parametrize("scheme", ["two", "two" + SWINGING, "two" + PULLING])
 def test_training_resumes_to_the_same_bits(data_file: Path, tmp_path: Path, scheme: str) -> None:
     whole = train_splitting(settings(data_file, scheme=scheme), tmp_path / "whole")
     train_splitting(settings(data_file, scheme=scheme), tmp_path / "halves", stop_after=2)
@@ -173,7 +195,9 @@ def test_training_resumes_to_the_same_bits(data_file: Path, tmp_path: Path, sche
     assert [line["step"] for line in lines] == [2, 4]
 
 
-@pytest.mark.parametrize(("scheme", "kind"), [("two", "splitting"), ("verlet" + SWINGING, "hybrid")])
+@pytest.mark.parametrize(
+    ("scheme", "kind"), [("two", "splitting"), ("verlet" + SWINGING, "hybrid"), ("two" + PULLING, "hybrid")]
+)
 def test_the_runtimes_stride_is_this_one(
     data_file: Path, data: Dataset, tmp_path: Path, scheme: str, kind: str
 ) -> None:

@@ -18,6 +18,7 @@ pub mod linalg;
 pub mod metropolis;
 pub mod model;
 pub mod molecules;
+pub mod mollify;
 pub mod nef;
 pub mod neighbors;
 pub mod network;

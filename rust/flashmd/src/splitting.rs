@@ -5,6 +5,8 @@
 //! palindromic sequence is symplectic and time-reversible whatever the scalars are (Hairer, Lubich, Wanner, *Geometric
 //! Numerical Integration*, II.5). For one scalar, [W, W] with one drift is velocity Verlet on the energy 2W.
 
+use std::borrow::Cow;
+
 use crate::error::{Error, Result};
 use crate::gradient;
 use crate::guard::Finding;
@@ -12,6 +14,7 @@ use crate::linalg::{Vec3, add, scale};
 use crate::model::fast::Fast;
 use crate::model::metadata::Scheme;
 use crate::model::{Kind, Model, Output};
+use crate::mollify::Mollifier;
 use crate::network::{Network, Timing, View};
 use crate::random::Key;
 use crate::rollout::Propagator;
@@ -64,12 +67,24 @@ impl<'m> Splitting<'m> {
             straight(state, time);
             return Ok(());
         };
-        let Some((_, swing)) = swings.iter_mut().find(|(key, _)| *key == state.key) else {
-            return Err(Error::Input(
-                "a system was moved for which this model was not prepared; prepare it first".into(),
-            ));
+        let swing = swings.iter_mut().find(|(key, _)| *key == state.key).map(|(_, swing)| swing);
+        swing.ok_or_else(unprepared)?.advance(state, time)
+    }
+
+    /// How the scalars see the molecules of a system, if not as they are.
+    fn mollifier(&self, state: &State) -> Result<Option<&Mollifier>> {
+        let Some(swings) = &self.swings else { return Ok(None) };
+        let swing = swings.iter().find(|(key, _)| *key == state.key).map(|(_, swing)| swing);
+        Ok(swing.ok_or_else(unprepared)?.mollifier())
+    }
+
+    /// The systems as the scalars see them.
+    fn seen<'s>(&self, states: &'s [&mut State]) -> Result<Vec<Cow<'s, State>>> {
+        let one = |state: &'s &mut State| {
+            let state: &'s State = state;
+            Ok(self.mollifier(state)?.map_or(Cow::Borrowed(state), |mollifier| Cow::Owned(mollifier.place(state))))
         };
-        swing.advance(state, time)
+        states.iter().map(one).collect()
     }
 
     /// −∇W of the scalar numbered `scalar` for every state, unless they are at hand.
@@ -79,12 +94,20 @@ impl<'m> Splitting<'m> {
         }
         self.known = None;
         self.network.choose_scalar(scalar, self.scheme.scalars());
-        let views: Vec<View<'_>> = states.iter().map(|state| View { state, rotation: None }).collect();
+        let seen = self.seen(states)?;
+        let views: Vec<View<'_>> = seen.iter().map(|state| View { state, rotation: None }).collect();
         let outcomes = self.network.run(&views, &[Output::EdgeGradient])?;
         self.forces.resize_with(states.len(), Vec::new);
         for (at, outcome) in outcomes.into_iter().enumerate() {
             match outcome {
-                Ok(()) => gradient::forces(&self.network, at, &mut self.forces[at]),
+                Ok(()) => {
+                    let mut forces = std::mem::take(&mut self.forces[at]);
+                    gradient::forces(&self.network, at, &mut forces);
+                    if let Some(mollifier) = self.mollifier(states[at])? {
+                        mollifier.pull_back(states[at], &mut forces);
+                    }
+                    self.forces[at] = forces;
+                }
                 Err(error) => {
                     self.forces[at].clear();
                     if results[at].is_ok() {
@@ -121,6 +144,10 @@ impl Known {
                 .zip(states)
                 .all(|((q, cell), state)| *q == state.positions && *cell == *state.cell.matrix())
     }
+}
+
+fn unprepared() -> Error {
+    Error::Input("a system was moved for which this model was not prepared; prepare it first".into())
 }
 
 fn kick(state: &mut State, forces: &[Vec3], time: f64) {

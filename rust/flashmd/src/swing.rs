@@ -7,6 +7,7 @@ use crate::elements;
 use crate::error::Result;
 use crate::linalg::{Vec3, add, dot, norm, scale, sub};
 use crate::model::fast::{BondKind, Fast};
+use crate::mollify::Mollifier;
 use crate::neighbors::full_list;
 use crate::pairs::{Joined, PairForces};
 use crate::state::State;
@@ -23,21 +24,23 @@ pub struct Swing {
     angles: Vec<Angle>,
     forces: Vec<Vec3>,
     pairs: Option<PairForces>,
+    mollifier: Option<Mollifier>,
 }
 
 /// An arm from atom `from` to atom `to`, the latter `shift` cells away.
 #[derive(Debug, Clone, Copy)]
-struct Arm {
-    from: usize,
-    to: usize,
+pub(crate) struct Arm {
+    pub(crate) from: usize,
+    pub(crate) to: usize,
     shift: [i64; 3],
 }
 
-#[derive(Debug)]
-struct Bond {
-    arm: Arm,
+/// ½k(r − r₀)² along an arm.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Bond {
+    pub(crate) arm: Arm,
     constant: f64,
-    length: f64,
+    pub(crate) length: f64,
 }
 
 #[derive(Debug)]
@@ -48,7 +51,7 @@ struct Angle {
 }
 
 impl Arm {
-    fn vector(&self, positions: &[Vec3], cell: &Cell) -> Vec3 {
+    pub(crate) fn vector(&self, positions: &[Vec3], cell: &Cell) -> Vec3 {
         add(sub(positions[self.to], positions[self.from]), cell.translation(self.shift))
     }
 
@@ -56,6 +59,14 @@ impl Arm {
     fn pull(&self, forces: &mut [Vec3], force: Vec3) {
         forces[self.to] = add(forces[self.to], force);
         forces[self.from] = sub(forces[self.from], force);
+    }
+}
+
+impl Bond {
+    /// The same bond from its other end.
+    pub(crate) fn back(&self) -> Self {
+        let Arm { from, to, shift } = self.arm;
+        Self { arm: Arm { from: to, to: from, shift: shift.map(|s| -s) }, ..*self }
     }
 }
 
@@ -96,7 +107,13 @@ impl Swing {
         }
         let pairs = |pairs| PairForces::new(state, pairs, joined(state.len(), &bonds, &angles));
         let pairs = fast.pairs.as_ref().map(pairs).transpose()?;
-        Ok(Self { inner: fast.inner_fs * FS, bonds, angles, forces: Vec::new(), pairs })
+        let mollifier = fast.mollified.then(|| Mollifier::new(state, &bonds));
+        Ok(Self { inner: fast.inner_fs * FS, bonds, angles, forces: Vec::new(), pairs, mollifier })
+    }
+
+    /// How the slow scalars see the molecules, if not as they are.
+    pub fn mollifier(&self) -> Option<&Mollifier> {
+        self.mollifier.as_ref()
     }
 
     /// Moves `state` for `time`, in whole steps near those of the pair forces, if there are any.

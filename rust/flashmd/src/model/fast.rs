@@ -23,6 +23,9 @@ pub struct Fast {
     pub angles: Vec<AngleKind>,
     /// Pair forces.
     pub pairs: Option<Pairs>,
+    /// The scalars see atoms that have one bond only at the rest length of it.
+    #[serde(default)]
+    pub mollified: bool,
 }
 
 /// ½k(r − r₀)² between any two atoms of these species that are near enough at the start.
