@@ -58,11 +58,13 @@ def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None
     model = tmp_path / "active" / "flagged" / "round1" / "model.onnx"
     folder = tmp_path / "evaluation"
     course = evaluate.Course("water", 64, 300.0, nve_ps=0.05, nvt_ps=0.05, seeds=2, equilibration_ps=1.0)
-    movers = ["verlet:0.5", "respa:2", str(model), f"{model}:none"]
+    movers = ["verlet:0.5", "respa:2", str(model), f"{model}:none", "water-nve:metropolis"]
     page = evaluate.evaluate(movers, course, folder, workers=2)
     text = page.read_text()
-    assert text.count("| model |") == 6
-    assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 3
+    assert text.count("| model |") == 8
+    assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 4
+    assert text.count("| water-nve, metropolis |") == 1  # In the bath only.
+    assert text.count(" % |") == 1
     before = stamps(folder)
     assert evaluate.evaluate(movers, course, folder, workers=1).read_text() == text
     assert stamps(folder) == before

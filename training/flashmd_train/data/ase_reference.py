@@ -52,6 +52,9 @@ class ASEReference(Reference):
         self._atoms.set_positions(positions)
         return float(self._atoms.get_potential_energy())
 
+    def surface(self) -> Calculator:
+        return self.calculator()
+
     def momenta(self) -> np.ndarray:
         return self._atoms.get_momenta()
 

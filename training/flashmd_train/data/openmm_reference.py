@@ -87,6 +87,9 @@ class OpenMMReference(Reference):
         energy = self.context.getState(energy=True).getPotentialEnergy()
         return energy.value_in_unit(unit.kilojoule_per_mole) * EV_PER_KJ_MOL
 
+    def surface(self) -> openmm.Context:
+        return self.context
+
     def minimise_from(self, positions: np.ndarray, iterations: int = 200) -> None:
         """Set positions (Å) [A, 3], take overlaps away with L-BFGS, and put every atom at rest."""
         self.set(positions, np.zeros_like(positions))

@@ -96,6 +96,10 @@ class Reference(ABC):
         """Potential energy (eV) at positions (Å) [A, 3], where the system is left."""
 
     @abstractmethod
+    def surface(self) -> object:
+        """Its energies, as ``flashmd_rs.rollout`` takes them for its ``energy_model``."""
+
+    @abstractmethod
     def momenta(self) -> np.ndarray:
         """Momenta [A, 3], √(eV·u), at the instant of the positions."""
 

@@ -65,13 +65,19 @@ def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> P
 
     if course.system not in SHOWN:
         raise ValueError(f"got system {course.system!r}, wanted one of {', '.join(SHOWN)}")
-    keys = {text: mover(text).key for text in movers}
+    known = {text: mover(text) for text in movers}
     folder.mkdir(parents=True, exist_ok=True)
     ensembles = ["nve", *(["nvt"] if course.nvt_ps else [])]
-    jobs = [(text, course, e, seed, folder) for seed in range(course.seeds) for e in ensembles for text in movers]
+    jobs = [
+        (text, course, ensemble, seed, folder)
+        for seed in range(course.seeds)
+        for ensemble in ensembles
+        for text, moved in known.items()
+        if ensemble in moved.ensembles
+    ]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_job, jobs))
-    results = {text: _results(folder, key, course) for text, key in keys.items()}
+    results = {text: _results(folder, moved.key, course) for text, moved in known.items()}
     return write_page(results, course, folder)
 
 
@@ -120,7 +126,10 @@ def _common(run: Run, reference: Reference, time_ps: float) -> dict:
     """Energies, temperatures and cost; see :func:`~flashmd_train.studies.nve.figures`."""
     result = figures(run.frames, run.times_ps.tolist(), reference)
     return result | dict(
-        stopped=run.stopped, wanted_ps=time_ps, ms_per_ps=1000 * run.seconds / max(run.times_ps[-1], 1e-9)
+        stopped=run.stopped,
+        wanted_ps=time_ps,
+        ms_per_ps=1000 * run.seconds / max(run.times_ps[-1], 1e-9),
+        accepted=run.accepted,
     )
 
 

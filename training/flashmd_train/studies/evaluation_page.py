@@ -33,6 +33,8 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
     lines = [
         f"# {course.system}: without a bath{' and in a weak one' if nvt else ''}",
         "",
+        f"    {command(results, course)}",
+        "",
         paragraph(
             f"{course.system}, {next(iter(nve.values()))[0]['atoms']} atoms, {course.temperature_K:g} K,",
             f"{course.seeds} seed(s) × {course.nve_ps:g} ps of NVE without thermostat and guard, without rescaling but",
@@ -44,6 +46,7 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
         "",
         *energy_table(nve),
         "",
+        *equipartition_table(nve),
         "![Total energy and temperature](energy.png)",
         "",
         "## NVE: structure, motion, cost",
@@ -59,10 +62,28 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
     return path
 
 
-def slope(run: dict) -> tuple[float, float]:
-    """Slope of the total energy over the sound part (eV/ps) and its standard error from blocks of the residuals."""
+def command(results: Results, course: Course) -> str:
+    """What makes the page."""
+    options = {
+        "system": course.system,
+        "size": course.size,
+        "temperature-k": f"{course.temperature_K:g}",
+        "nve-ps": f"{course.nve_ps:g}",
+        "nvt-ps": f"{course.nvt_ps:g}",
+        "seeds": course.seeds,
+    }
+    return " ".join(
+        ["flashmd-rs evaluate", *results, *(f"--{k} {v}" for k, v in options.items() if v not in (None, "0"))]
+    )
+
+
+def slope(run: dict, last: float = 1.0) -> tuple[float, float]:
+    """Slope of the total energy over the ``last`` share of the sound part (eV/ps) and its standard error.
+
+    The error is that of ten block means of the residuals.
+    """
     times, energy = np.array(run["trace"]["times_ps"]), np.array(run["trace"]["energy_eV"])
-    sound = times <= run["stable_ps"] + 1e-9
+    sound = (times <= run["stable_ps"] + 1e-9) & (times >= (1 - last) * run["stable_ps"])
     times, energy = times[sound], energy[sound]
     if len(times) < 2 * BLOCKS:
         return float("nan"), float("nan")
@@ -90,6 +111,7 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
     """Drift, noise and temperatures."""
     columns = (
         "0–5 ps, eV/ps",
+        "last half, eV/ps",
         "whole run, eV/ps",
         "meV/atom/ps",
         "rms of E, eV",
@@ -99,13 +121,14 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
     )
     lines = head("", *columns)
     for runs in nve.values():
-        fits = [slope(run) for run in runs]
+        fits, halves = [slope(run) for run in runs], [slope(run, last=0.5) for run in runs]
         species = [k for k in runs[0]["temperature_K"] if k != "total"]
         temperatures = {k: plain(over_seeds([r["temperature_K"][k] for r in runs], 1)) for k in ("total", *species)}
         lines.append(
             row(
                 runs[0]["name"],
                 over_seeds([r["drift_eV_per_ps"]["5"] for r in runs], 4),
+                over_seeds([f for f, _ in halves], 4, halves[0][1]),
                 over_seeds([f for f, _ in fits], 4, fits[0][1]),
                 over_seeds(
                     [1000 * f / r["atoms"] for (f, _), r in zip(fits, runs)], 4, 1000 * fits[0][1] / runs[0]["atoms"]
@@ -117,6 +140,27 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
             )
         )
     return lines
+
+
+def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
+    """The difference between two species' temperatures, alone and from the same starts' under velocity Verlet.
+
+    Stiff bonds give their energy away over many ps: what a start has in them by chance stays, and cancels in the
+    second.
+    """
+    species = [k for k in next(iter(nve.values()))[0]["temperature_K"] if k != "total"]
+    if len(species) != 2:
+        return []
+
+    def apart(runs: list[dict]) -> list[float]:
+        return [float(np.subtract(*(run["temperature_K"][k] for k in reversed(species)))) for run in runs]
+
+    verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
+    lines = head("", f"T of {species[1]} less T of {species[0]}, K", "less that of Verlet from the same start, K")
+    for runs in nve.values():
+        pairs = [a - b for a, b in zip(apart(runs), apart(verlet))] if runs is not verlet else []
+        lines.append(row(runs[0]["name"], over_seeds(apart(runs), 1), over_seeds(pairs, 1)))
+    return [*lines, ""]
 
 
 def motion_table(nve: dict[str, list[dict]]) -> list[str]:
@@ -162,10 +206,12 @@ def difference(runs: list[dict], others: list[dict]) -> str:
 def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
     """Temperatures in the weak bath."""
     species = [k for k in next(iter(nvt.values()))[0]["temperature_K"] if k != "total"]
-    lines = head("", "T, K", *(f"T of {k}, K" for k in species), "sound until, ps")
+    lines = head("", "T, K", *(f"T of {k}, K" for k in species), "strides accepted", "sound until, ps")
     for runs in nvt.values():
         cells = [plain(over_seeds([r["temperature_K"][k] for r in runs], 1)) for k in ("total", *species)]
-        lines.append(row(runs[0]["name"], *cells, "; ".join(until(run) for run in runs)))
+        shares = [run["accepted"] for run in runs if run.get("accepted") is not None]
+        accepted = f"{100 * np.mean(shares):.1f} %" if shares else ""
+        lines.append(row(runs[0]["name"], *cells, accepted, "; ".join(until(run) for run in runs)))
     return lines
 
 

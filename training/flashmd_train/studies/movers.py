@@ -21,6 +21,8 @@ from flashmd_train.data.reference import Reference
 INNER_FS = 0.5
 BONDED = (openmm.HarmonicBondForce, openmm.HarmonicAngleForce, openmm.PeriodicTorsionForce)
 RESCALINGS = ("none", "global", "species", "molecule")
+METROPOLIS = "metropolis"
+POLICIES = (*RESCALINGS, METROPOLIS)
 
 
 class Bath(NamedTuple):
@@ -31,12 +33,18 @@ class Bath(NamedTuple):
 
 
 class Run(NamedTuple):
-    """Frames with momenta, the first where the run began; what moving them took; why it ended early, or None."""
+    """Frames with momenta, the first where the run began, and what is to be said of it.
+
+    Attributes:
+        seconds: that moving them took. stopped: why it ended early, or None.
+        accepted: share of the strides that a Metropolis test let stand, if there was one.
+    """
 
     frames: list[Atoms]
     times_ps: np.ndarray
     seconds: float
     stopped: str | None
+    accepted: float | None = None
 
 
 class Mover(ABC):
@@ -44,10 +52,12 @@ class Mover(ABC):
 
     Attributes:
         name: for tables. key: what its results are kept under. step_fs: between two states it can show.
+        ensembles: ``nve`` and ``nvt``, or what it can do of them.
     """
 
     name: str
     step_fs: float
+    ensembles: tuple[str, ...] = ("nve", "nvt")
 
     @property
     def key(self) -> str:
@@ -63,18 +73,24 @@ class Network(Mover):
     """A model under the runtime, by default without guard and rescaling.
 
     Args:
-        model: ONNX file or the name of a bundled model. rescaling: of :data:`RESCALINGS`, by the model's companion.
+        model: ONNX file or the name of a bundled model. policy: of :data:`POLICIES`; rescaling is by the model's
+            companion, the Metropolis test by the reference's energy and in a bath only.
         options: further arguments of ``flashmd_rs.rollout``.
     """
 
-    def __init__(self, model: str | Path, rescaling: str = "none", **options: object) -> None:
+    def __init__(self, model: str | Path, policy: str = "none", **options: object) -> None:
         import flashmd_rs
 
         self.model = model
         self._model = flashmd_rs.Model(model, threads=1)
-        self.name = Path(model).stem + ("" if rescaling == "none" else f", rescaled {rescaling}")
+        said = {"none": "", METROPOLIS: f", {METROPOLIS}"}.get(policy, f", rescaled {policy}")
+        self.name = Path(model).stem + said
+        self._tested = policy == METROPOLIS
+        if self._tested:
+            self.ensembles = ("nvt",)
         self.step_fs = self._model.stride_fs
-        self._options: dict = {"rescale_energy": False if rescaling == "none" else rescaling, "guard": "off"} | options
+        rescaling = policy if policy in RESCALINGS[1:] else False
+        self._options: dict = {"rescale_energy": rescaling, "guard": "off"} | options
 
     @property
     def key(self) -> str:
@@ -87,6 +103,8 @@ class Network(Mover):
         options = {"thermostat": "none", "seed": seed, "progress": False} | self._options
         if bath is not None:
             options |= {"thermostat": "langevin"} | bath._asdict()
+        if self._tested:
+            options |= {METROPOLIS: True, "energy_model": reference.surface()}
         every = max(1, round(interval_fs / self.step_fs))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
@@ -95,7 +113,9 @@ class Network(Mover):
                 [reference.atoms()], self._model, steps=round(time_fs / self.step_fs), interval=every, **options
             )
         stopped = None if run.failure is None else str(run.failure)
-        return Run(list(run.frames), np.asarray(run.times_ps), run.report["seconds"], stopped)
+        moves = run.report[METROPOLIS]
+        accepted = moves["accepted"] / max(1, moves["tried"]) if moves else None
+        return Run(list(run.frames), np.asarray(run.times_ps), run.report["seconds"], stopped, accepted)
 
 
 class Stepper(Mover):
@@ -186,7 +206,7 @@ class Respa(Stepper):
 
 
 def mover(text: str) -> Mover:
-    """``verlet:FS``, ``respa:FS``, or ``MODEL`` or ``MODEL:POLICY`` with a policy of :data:`RESCALINGS`.
+    """``verlet:FS``, ``respa:FS``, or ``MODEL`` or ``MODEL:POLICY`` with a policy of :data:`POLICIES`.
 
     Raises:
         ValueError: it is none of these.
@@ -198,6 +218,6 @@ def mover(text: str) -> Mover:
         except ValueError:
             raise ValueError(f"got {text!r}, wanted {name}:FS with a time step in fs") from None
         return Verlet(step_fs) if name == "verlet" else Respa(step_fs)
-    if argument and argument not in RESCALINGS:
-        raise ValueError(f"got {text!r}, wanted verlet:FS, respa:FS, MODEL or MODEL:POLICY, one of {RESCALINGS}")
+    if argument and argument not in POLICIES:
+        raise ValueError(f"got {text!r}, wanted verlet:FS, respa:FS, MODEL or MODEL:POLICY, one of {POLICIES}")
     return Network(name, argument or "none")
