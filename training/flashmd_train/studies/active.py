@@ -16,12 +16,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ase import Atoms
+from ase import Atoms, units
 from ase.io import read as read_frames
 from ase.io import write as write_frames
 
 from flashmd_train.config import DirectTraining
-from flashmd_train.data.recipe import Recipe, record
+from flashmd_train.data.recipe import Recipe, Segment, record
 from flashmd_train.data.store import Store
 from flashmd_train.data.water import Water
 from flashmd_train.dataset import Segments
@@ -147,10 +147,18 @@ def label(loop: Loop, like: Path, place: Path) -> None:
     with Store(temporary, recipe, reference) as store:
         for atoms in read_frames(place / "starts.extxyz", ":"):
             reference.set(atoms.positions, atoms.get_momenta())
-            # A state far from what the reference can follow is left out.
+            # A state far from what the reference can follow is left out, and one that explodes under it.
             with suppress(FloatingPointError):
-                store.append(record(reference, recipe, loop.temperature_K))
+                segment = record(reference, recipe, loop.temperature_K)
+                if hottest(segment, reference.masses) < EXPLODED_K:
+                    store.append(segment)
     temporary.rename(path)
+
+
+def hottest(segment: Segment, masses: np.ndarray) -> float:
+    """Largest temperature of a segment's frames, K."""
+    kinetic = 0.5 * (segment.momenta.astype(float) ** 2 / masses[:, None]).sum((1, 2))
+    return float(2 * kinetic.max() / (3 * len(masses) - 3) / units.kB)
 
 
 def survival(loop: Loop, folder: Path, model: Path, seed: int, collected: Path | None) -> dict:
