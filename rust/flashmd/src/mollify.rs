@@ -96,3 +96,85 @@ impl Leaf {
         sub(scale(self.bond.length / norm(b), across), h)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::cell::Cell;
+    use crate::model::fast::{BondKind, Fast};
+    use crate::random::{Purpose, Stream};
+    use crate::swing::Swing;
+
+    /// Methane across a face of the cell, hydrogen, and a hydroxyl whose oxygen has a carbon with a hydrogen, all bent a
+    /// little.
+    fn molecules() -> (State, Mollifier) {
+        let tetrahedron = [[0.6, 0.6, 0.6], [0.6, -0.6, -0.6], [-0.6, 0.6, -0.6], [-0.6, -0.6, 0.6]];
+        let mut sites: Vec<(u8, f64, Vec3)> = vec![(6, 12.0, [0.2, 5.0, 5.0])];
+        sites.extend(tetrahedron.map(|h| (1, 1.0, add([0.2, 5.0, 5.0], h))));
+        sites.extend([(1, 1.0, [5.0, 5.0, 5.0]), (1, 1.0, [5.8, 5.0, 5.0])]);
+        sites.extend([(6, 12.0, [5.0, 1.0, 1.0]), (8, 16.0, [6.4, 1.0, 1.0]), (1, 1.0, [6.7, 1.9, 1.0])]);
+        sites.push((1, 1.0, [4.6, 2.0, 1.0]));
+        let mut stream = Stream::new(3, Purpose::Check, 0);
+        let positions = sites.iter().map(|&(_, _, q)| add(q, scale(0.03, stream.normal3()))).collect();
+        let momenta = vec![[0.0; 3]; sites.len()];
+        let masses = sites.iter().map(|s| s.1).collect();
+        let numbers = sites.iter().map(|s| s.0).collect();
+        let edge = 10.0;
+        let cell = Cell::new([[edge, 0.0, 0.0], [0.0, edge, 0.0], [0.0, 0.0, edge]], [true; 3]).unwrap();
+        let mut state = State::new(positions, momenta, masses, numbers, cell).unwrap();
+        state.positions[3][0] += edge; // the same place, one cell on
+        let bond = |a: &str, b: &str, length: f64| BondKind {
+            species: [a.into(), b.into()],
+            constant_eV_per_A2: 30.0,
+            length_A: length,
+            longest_A: 1.25 * length,
+        };
+        let bonds = vec![bond("C", "H", 1.09), bond("H", "H", 0.74), bond("C", "O", 1.43), bond("O", "H", 0.96)];
+        let fast = Fast { inner_fs: 0.5, bonds, angles: Vec::new(), pairs: None, mollified: true };
+        let swing = Swing::find(&state, &fast).unwrap();
+        let mollifier = Mollifier::new(&state, swing.bonds());
+        (state, mollifier)
+    }
+
+    #[test]
+    fn outer_bonds_are_at_rest_and_centres_of_mass_stay() {
+        let (state, mollifier) = molecules();
+        let placed = mollifier.place(&state);
+        let centre = |state: &State, of: &[usize]| {
+            of.iter().fold([0.0; 3], |sum, &i| add(sum, scale(state.masses[i], state.positions[i])))
+        };
+        for group in [&[0, 1, 2, 3, 4][..], &[5, 6], &[8, 9], &[7, 10]] {
+            let off = sub(centre(&placed, group), centre(&state, group));
+            assert!(norm(off) < 1e-12, "{off:?}");
+        }
+        for (a, b, length) in [(0, 1, 1.09), (0, 2, 1.09), (0, 4, 1.09), (5, 6, 0.74), (8, 9, 0.96), (7, 10, 1.09)] {
+            assert!((norm(sub(placed.positions[b], placed.positions[a])) - length).abs() < 1e-12, "{a}–{b}");
+        }
+        let inner = norm(sub(placed.positions[8], placed.positions[7]));
+        assert!((inner - 1.43).abs() > 1e-3, "a bond between atoms that have others is left as it is");
+    }
+
+    #[test]
+    fn forces_are_pulled_back_by_the_derivative() {
+        let (state, mollifier) = molecules();
+        let mut stream = Stream::new(4, Purpose::Check, 0);
+        let slopes: Vec<Vec3> = state.positions.iter().map(|_| stream.normal3()).collect();
+        let value = |state: &State| -> f64 {
+            mollifier.place(state).positions.iter().zip(&slopes).map(|(&q, &s)| dot(q, s)).sum()
+        };
+        let mut pulled = slopes.clone();
+        mollifier.pull_back(&state, &mut pulled);
+        for i in 0..state.len() {
+            for c in 0..3 {
+                let shifted = |by: f64| {
+                    let mut moved = state.clone();
+                    moved.positions[i][c] += by;
+                    value(&moved)
+                };
+                let numerical = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                assert!((numerical - pulled[i][c]).abs() < 1e-8, "{i}, {c}: {numerical}, {}", pulled[i][c]);
+            }
+        }
+    }
+}

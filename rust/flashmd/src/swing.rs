@@ -111,6 +111,11 @@ impl Swing {
         Ok(Self { inner: fast.inner_fs * FS, bonds, angles, forces: Vec::new(), pairs, mollifier })
     }
 
+    #[cfg(test)]
+    pub(crate) fn bonds(&self) -> &[Bond] {
+        &self.bonds
+    }
+
     /// How the slow scalars see the molecules, if not as they are.
     pub fn mollifier(&self) -> Option<&Mollifier> {
         self.mollifier.as_ref()
