@@ -11,7 +11,7 @@ import pytest
 from ase import units
 
 from flashmd_train.data.water import Water
-from flashmd_train.studies.evaluation_page import slope
+from flashmd_train.studies.evaluation_page import equipartition_table, slope
 from flashmd_train.studies.movers import Respa, Verlet
 from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
 from flashmd_train.studies.ranking import _row
@@ -52,6 +52,25 @@ def test_a_drift_is_found_within_its_error() -> None:
         fit, error = slope(dict(trace=dict(times_ps=times.tolist(), energy_eV=energy.tolist()), stable_ps=50.0))
         off.append((fit - 0.02) / error)
     assert 0.8 < np.std(off) < 1.5  # of Student's t with eight degrees of freedom: 1.15
+
+
+def test_the_last_half_of_a_drift_is_told_from_the_whole() -> None:
+    times = np.linspace(0, 50, 200)
+    bent = np.maximum(0.0, times - 25.0) * 0.02
+    run = dict(trace=dict(times_ps=times.tolist(), energy_eV=bent.tolist()), stable_ps=50.0)
+    assert np.isclose(slope(run, last=0.5)[0], 0.02)
+    assert 0.005 < slope(run)[0] < 0.015
+
+
+def test_what_a_start_has_of_its_own_cancels_against_verlet() -> None:
+    """Hydrogen 12, 8, 10 K above oxygen in Verlet's runs, and 1 K less than that in each of the others."""
+
+    def runs(name: str, apart: list[float]) -> list[dict]:
+        return [dict(name=name, temperature_K={"total": 300.0, "H": 300.0 + a, "O": 300.0}) for a in apart]
+
+    lines = equipartition_table({"verlet:0.5": runs("Verlet", [12, 8, 10]), "m": runs("m", [11, 7, 9])})
+    assert lines[2] == "| Verlet | -10.0 ± 1.2 | – |"
+    assert lines[3] == "| m | -9.0 ± 1.2 | +1.0 ± 0.0 |"
 
 
 def test_r_respa_follows_verlet() -> None:

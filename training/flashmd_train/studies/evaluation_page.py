@@ -216,18 +216,19 @@ def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
 
 
 def draw_energy(nve: dict[str, list[dict]], path: Path) -> None:
-    """Total energy and temperature against time."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
+    """Total energy and temperature against time, while they are sound."""
+    figure = Figure(figsize=(13, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for k, runs in enumerate(nve.values()):
         for n, run in enumerate(runs):
-            trace, energy = run["trace"], np.array(run["trace"]["energy_eV"])
-            left.plot(trace["times_ps"], energy - energy[0], f"C{k}", lw=1, label=None if n else run["name"])
-            right.plot(trace["times_ps"], trace["T"], f"C{k}", lw=1)
+            times, energy, kelvin = (np.array(run["trace"][key]) for key in ("times_ps", "energy_eV", "T"))
+            sound = times <= run["stable_ps"] + 1e-9
+            left.plot(times[sound], (energy - energy[0])[sound], f"C{k}", lw=1, label=None if n else run["name"])
+            right.plot(times[sound], kelvin[sound], f"C{k}", lw=1)
     left.set(xlabel="time / ps", ylabel="total energy change / eV", xlim=(0, None))
     left.set_yscale("symlog", linthresh=0.1)
     right.set(xlabel="time / ps", ylabel="temperature / K", xlim=(0, None), ylim=(0, 1000))
-    left.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=150)
 
 
