@@ -6,6 +6,7 @@
 
 pub mod action;
 pub mod barostat;
+mod bonds;
 pub mod cell;
 pub mod checkpoint;
 pub mod constraints;

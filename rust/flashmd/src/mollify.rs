@@ -4,9 +4,9 @@
 //!
 //! W(A(q)) is a function of q like any other: kicks by its gradient stay symplectic and reversible.
 
+use crate::bonds::Bond;
 use crate::linalg::{Vec3, add, dot, norm, scale, sub};
 use crate::state::State;
-use crate::swing::Bond;
 
 /// A(q) of one system and its derivative.
 #[derive(Debug)]
@@ -101,10 +101,10 @@ impl Leaf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
+    use crate::bonds::find;
     use crate::cell::Cell;
-    use crate::model::fast::{BondKind, Fast};
+    use crate::model::fast::BondKind;
     use crate::random::{Purpose, Stream};
-    use crate::swing::Swing;
 
     /// Methane across a face of the cell, hydrogen, and a hydroxyl whose oxygen has a carbon with a hydrogen, all bent a
     /// little.
@@ -130,10 +130,9 @@ mod tests {
             length_A: length,
             longest_A: 1.25 * length,
         };
-        let bonds = vec![bond("C", "H", 1.09), bond("H", "H", 0.74), bond("C", "O", 1.43), bond("O", "H", 0.96)];
-        let fast = Fast { inner_fs: 0.5, bonds, angles: Vec::new(), pairs: None, mollified: true };
-        let swing = Swing::find(&state, &fast).unwrap();
-        let mollifier = Mollifier::new(&state, swing.bonds());
+        let kinds = [bond("C", "H", 1.09), bond("H", "H", 0.74), bond("C", "O", 1.43), bond("O", "H", 0.96)];
+        let (bonds, _) = find(&state, &kinds).unwrap();
+        let mollifier = Mollifier::new(&state, &bonds);
         (state, mollifier)
     }
 

@@ -1,7 +1,7 @@
 //! Pair forces from tables, the middle part of a `hybrid` stride: too fast to be kicked with the network, cheap enough to be
 //! computed many times between its kicks.
 
-use crate::cell::Cell;
+use crate::bonds::Arm;
 use crate::elements;
 use crate::error::Result;
 use crate::linalg::{Vec3, add, dot, scale, sub};
@@ -22,17 +22,10 @@ pub struct PairForces {
     species: Vec<usize>,
     /// Number of a pair's curve, by both species.
     curve_of: Vec<Vec<Option<usize>>>,
-    /// Where the atoms that are joined with each atom are.
-    joined: Vec<Vec<Joined>>,
+    /// By atom, the arms to those that are joined to it.
+    joined: Vec<Vec<Arm>>,
     search: NeighborSearch,
     forces: Vec<Vec3>,
-}
-
-/// Another atom of the same molecule, `shift` cells away.
-#[derive(Debug, Clone, Copy)]
-pub struct Joined {
-    pub(crate) to: usize,
-    pub(crate) shift: [i64; 3],
 }
 
 /// dE/dr by intervals of the table: c₀ + c₁s + c₂s² with s from 0 to 1 in each, the slope of the cubic that has the table's
@@ -70,7 +63,7 @@ impl PairForces {
     ///
     /// # Errors
     /// `Input` if the neighbour search refuses the cutoff.
-    pub fn new(state: &State, pairs: &Pairs, joined: Vec<Vec<Joined>>) -> Result<Self> {
+    pub(crate) fn new(state: &State, pairs: &Pairs, joined: Vec<Vec<Arm>>) -> Result<Self> {
         let mut names: Vec<&str> = pairs.tables.iter().flat_map(|t| &t.species).map(String::as_str).collect();
         names.sort_unstable();
         names.dedup();
@@ -110,7 +103,11 @@ impl PairForces {
             search.for_each_edge(i, |edge| {
                 let j = edge.neighbor;
                 let Some(curve) = mine[species[j]].filter(|_| i < j) else { return };
-                if partners.iter().any(|p| p.to == j && p.is(edge.vector, i, state)) {
+                let is_edge = |arm: &Arm| {
+                    let off = sub(arm.vector(&state.positions, &state.cell), edge.vector);
+                    dot(off, off) < SAME
+                };
+                if partners.iter().any(|arm| arm.to == j && is_edge(arm)) {
                     return;
                 }
                 let r = dot(edge.vector, edge.vector).sqrt();
@@ -128,18 +125,6 @@ impl PairForces {
             *p = add(*p, scale(time, f));
         }
         state.rest_fixed();
-    }
-}
-
-impl Joined {
-    /// True if `edge` leads from atom `from` to this one, and not to another of its images.
-    fn is(&self, edge: Vec3, from: usize, state: &State) -> bool {
-        let off = sub(self.vector(from, &state.positions, &state.cell), edge);
-        dot(off, off) < SAME
-    }
-
-    fn vector(&self, from: usize, positions: &[Vec3], cell: &Cell) -> Vec3 {
-        add(sub(positions[self.to], positions[from]), cell.translation(self.shift))
     }
 }
 

@@ -2,14 +2,13 @@
 //! at larger steps where the model has them, between the kicks of the slow part (r-RESPA: Tuckerman, Berne & Martyna, J. Chem.
 //! Phys. 97, 1990 (1992)).
 
-use crate::cell::Cell;
+use crate::bonds::{self, Arm, Bond, either_way};
 use crate::elements;
 use crate::error::Result;
 use crate::linalg::{Vec3, add, dot, norm, scale, sub};
-use crate::model::fast::{BondKind, Fast};
+use crate::model::fast::Fast;
 use crate::mollify::Mollifier;
-use crate::neighbors::full_list;
-use crate::pairs::{Joined, PairForces};
+use crate::pairs::PairForces;
 use crate::state::State;
 use crate::units::FS;
 
@@ -27,47 +26,11 @@ pub struct Swing {
     mollifier: Option<Mollifier>,
 }
 
-/// An arm from atom `from` to atom `to`, the latter `shift` cells away.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Arm {
-    pub(crate) from: usize,
-    pub(crate) to: usize,
-    shift: [i64; 3],
-}
-
-/// ½k(r − r₀)² along an arm.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Bond {
-    pub(crate) arm: Arm,
-    constant: f64,
-    pub(crate) length: f64,
-}
-
 #[derive(Debug)]
 struct Angle {
     arms: [Arm; 2],
     constant: f64,
     angle: f64,
-}
-
-impl Arm {
-    pub(crate) fn vector(&self, positions: &[Vec3], cell: &Cell) -> Vec3 {
-        add(sub(positions[self.to], positions[self.from]), cell.translation(self.shift))
-    }
-
-    /// `force` on the far end, and its reaction on the near one.
-    fn pull(&self, forces: &mut [Vec3], force: Vec3) {
-        forces[self.to] = add(forces[self.to], force);
-        forces[self.from] = sub(forces[self.from], force);
-    }
-}
-
-impl Bond {
-    /// The same bond from its other end.
-    pub(crate) fn back(&self) -> Self {
-        let Arm { from, to, shift } = self.arm;
-        Self { arm: Arm { from: to, to: from, shift: shift.map(|s| -s) }, ..*self }
-    }
 }
 
 impl Swing {
@@ -77,22 +40,7 @@ impl Swing {
     /// `Input` if the neighbour search fails.
     pub fn find(state: &State, fast: &Fast) -> Result<Self> {
         let symbols: Vec<&str> = state.numbers.iter().map(|&z| elements::symbol(z)).collect();
-        let reach = fast.bonds.iter().fold(0.0f64, |most, bond| most.max(bond.longest_A));
-        let list = full_list(&state.positions, &state.cell, reach)?;
-        let mut arms: Vec<Vec<Arm>> = vec![Vec::new(); state.len()];
-        let mut bonds = Vec::new();
-        for at in 0..list.i.len() {
-            let arm = Arm { from: list.i[at] as usize, to: list.j[at] as usize, shift: list.shifts[at] };
-            let ends = [symbols[arm.from], symbols[arm.to]];
-            let near = |bond: &&BondKind| list.distances[at] < bond.longest_A;
-            let kind = fast.bonds.iter().filter(near).find(|bond| either_way(&bond.species, ends));
-            if let Some(kind) = kind {
-                arms[arm.from].push(arm);
-                if arm.from < arm.to {
-                    bonds.push(Bond { arm, constant: kind.constant_eV_per_A2, length: kind.length_A });
-                }
-            }
-        }
+        let (bonds, arms) = bonds::find(state, &fast.bonds)?;
         let mut angles = Vec::new();
         for (middle, arms) in arms.iter().enumerate() {
             for (k, &first) in arms.iter().enumerate() {
@@ -109,11 +57,6 @@ impl Swing {
         let pairs = fast.pairs.as_ref().map(pairs).transpose()?;
         let mollifier = fast.mollified.then(|| Mollifier::new(state, &bonds));
         Ok(Self { inner: fast.inner_fs * FS, bonds, angles, forces: Vec::new(), pairs, mollifier })
-    }
-
-    #[cfg(test)]
-    pub(crate) fn bonds(&self) -> &[Bond] {
-        &self.bonds
     }
 
     /// How the slow scalars see the molecules, if not as they are.
@@ -192,23 +135,14 @@ impl Swing {
     }
 }
 
-/// By atom, which others are joined to it by a bond or by an angle.
-fn joined(atoms: usize, bonds: &[Bond], angles: &[Angle]) -> Vec<Vec<Joined>> {
-    let mut joined: Vec<Vec<Joined>> = vec![Vec::new(); atoms];
-    let mut join = |from: usize, to: usize, shift: [i64; 3]| {
-        joined[from].push(Joined { to, shift });
-        joined[to].push(Joined { to: from, shift: shift.map(|s| -s) });
-    };
-    for Bond { arm, .. } in bonds {
-        join(arm.from, arm.to, arm.shift);
-    }
-    for Angle { arms: [a, b], .. } in angles {
-        join(a.to, b.to, std::array::from_fn(|k| b.shift[k] - a.shift[k]));
+/// By atom, the arms to others that are joined to it by a bond or by an angle.
+fn joined(atoms: usize, bonds: &[Bond], angles: &[Angle]) -> Vec<Vec<Arm>> {
+    let ends =
+        |&[a, b]: &[Arm; 2]| Arm { from: a.to, to: b.to, shift: std::array::from_fn(|k| b.shift[k] - a.shift[k]) };
+    let mut joined = vec![Vec::new(); atoms];
+    for arm in bonds.iter().map(|bond| bond.arm).chain(angles.iter().map(|angle| ends(&angle.arms))) {
+        joined[arm.from].push(arm);
+        joined[arm.to].push(arm.back());
     }
     joined
-}
-
-/// True if the symbols are these, read forwards or backwards.
-fn either_way<const N: usize>(species: &[String; N], symbols: [&str; N]) -> bool {
-    species.iter().eq(symbols.iter()) || species.iter().eq(symbols.iter().rev())
 }
