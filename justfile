@@ -46,7 +46,8 @@ water:
 
 # NVE of the bundled symplectic models against their references: the tables of docs/nve.md; needs './training[study]'.
 nve:
-    flashmd-rs evaluate water-nve --folder runs/nve-water --nve-ps 50 --seeds 3
+    flashmd-rs evaluate verlet:0.5 respa:2 respa:3 respa:4 water water:global water:species water:molecule water-nve water-nve:metropolis --folder docs/evaluation/water-64 --size 64 --nve-ps 20 --nvt-ps 20
+    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-258 --size 258 --nve-ps 50 --seeds 3
     flashmd-rs evaluate aluminium --folder runs/nve-al --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
 
 # The water study at its default scale, about an hour on two cores of its own; a rerun goes on.
