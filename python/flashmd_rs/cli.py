@@ -322,7 +322,7 @@ def evaluate(
         list[str],
         typer.Argument(
             help="What is compared: a model file or bundled name, MODEL:POLICY with rescaling global, species or "
-            "molecule or a metropolis test, verlet:FS, respa:FS (bonds every 0.5 fs)."
+            "molecule, or with a metropolis test, verlet:FS, respa:FS (bonds every 0.5 fs)."
         ),
     ],
     folder: Annotated[Path, typer.Option(help="Folder of the runs and the page; a rerun goes on.")] = Path(

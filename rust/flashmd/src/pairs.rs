@@ -119,12 +119,9 @@ impl PairForces {
         Ok(())
     }
 
-    /// Kicks `state` by the forces last computed.
-    pub fn kick(&self, state: &mut State, time: f64) {
-        for (p, &f) in state.momenta.iter_mut().zip(&self.forces) {
-            *p = add(*p, scale(time, f));
-        }
-        state.rest_fixed();
+    /// The forces last computed, `[N]` eV/Å.
+    pub fn forces(&self) -> &[Vec3] {
+        &self.forces
     }
 }
 

@@ -10,7 +10,7 @@ use std::borrow::Cow;
 use crate::error::{Error, Result};
 use crate::gradient;
 use crate::guard::Finding;
-use crate::linalg::{Vec3, add, scale};
+use crate::linalg::Vec3;
 use crate::model::fast::Fast;
 use crate::model::metadata::Scheme;
 use crate::model::{Kind, Model, Output};
@@ -64,7 +64,7 @@ impl<'m> Splitting<'m> {
     /// One drift of a system: straight, or with its bonds and angles swinging.
     fn drift(&mut self, state: &mut State, time: f64) -> Result<()> {
         let Some(swings) = &mut self.swings else {
-            straight(state, time);
+            state.drift(time);
             return Ok(());
         };
         let swing = swings.iter_mut().find(|(key, _)| *key == state.key).map(|(_, swing)| swing);
@@ -150,19 +150,6 @@ fn unprepared() -> Error {
     Error::Input("a system was moved for which this model was not prepared; prepare it first".into())
 }
 
-fn kick(state: &mut State, forces: &[Vec3], time: f64) {
-    for (p, &f) in state.momenta.iter_mut().zip(forces) {
-        *p = add(*p, scale(time, f));
-    }
-    state.rest_fixed();
-}
-
-fn straight(state: &mut State, time: f64) {
-    for (q, (&p, &m)) in state.positions.iter_mut().zip(state.momenta.iter().zip(&state.masses)) {
-        *q = add(*q, scale(time / m, p));
-    }
-}
-
 impl Propagator for Splitting<'_> {
     fn stride_fs(&self) -> f64 {
         self.network.model().metadata().stride_fs
@@ -182,7 +169,7 @@ impl Propagator for Splitting<'_> {
                 self.judge(states, &results)?;
             }
             for (place, state) in states.iter_mut().enumerate() {
-                kick(state, &self.forces[place], time);
+                state.kick(&self.forces[place], time);
                 if let Some(fraction) = drifts.get(at) {
                     self.drift(state, fraction * time)?;
                 }

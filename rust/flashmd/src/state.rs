@@ -101,6 +101,21 @@ impl State {
         }
     }
 
+    /// p += F·t for `forces` (eV/Å) during `time`; fixed atoms stay at rest.
+    pub fn kick(&mut self, forces: &[Vec3], time: f64) {
+        for (p, &f) in self.momenta.iter_mut().zip(forces) {
+            *p = add(*p, scale(time, f));
+        }
+        self.rest_fixed();
+    }
+
+    /// q += p/m·t.
+    pub fn drift(&mut self, time: f64) {
+        for (q, (&p, &m)) in self.positions.iter_mut().zip(self.momenta.iter().zip(&self.masses)) {
+            *q = add(*q, scale(time / m, p));
+        }
+    }
+
     /// This stride's stream of random numbers for `purpose`.
     pub fn stream(&self, purpose: Purpose) -> Stream {
         Stream::new(self.key, purpose, self.step)

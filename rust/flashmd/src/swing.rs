@@ -1,11 +1,11 @@
-//! The fast part of a `hybrid` stride: bonds and angles swung by small steps of velocity Verlet, between kicks by pair forces
-//! at larger steps where the model has them, between the kicks of the slow part (r-RESPA: Tuckerman, Berne & Martyna, J. Chem.
-//! Phys. 97, 1990 (1992)).
+//! What happens between the slow kicks of a `hybrid` stride: bonds and angles swing by small steps of velocity Verlet, and
+//! where the model has pair forces, these kick at larger steps (r-RESPA: Tuckerman, Berne & Martyna, J. Chem. Phys. 97, 1990
+//! (1992)).
 
 use crate::bonds::{self, Arm, Bond, either_way};
 use crate::elements;
 use crate::error::Result;
-use crate::linalg::{Vec3, add, dot, norm, scale, sub};
+use crate::linalg::{Vec3, dot, norm, scale, sub};
 use crate::model::fast::Fast;
 use crate::mollify::Mollifier;
 use crate::pairs::PairForces;
@@ -83,10 +83,10 @@ impl Swing {
         let dt = time / steps;
         pairs.update(state)?;
         for _ in 0..steps as u64 {
-            pairs.kick(state, 0.5 * dt);
+            state.kick(pairs.forces(), 0.5 * dt);
             self.swing(state, dt);
             pairs.update(state)?;
-            pairs.kick(state, 0.5 * dt);
+            state.kick(pairs.forces(), 0.5 * dt);
         }
         Ok(())
     }
@@ -97,20 +97,11 @@ impl Swing {
         let dt = time / steps;
         self.pull(state);
         for _ in 0..steps as u64 {
-            self.kick(state, 0.5 * dt);
-            for (q, (&p, &m)) in state.positions.iter_mut().zip(state.momenta.iter().zip(&state.masses)) {
-                *q = add(*q, scale(dt / m, p));
-            }
+            state.kick(&self.forces, 0.5 * dt);
+            state.drift(dt);
             self.pull(state);
-            self.kick(state, 0.5 * dt);
+            state.kick(&self.forces, 0.5 * dt);
         }
-    }
-
-    fn kick(&self, state: &mut State, dt: f64) {
-        for (p, &f) in state.momenta.iter_mut().zip(&self.forces) {
-            *p = add(*p, scale(dt, f));
-        }
-        state.rest_fixed();
     }
 
     /// Forces of all bonds and angles.

@@ -3,7 +3,6 @@
 use crate::constraints::CentreOfMass;
 use crate::energy::PotentialEnergy;
 use crate::error::Result;
-use crate::linalg::{Vec3, add, scale};
 use crate::state::State;
 use crate::units::FS;
 
@@ -19,22 +18,13 @@ pub fn advance(state: &mut State, time_fs: f64, timestep_fs: f64, energy: &mut d
     let centre = CentreOfMass::of(state);
     let mut forces = energy.evaluate(state)?.forces;
     for _ in 0..steps as u64 {
-        kick(state, &forces, 0.5 * dt);
-        for (q, (&p, &m)) in state.positions.iter_mut().zip(state.momenta.iter().zip(&state.masses)) {
-            *q = add(*q, scale(dt / m, p));
-        }
+        state.kick(&forces, 0.5 * dt);
+        state.drift(dt);
         forces = energy.evaluate(state)?.forces;
-        kick(state, &forces, 0.5 * dt);
+        state.kick(&forces, 0.5 * dt);
     }
     if !state.has_fixed() {
         centre.restore_momentum(state);
     }
     Ok(())
-}
-
-fn kick(state: &mut State, forces: &[Vec3], dt: f64) {
-    for (p, &f) in state.momenta.iter_mut().zip(forces) {
-        *p = add(*p, scale(dt, f));
-    }
-    state.rest_fixed();
 }

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from ase import Atoms, units
+from ase import Atoms
 from ase.io import read as read_frames
 from ase.io import write as write_frames
 
@@ -150,15 +150,17 @@ def label(loop: Loop, like: Path, place: Path) -> None:
             # A state far from what the reference can follow is left out, and one that explodes under it.
             with suppress(FloatingPointError):
                 segment = record(reference, recipe, loop.temperature_K)
-                if hottest(segment, reference.masses) < EXPLODED_K:
+                if hottest(segment, reference.atoms()) < EXPLODED_K:
                     store.append(segment)
     temporary.rename(path)
 
 
-def hottest(segment: Segment, masses: np.ndarray) -> float:
-    """Largest temperature of a segment's frames, K."""
-    kinetic = 0.5 * (segment.momenta.astype(float) ** 2 / masses[:, None]).sum((1, 2))
-    return float(2 * kinetic.max() / (3 * len(masses) - 3) / units.kB)
+def hottest(segment: Segment, atoms: Atoms) -> float:
+    """Largest temperature of the frames of a segment of ``atoms``, K."""
+    from flashmd_rs.temperature import temperatures
+
+    masses, symbols = atoms.get_masses(), np.array(atoms.get_chemical_symbols())
+    return max(temperatures(p.astype(float), masses, symbols)["total"] for p in segment.momenta)
 
 
 def survival(loop: Loop, folder: Path, model: Path, seed: int, collected: Path | None) -> dict:
