@@ -331,7 +331,7 @@ def evaluate(
     system: Annotated[Literal["water", "aluminium"], typer.Option(help="Flexible TIP3P, or ASE's EMT.")] = "water",
     size: Annotated[int | None, typer.Option(help="Molecules or cells.", show_default="the system's own")] = None,
     temperature_k: Annotated[float, typer.Option(help="Of the starts and of the weak bath, K.")] = 300.0,
-    nve_ps: Annotated[float, typer.Option(help="Length of a run without a bath, ps.")] = 20.0,
+    nve_ps: Annotated[float, typer.Option(help="Length of a run without a bath, ps; 0 for none.")] = 20.0,
     nvt_ps: Annotated[float, typer.Option(help="Length of a run under Langevin with 1 ps, ps; 0 for none.")] = 0.0,
     seeds: Annotated[int, typer.Option(help="Runs from different starts.")] = 1,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,

@@ -106,6 +106,22 @@ def structure(
     write(output, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
 
 
+@app.command()
+def frames(
+    data: Annotated[Path, typer.Argument(help="HDF5 file of `generate`.")],
+    output: Annotated[Path, typer.Argument(help="Extended XYZ file.")],
+    stride_fs: Annotated[float, typer.Option(help="Time from a frame to its future, fs.")],
+    midpoint: Annotated[bool, typer.Option(help="For symplectic FlashMD: midpoints and differences.")] = False,
+) -> None:
+    """Write stored segments as frames for `mtt train`, with the positions and momenta of the future as arrays."""
+    from ase.io import write
+
+    from flashmd_train.data.frames import frames as frames_of
+
+    with _one_sentence():
+        write(output, list(frames_of(data, stride_fs, midpoint)))
+
+
 @contextmanager
 def _one_sentence() -> Iterator[None]:
     """What a user got wrong is said without a traceback."""

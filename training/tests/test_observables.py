@@ -66,11 +66,13 @@ def test_what_a_start_has_of_its_own_cancels_against_verlet() -> None:
     """Hydrogen 12, 8, 10 K above oxygen in Verlet's runs, and 1 K less than that in each of the others."""
 
     def runs(name: str, apart: list[float]) -> list[dict]:
-        return [dict(name=name, temperature_K={"total": 300.0, "H": 300.0 + a, "O": 300.0}) for a in apart]
+        halves = [{"total": 300.0, "H": 300.0 + a, "O": 300.0} for a in apart]
+        wholes = [{"total": 300.0, "H": 301.0 + a, "O": 300.0} for a in apart]
+        return [dict(name=name, temperature_K=t, whole_temperature_K=w) for t, w in zip(halves, wholes)]
 
     lines = equipartition_table({"verlet:0.5": runs("Verlet", [12, 8, 10]), "m": runs("m", [11, 7, 9])})
-    assert lines[2] == "| Verlet | -10.0 ± 1.2 | – |"
-    assert lines[3] == "| m | -9.0 ± 1.2 | +1.0 ± 0.0 |"
+    assert lines[2] == "| Verlet | -11.0 ± 1.2 | -10.0 ± 1.2 | – | – |"
+    assert lines[3] == "| m | -10.0 ± 1.2 | -9.0 ± 1.2 | +1.0 ± 0.0 | +1.0 ± 0.0 |"
 
 
 def test_r_respa_follows_verlet() -> None:

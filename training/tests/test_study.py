@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,5 +69,9 @@ def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None
     before = stamps(folder)
     assert evaluate.evaluate(movers, course, folder, workers=1).read_text() == text
     assert stamps(folder) == before
+    alone = evaluate.evaluate(movers, replace(course, nve_ps=0.0), folder, workers=1).read_text()
+    assert alone.count("| model |") == 2
+    assert "--nve-ps 0" in alone
+    assert "## NVE" not in alone
     with pytest.raises(ValueError, match="verlet:FS"):
         evaluate.evaluate(["verlet:fast"], course, folder, workers=1)

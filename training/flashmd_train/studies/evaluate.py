@@ -38,7 +38,7 @@ class Course:
 
     Attributes:
         system, size: see `flashmd-train generate`. temperature_K: of the starts and of the weak bath.
-        nve_ps, nvt_ps: length of a run; 0 leaves the bath out. seeds: runs from different starts.
+        nve_ps, nvt_ps: length of a run; 0 leaves the ensemble out. seeds: runs from different starts.
         equilibration_ps: in the reference's own bath before each.
     """
 
@@ -59,15 +59,17 @@ def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> P
         course: the runs. folder: results, figures, page. workers: processes, of one thread each.
 
     Raises:
-        ValueError: the system is not one that is known here, or a mover cannot be read.
+        ValueError: the system is not one that is known here, no ensemble is asked for, or a mover cannot be read.
     """
     from flashmd_train.studies.evaluation_page import write_page
 
     if course.system not in SHOWN:
         raise ValueError(f"got system {course.system!r}, wanted one of {', '.join(SHOWN)}")
+    if not course.nve_ps and not course.nvt_ps:
+        raise ValueError("got 0 ps of NVE and 0 ps of NVT, wanted some of either")
     known = {text: mover(text) for text in movers}
     folder.mkdir(parents=True, exist_ok=True)
-    ensembles = ["nve", *(["nvt"] if course.nvt_ps else [])]
+    ensembles = [name for name, time_ps in (("nve", course.nve_ps), ("nvt", course.nvt_ps)) if time_ps]
     jobs = [
         (text, course, ensemble, seed, folder)
         for seed in range(course.seeds)

@@ -28,33 +28,38 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
     """
     nve = {text: of["nve"] for text, of in results.items() if of["nve"]}
     nvt = {text: of["nvt"] for text, of in results.items() if of["nvt"]}
-    draw_energy(nve, folder / "energy.png")
-    draw_motion(nve, folder / "motion.png")
+    shown = [name for name, runs in (("without a bath", nve), ("in a weak one", nvt)) if runs]
+    first = next(iter((nve or nvt).values()))[0]
     lines = [
-        f"# {course.system}: without a bath{' and in a weak one' if nvt else ''}",
+        f"# {course.system}: {' and '.join(shown)}",
         "",
         f"    {command(results, course)}",
         "",
         paragraph(
-            f"{course.system}, {next(iter(nve.values()))[0]['atoms']} atoms, {course.temperature_K:g} K,",
-            f"{course.seeds} seed(s) × {course.nve_ps:g} ps of NVE without thermostat and guard, without rescaling but",
-            "where a row says so. Energies are the reference's. ± are standard errors over seeds, of one seed from ten",
-            "blocks. T are means of the second half. Costs are wall time on one thread, forces or network alone.",
+            f"{course.system}, {first['atoms']} atoms, {course.temperature_K:g} K, {course.seeds} start(s), without",
+            "guard, without rescaling but where a row says so. Energies are the reference's. ± are standard errors",
+            "over starts, of one start from ten blocks. T of NVE are means of the second half, those of the bath of the",
+            "whole run. Costs are wall time on one thread, forces or network alone.",
         ),
-        "",
-        "## NVE: energy and temperature",
-        "",
-        *energy_table(nve),
-        "",
-        *equipartition_table(nve),
-        "![Total energy and temperature](energy.png)",
-        "",
-        "## NVE: structure, motion, cost",
-        "",
-        *motion_table(nve),
-        "",
-        "![g(r), mean-square displacement and vibrations](motion.png)",
     ]
+    if nve:
+        draw_energy(nve, folder / "energy.png")
+        draw_motion(nve, folder / "motion.png")
+        lines += [
+            "",
+            f"## NVE, {course.nve_ps:g} ps: energy and temperature",
+            "",
+            *energy_table(nve),
+            "",
+            *equipartition_table(nve),
+            "![Total energy and temperature](energy.png)",
+            "",
+            "## NVE: structure, motion, cost",
+            "",
+            *motion_table(nve),
+            "",
+            "![g(r), mean-square displacement and vibrations](motion.png)",
+        ]
     if nvt:
         lines += ["", f"## Langevin, 1 ps, {course.temperature_K:g} K, {course.nvt_ps:g} ps", "", *bath_table(nvt)]
     path = folder / "evaluation.md"
@@ -72,9 +77,8 @@ def command(results: Results, course: Course) -> str:
         "nvt-ps": f"{course.nvt_ps:g}",
         "seeds": course.seeds,
     }
-    return " ".join(
-        ["flashmd-rs evaluate", *results, *(f"--{k} {v}" for k, v in options.items() if v not in (None, "0"))]
-    )
+    said = {k: v for k, v in options.items() if v is not None and (k, v) != ("nvt-ps", "0")}
+    return " ".join(["flashmd-rs evaluate", *results, *(f"--{k} {v}" for k, v in said.items())])
 
 
 def slope(run: dict, last: float = 1.0) -> tuple[float, float]:
@@ -143,23 +147,24 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
 
 
 def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
-    """The difference between two species' temperatures, alone and from the same starts' under velocity Verlet.
+    """The difference between two species' temperatures, alone and less that of the same starts under velocity Verlet.
 
-    Stiff bonds give their energy away over many ps: what a start has in them by chance stays, and cancels in the
-    second.
+    What the stiff bonds have in a start by chance stays there for longer than a run, and cancels in the second.
     """
     species = [k for k in next(iter(nve.values()))[0]["temperature_K"] if k != "total"]
     if len(species) != 2:
         return []
-
-    def apart(runs: list[dict]) -> list[float]:
-        return [float(np.subtract(*(run["temperature_K"][k] for k in reversed(species)))) for run in runs]
-
     verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
-    lines = head("", f"T of {species[1]} less T of {species[0]}, K", "less that of Verlet from the same start, K")
+    parts = {"whole run": "whole_temperature_K", "second half": "temperature_K"}
+    apart = f"T of {species[1]} less T of {species[0]}, K"
+    lines = head(
+        "", *(f"{apart}: {part}" for part in parts), *(f"less Verlet's from the same starts: {part}" for part in parts)
+    )
     for runs in nve.values():
-        pairs = [a - b for a, b in zip(apart(runs), apart(verlet))] if runs is not verlet else []
-        lines.append(row(runs[0]["name"], over_seeds(apart(runs), 1), over_seeds(pairs, 1)))
+        alone = {of: [float(run[of][species[1]] - run[of][species[0]]) for run in runs] for of in parts.values()}
+        others = {of: [float(run[of][species[1]] - run[of][species[0]]) for run in verlet] for of in parts.values()}
+        pairs = {of: [a - b for a, b in zip(alone[of], others[of])] if runs is not verlet else [] for of in alone}
+        lines.append(row(runs[0]["name"], *(over_seeds(by[of], 1) for by in (alone, pairs) for of in by)))
     return [*lines, ""]
 
 
@@ -205,10 +210,10 @@ def difference(runs: list[dict], others: list[dict]) -> str:
 
 def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
     """Temperatures in the weak bath."""
-    species = [k for k in next(iter(nvt.values()))[0]["temperature_K"] if k != "total"]
+    species = [k for k in next(iter(nvt.values()))[0]["whole_temperature_K"] if k != "total"]
     lines = head("", "T, K", *(f"T of {k}, K" for k in species), "strides accepted", "sound until, ps")
     for runs in nvt.values():
-        cells = [plain(over_seeds([r["temperature_K"][k] for r in runs], 1)) for k in ("total", *species)]
+        cells = [plain(over_seeds([r["whole_temperature_K"][k] for r in runs], 1)) for k in ("total", *species)]
         shares = [run["accepted"] for run in runs if run.get("accepted") is not None]
         accepted = f"{100 * np.mean(shares):.1f} %" if shares else ""
         lines.append(row(runs[0]["name"], *cells, accepted, "; ".join(until(run) for run in runs)))

@@ -28,8 +28,9 @@ def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) ->
     """Temperatures, total energies by the reference, drift by window, and how long the run was sound.
 
     Returns:
-        ``drift_eV_per_ps`` by window, over what is sound of it; ``temperature_K`` and its standard deviation; rms of
-        the energy about its line (eV); ``stable_ps``; traces; momenta of the sound second half, by species.
+        ``drift_eV_per_ps`` by window, over what is sound of it; ``temperature_K`` of the second half of that, in all
+        and by species, ``whole_temperature_K`` of all of it, and their standard deviation; rms of the energy about its
+        line (eV); ``stable_ps``; traces; momenta of the second half, by species.
     """
     from flashmd_rs.temperature import temperatures
 
@@ -65,9 +66,14 @@ def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) ->
         stable_ps=float(times[sound - 1]) if sound else 0.0,
         exploded=sound < len(times),
         drift_eV_per_ps=drift,
-        temperature_K={k: float(np.mean([r[k] for r in rows[half]])) for k in rows[0]},
+        temperature_K=_means(rows[half]),
+        whole_temperature_K=_means(rows[: max(sound, 1)]),
         sigma_temperature_K=float(total[:sound].std()),
         sigma_energy_eV=float((energy[:sound] - np.polyval(line, times[:sound])).std()),
         trace=dict(times_ps=times[::every].tolist(), energy_eV=energy[::every].tolist(), T=total[::every].tolist()),
         momenta={k: draw(v, min(len(v), MOMENTA), replace=False).tolist() for k, v in momenta.items()},
     )
+
+
+def _means(rows: list[dict[str, float]]) -> dict[str, float]:
+    return {name: float(np.mean([row[name] for row in rows])) for name in rows[0]}
