@@ -38,8 +38,8 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
         paragraph(
             f"{course.system}, {first['atoms']} atoms, {course.temperature_K:g} K, {course.seeds} start(s), without",
             "guard, without rescaling but where a row says so. Energies are the reference's. ± are standard errors",
-            "over starts, of one start from ten blocks. T of NVE are means of the second half, those of the bath of the",
-            "whole run. Costs are wall time on one thread, forces or network alone.",
+            "over starts, of one start from ten blocks. T of NVE are means of the second half, those of the bath of",
+            "the whole run. Costs are wall time on one thread, forces or network alone.",
         ),
     ]
     if nve:
