@@ -334,6 +334,7 @@ def evaluate(
     nve_ps: Annotated[float, typer.Option(help="Length of a run without a bath, ps; 0 for none.")] = 20.0,
     nvt_ps: Annotated[float, typer.Option(help="Length of a run under Langevin with 1 ps, ps; 0 for none.")] = 0.0,
     seeds: Annotated[int, typer.Option(help="Runs from different starts.")] = 1,
+    equilibration_ps: Annotated[float, typer.Option(help="In the reference's own bath before each start, ps.")] = 15.0,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
 ) -> None:
     """Judge models and integrators by the reference's energies: drift, equipartition, structure, motion, cost."""
@@ -343,7 +344,7 @@ def evaluate(
         from flashmd_train.studies.evaluate import Course
         from flashmd_train.studies.evaluate import evaluate as judge
     try:
-        course = Course(system, size, temperature_k, nve_ps, nvt_ps, seeds)
+        course = Course(system, size, temperature_k, nve_ps, nvt_ps, seeds, equilibration_ps)
         typer.echo(judge(movers, course, folder, workers))
     except ValueError as error:
         raise InputError(str(error)) from None

@@ -23,7 +23,7 @@ from flashmd_train.studies.nve import figures
 from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
 
 FRAMES = 1000
-# After the run, for the spectrum: long enough for 10 cm⁻¹, close enough for the stretch of OH.
+# After the run, for the spectrum, but no longer than that: long enough for 10 cm⁻¹, close enough for the stretch of OH.
 SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
 WEAK_BATH_FS = 1000.0
 # Atoms of the free cluster on which a stride is differentiated.
@@ -143,7 +143,7 @@ def _nve(moved: Mover, reference: Reference, course: Course, seed: int) -> dict:
         lags, msd = mean_square_displacement(run.frames, run.times_ps, symbol)
         last = run.frames[-1]
         reference.set(last.positions, last.get_momenta())
-        after = moved.run(reference, SPECTRUM_FS, SPECTRUM_SPACING_FS, None, seed)
+        after = moved.run(reference, min(SPECTRUM_FS, 1000 * course.nve_ps), SPECTRUM_SPACING_FS, None, seed)
         wavenumber, density = vibrations(after.frames, 1000 * (after.times_ps[1] - after.times_ps[0]))
         result |= dict(
             lags_ps=lags.tolist(),

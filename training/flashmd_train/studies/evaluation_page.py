@@ -76,8 +76,10 @@ def command(results: Results, course: Course) -> str:
         "nve-ps": f"{course.nve_ps:g}",
         "nvt-ps": f"{course.nvt_ps:g}",
         "seeds": course.seeds,
+        "equilibration-ps": f"{course.equilibration_ps:g}",
     }
-    said = {k: v for k, v in options.items() if v is not None and (k, v) != ("nvt-ps", "0")}
+    usual = {("nvt-ps", "0"), ("equilibration-ps", "15")}
+    said = {k: v for k, v in options.items() if v is not None and (k, v) not in usual}
     return " ".join(["flashmd-rs evaluate", *results, *(f"--{k} {v}" for k, v in said.items())])
 
 
