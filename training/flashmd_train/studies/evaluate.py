@@ -50,6 +50,11 @@ class Course:
     seeds: int = 1
     equilibration_ps: float = 15.0
 
+    @property
+    def starts(self) -> str:
+        """What tells one course's starts from another's, for the names of files."""
+        return f"{self.system}-{self.size}-{self.temperature_K:g}K-{self.equilibration_ps:g}ps"
+
 
 def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> Path:
     """Run what is not there yet into ``folder`` and write ``evaluation.md``; returns its path.
@@ -85,9 +90,7 @@ def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> P
 
 def _place(folder: Path, key: str, course: Course, ensemble: str, seed: int) -> Path:
     time_ps = course.nve_ps if ensemble == "nve" else course.nvt_ps
-    return (
-        folder / f"{course.system}-{course.size}-{course.temperature_K:g}K-{key}-{ensemble}-{time_ps:g}ps-{seed}.json"
-    )
+    return folder / f"{course.starts}-{key}-{ensemble}-{time_ps:g}ps-{seed}.json"
 
 
 def _results(folder: Path, key: str, course: Course) -> dict[str, list[dict]]:
@@ -119,7 +122,7 @@ def _job(job: tuple[str, Course, str, int, Path]) -> None:
 def start(course: Course, seed: int, folder: Path) -> Reference:
     """The system after its equilibration, kept in ``folder``/starts for the next mover."""
     reference = Recipe.of(course.system, size=course.size).build()
-    path = folder / "starts" / f"{course.system}-{course.size}-{course.temperature_K:g}K-{seed}.npz"
+    path = folder / "starts" / f"{course.starts}-{seed}.npz"
     reference.equilibrate_once(path, course.temperature_K, np.random.default_rng(100 + seed), course.equilibration_ps)
     return reference
 

@@ -151,7 +151,7 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
 def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
     """The difference between two species' temperatures, alone and less that of the same starts under velocity Verlet.
 
-    What the stiff bonds have in a start by chance stays there for longer than a run, and cancels in the second.
+    What the stiff bonds have in a start by chance stays there for longer than a run, and nearly cancels in the second.
     """
     species = [k for k in next(iter(nve.values()))[0]["temperature_K"] if k != "total"]
     if len(species) != 2:
@@ -162,10 +162,14 @@ def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
     lines = head(
         "", *(f"{apart}: {part}" for part in parts), *(f"less Verlet's from the same starts: {part}" for part in parts)
     )
+
+    def differences(runs: list[dict], of: str) -> list[float]:
+        return [float(run[of][species[1]] - run[of][species[0]]) for run in runs]
+
     for runs in nve.values():
-        alone = {of: [float(run[of][species[1]] - run[of][species[0]]) for run in runs] for of in parts.values()}
-        others = {of: [float(run[of][species[1]] - run[of][species[0]]) for run in verlet] for of in parts.values()}
-        pairs = {of: [a - b for a, b in zip(alone[of], others[of])] if runs is not verlet else [] for of in alone}
+        others = [] if runs is verlet else verlet
+        alone = {of: differences(runs, of) for of in parts.values()}
+        pairs = {of: [a - b for a, b in zip(alone[of], differences(others, of))] for of in alone}
         lines.append(row(runs[0]["name"], *(over_seeds(by[of], 1) for by in (alone, pairs) for of in by)))
     return [*lines, ""]
 
