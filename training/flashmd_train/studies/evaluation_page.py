@@ -28,7 +28,7 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
     """
     nve = {text: of["nve"] for text, of in results.items() if of["nve"]}
     nvt = {text: of["nvt"] for text, of in results.items() if of["nvt"]}
-    shown = [name for name, runs in (("without a bath", nve), ("in a weak one", nvt)) if runs]
+    shown = [name for name, runs in (("without a bath", nve), ("in a weak bath", nvt)) if runs]
     first = next(iter((nve or nvt).values()))[0]
     lines = [
         f"# {course.system}: {' and '.join(shown)}",
