@@ -15,6 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from flashmd_train.config import Optimizer
 from flashmd_train.dataset import Dataset
+from flashmd_train.whole import whole
 
 
 class Averaged:
@@ -143,9 +144,8 @@ class Run:
             seed=self.seed,
             data=dict(recipe=data.recipe, sha256=data.sha256),
         )
-        temporary = self.folder / "checkpoint.tmp"
-        torch.save(state, temporary)
-        temporary.rename(self.folder / "checkpoint.pt")
+        with whole(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
 
 
 def weights(saved: dict) -> dict:

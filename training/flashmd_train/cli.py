@@ -13,6 +13,7 @@ import typer
 
 from flashmd_train.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
 from flashmd_train.data.systems import SYSTEMS
+from flashmd_train.whole import whole
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
@@ -103,7 +104,8 @@ def structure(
     with _one_sentence():
         reference = Recipe.of(system, size=size).build()
     reference.equilibrate(temperature_k, np.random.default_rng(seed), time_ps)
-    write(output, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
+    with whole(output) as temporary:
+        write(temporary, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
 
 
 @app.command()
@@ -118,8 +120,8 @@ def frames(
 
     from flashmd_train.data.frames import frames as frames_of
 
-    with _one_sentence():
-        write(output, list(frames_of(data, stride_fs, midpoint)))
+    with _one_sentence(), whole(output) as temporary:
+        write(temporary, list(frames_of(data, stride_fs, midpoint)))
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
 from flashmd_train.graph import Graph, build_graph, padded
 from flashmd_train.splitting import Splitting
+from flashmd_train.whole import whole
 
 # It reports the absence of torchvision, which nothing here uses.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -238,12 +239,8 @@ def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     entry.key, entry.value = "flashmd", json.dumps(metadata, ensure_ascii=False)
     model.producer_name, model.producer_version = "flashmd_train", ""
     onnx.checker.check_model(model)
-    temporary = path.with_name(path.name + ".tmp")
-    try:
+    with whole(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 class WithGradients(nn.Module):

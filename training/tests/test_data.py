@@ -16,6 +16,7 @@ from flashmd_train.data.openmm_reference import velocity_verlet
 from flashmd_train.data.water import Water, system
 from flashmd_train.dataset import Dataset, Pairs, Segments
 from flashmd_train.graph import build_graph, padded
+from flashmd_train.whole import whole
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +172,21 @@ def test_frames_for_metatrain_follow_one_another(data_file: Path, segments: Segm
             assert np.allclose(at + half, end, atol=1e-5)
     with pytest.raises(ValueError, match="got a stride of 3 fs"):
         next(frames(data_file, 3.0))
+
+
+def test_what_fails_in_between_leaves_the_file_that_was_there(tmp_path: Path) -> None:
+    path = tmp_path / "kept.txt"
+    path.write_text("before")
+
+    def write(text: str, broken: bool) -> None:
+        with whole(path) as temporary:
+            temporary.write_text(text)
+            if broken:
+                raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        write("half", broken=True)
+    assert path.read_text() == "before"
+    write("after", broken=False)
+    assert path.read_text() == "after"
+    assert list(tmp_path.iterdir()) == [path]

@@ -12,13 +12,14 @@ momenta are Maxwell–Boltzmann without an error of the step (Leimkuhler & Matth
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
+
+from flashmd_train.whole import whole
 
 # Between kicks; the friction's effect does not depend on it as long as it is short against 1/friction.
 KICK_FS = 4.0
@@ -154,10 +155,8 @@ class Reference(ABC):
             self.equilibrate(temperature_K, rng, time_ps)
             frame = self.get()
             path.parent.mkdir(parents=True, exist_ok=True)
-            # Another process may be at the same one.
-            temporary = path.with_suffix(f".{os.getpid()}.tmp.npz")
-            np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
-            temporary.replace(path)
+            with whole(path) as temporary:
+                np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
         with np.load(path) as kept:
             self.set(kept["positions"], kept["momenta"])
 

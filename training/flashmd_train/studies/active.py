@@ -30,6 +30,7 @@ from flashmd_train.studies.nve import EXPLODED_K
 from flashmd_train.studies.report import paragraph
 from flashmd_train.studies.water_nve import start
 from flashmd_train.train import train
+from flashmd_train.whole import whole
 
 ARMS = ("flagged", "random")
 TIME_CONSTANT_FS = 1000.0
@@ -117,9 +118,8 @@ def _choose(loop: Loop, folder: Path, arm: str, model: Path, number: int, place:
         for _ in range(loop.frames - len(frames)):
             reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
             frames.append(reference.atoms())
-    temporary = place / "starts.tmp.extxyz"
-    write_frames(temporary, frames, columns=["symbols", "positions", "momenta", "masses"])
-    temporary.rename(place / "starts.extxyz")
+    with whole(place / "starts.extxyz") as temporary:
+        write_frames(temporary, frames, columns=["symbols", "positions", "momenta", "masses"])
 
 
 def _sane(frame: Atoms) -> bool:
@@ -142,9 +142,7 @@ def label(loop: Loop, like: Path, place: Path) -> None:
         length_fs=shape.spacing_fs * (shape.positions.shape[1] - 1),
     )
     reference = Water(loop.waters)
-    temporary = place / "labels.tmp.h5"
-    temporary.unlink(missing_ok=True)
-    with Store(temporary, recipe, reference) as store:
+    with whole(path) as temporary, Store(temporary, recipe, reference) as store:
         for atoms in read_frames(place / "starts.extxyz", ":"):
             reference.set(atoms.positions, atoms.get_momenta())
             # A state far from what the reference can follow is left out, and one that explodes under it.
@@ -152,7 +150,6 @@ def label(loop: Loop, like: Path, place: Path) -> None:
                 segment = record(reference, recipe, loop.temperature_K)
                 if hottest(segment, reference.atoms()) < EXPLODED_K:
                     store.append(segment)
-    temporary.rename(path)
 
 
 def hottest(segment: Segment, atoms: Atoms) -> float:

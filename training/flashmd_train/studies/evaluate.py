@@ -21,6 +21,7 @@ from flashmd_train.studies.defects import reversibility, symplecticity
 from flashmd_train.studies.movers import Bath, Mover, Network, Run, mover
 from flashmd_train.studies.nve import figures
 from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
+from flashmd_train.whole import whole
 
 FRAMES = 1000
 # After the run, for the spectrum, but no longer than that: long enough for 10 cm⁻¹, close enough for the stretch of OH.
@@ -114,9 +115,8 @@ def _job(job: tuple[str, Course, str, int, Path]) -> None:
         interval = 1000 * course.nvt_ps / FRAMES
         run = moved.run(reference, 1000 * course.nvt_ps, interval, bath, seed)
         result = _common(run, reference, course.nvt_ps) | _structure(run.frames, course.system)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps(result | dict(name=moved.name, step_fs=moved.step_fs)))
-    temporary.rename(path)
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps(result | dict(name=moved.name, step_fs=moved.step_fs)))
 
 
 def start(course: Course, seed: int, folder: Path) -> Reference:

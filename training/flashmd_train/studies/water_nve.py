@@ -23,6 +23,7 @@ from flashmd_train.data.generate import generate
 from flashmd_train.data.recipe import Recipe
 from flashmd_train.data.water import Water
 from flashmd_train.studies.nve import figures, nve
+from flashmd_train.whole import whole
 
 STRIDE_FS = 1.0
 CUTOFF_A = 4.0
@@ -153,9 +154,8 @@ def keep(folder: Path, name: str, result: dict) -> None:
     """Write a result in one go; momenta are kept of the filters only, which are what is drawn."""
     path = done(folder, name)
     path.parent.mkdir(exist_ok=True)
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(json.dumps({k: v for k, v in result.items() if k != "momenta"}))
-    temporary.rename(path)
+    with whole(path) as temporary:
+        temporary.write_text(json.dumps({k: v for k, v in result.items() if k != "momenta"}))
 
 
 def data_file(folder: Path) -> Path:
