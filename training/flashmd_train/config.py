@@ -48,6 +48,9 @@ class EnergyConfig(_Strict):
     prior: Literal["bonded", "free"] = Field("bonded", description="bonded: flexible water is known; free: nothing is")
     cutoff_A: Positive = Field(6.0, description="cutoff of the neighbours, Å")
     radial: int = Field(16, ge=2, description="radial functions")
+    spacing: Annotated[float, Field(ge=1)] = Field(
+        1.0, description="power of the distance in which they are evenly spaced: 2 is fine far out, smooth near by"
+    )
     hidden: int = Field(24, ge=1, description="learned vectors and scalars per atom")
     width: Positive = Field(1.0, description="width of the cutoff's flank, Å")
 

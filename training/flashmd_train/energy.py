@@ -34,7 +34,7 @@ class Energy(nn.Module):
         self.kinds = kinds = len(config.species)
         if config.prior == "bonded" and config.species != WATER:
             raise ValueError(f"prior 'bonded' knows {WATER}, got {config.species}; use prior 'free'")
-        self.field = PairField(kinds, config.cutoff_A, config.radial, config.width)
+        self.field = PairField(kinds, config.cutoff_A, config.radial, config.width, config.spacing)
         fan = kinds * config.radial
         # Pair weights by unordered pair of species, whitened by pre-training.
         pairs = torch.triu_indices(kinds, kinds)

@@ -7,7 +7,7 @@ import onnx
 import pytest
 import torch
 
-from flashmd_train.backbones.staged import BySpecies
+from flashmd_train.backbones.staged import BySpecies, PairField, radial_functions
 from flashmd_train.config import DirectConfig, EnergyConfig
 from flashmd_train.dataset import Dataset, Pairs, random_orthogonal
 from flashmd_train.direct import Direct
@@ -143,8 +143,19 @@ def test_pretraining_finds_the_forces(data: Dataset) -> None:
     assert after < 0.1
 
 
-def test_energy_models_forces_are_its_gradient(data: Dataset) -> None:
-    model = Energy(EnergyConfig(cutoff_A=6.0, radial=8)).double()
+@pytest.mark.parametrize("spacing", [1.0, 2.0, 3.0])
+def test_radial_functions_are_as_wide_as_the_gap_to_the_next(spacing: float) -> None:
+    centers = PairField(1, CUTOFF, 9, 1.0, spacing).centers
+    gaps = torch.diff(centers**spacing)
+    assert torch.allclose(gaps, gaps.mean())
+    functions = radial_functions(centers[None, None], centers, CUTOFF)[0]
+    assert torch.allclose(functions.diagonal(), torch.ones(9))
+    assert torch.allclose(functions.diagonal(1), torch.full((8,), 0.5).neg().exp())
+
+
+@pytest.mark.parametrize("spacing", [1.0, 2.0])
+def test_energy_models_forces_are_its_gradient(data: Dataset, spacing: float) -> None:
+    model = Energy(EnergyConfig(cutoff_A=6.0, radial=8, spacing=spacing)).double()
     with torch.no_grad():
         model.pair.normal_(0, 0.05)
         model.out.weight.normal_(0, 0.05)

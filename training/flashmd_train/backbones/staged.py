@@ -58,13 +58,14 @@ class Look(NamedTuple):
 
 
 def radial_functions(distances: Tensor, centers: Tensor, cutoff: float) -> Tensor:
-    """Gaussians as wide as their spacing: distances [N, 1, K] to [N, R, K].
+    """Gaussians as wide as the gap to the next: distances [N, 1, K] to [N, R, K].
 
     Distances are held between 1 Å (no two molecules come nearer) and the cutoff (where the envelope
     ends), which keeps the far tails out of the denormal numbers that slow a CPU down.
     """
-    scale = (0.5**0.5) / (centers[1] - centers[0])
-    x = distances.clamp(1.0, cutoff) * scale - (centers * scale)[:, None]
+    gaps = centers[1:] - centers[:-1]
+    scale = (0.5**0.5) / torch.cat([gaps, gaps[-1:]])[:, None]
+    x = distances.clamp(1.0, cutoff) * scale - centers[:, None] * scale
     return torch.exp(-(x * x))
 
 
@@ -80,11 +81,12 @@ class PairField(nn.Module):
     Slots come last everywhere, so that every product runs along contiguous memory.
     """
 
-    def __init__(self, species: int, cutoff: float, radial: int, width: float) -> None:
+    def __init__(self, species: int, cutoff: float, radial: int, width: float, spacing: float = 1.0) -> None:
         super().__init__()
         self.cutoff, self.width, self.radial = cutoff, width, radial
         self.channels = 3 * species * radial
-        self.register_buffer("centers", torch.linspace(1.2, cutoff, radial))
+        # Evenly spaced in this power of the distance.
+        self.register_buffer("centers", torch.linspace(1.2**spacing, cutoff**spacing, radial) ** (1 / spacing))
 
     def look(self, vectors: Tensor, weight: Tensor) -> Look:
         """vectors [N, 3, K] Å and weight [N, K] (zero where an edge does not count)."""
