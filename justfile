@@ -51,7 +51,8 @@ nve:
     flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-258 --size 258 --nve-ps 50 --seeds 3
     flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-64-starts --size 64 --nve-ps 50 --seeds 7
     flashmd-rs evaluate water-nve --folder docs/evaluation/water-258-bath --size 258 --nve-ps 0 --nvt-ps 40 --seeds 3
-    flashmd-rs evaluate verlet:10 verlet:24 runs/aluminium-direct.onnx aluminium --folder docs/evaluation/aluminium-256 --system aluminium --size 4 --temperature-k 500 --nve-ps 50
+    flashmd-rs evaluate verlet:10 aluminium --folder docs/evaluation/aluminium-256 --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
+    flashmd-rs evaluate verlet:24 runs/aluminium-direct.onnx --folder docs/evaluation/aluminium-256-opponents --system aluminium --size 4 --temperature-k 500 --nve-ps 50
 
 # The water study at its default scale, about an hour on two cores of its own; a rerun goes on.
 study:

@@ -15,7 +15,7 @@ from flashmd_train.studies.report import head, row
 
 
 def ranking(model: Path, data: list[Path], boxes: int) -> str:
-    """A table over files and temperatures, and over all of them: held-out segments, one stride each.
+    """A table over files and temperatures, each file, and all of them: held-out segments, one stride each.
 
     Args:
         model: ONNX file of a direct model with an uncertainty. data: HDF5 files, of the model's species.
@@ -34,14 +34,17 @@ def ranking(model: Path, data: list[Path], boxes: int) -> str:
     lines = head("data", "T, K", "rms error of p, √eV", "stated", "Spearman per atom: Δq", "p", "per box: p")
     every = []
     for f, file in enumerate(loaded.files):
+        of_file = []
         for temperature in np.unique(file.temperature_K):
             index = np.array([(f, s) for s in np.flatnonzero(file.temperature_K == temperature)[-boxes:]])
             pairs = Pairs(loaded, index, contract["stride_fs"], contract["cutoff_A"])
             held = [pairs.held(k) for k in range(len(index))]
             found = [_judge(dict(zip(names, run_session(session, b.graph, DIRECT_INPUTS))), b) for b in held]
             lines.append(_row(data[f].stem, f"{temperature:g}", found))
-            every += found
-    return "\n".join([*lines, _row("all", "", every)])
+            of_file += found
+        lines.append(_row(data[f].stem, "all", of_file))
+        every += of_file
+    return "\n".join([*lines, _row("all", "all", every)])
 
 
 def _judge(outputs: dict[str, np.ndarray], batch: Batch) -> np.ndarray:
