@@ -81,7 +81,7 @@ def reference(
 
 @app.command()
 def study(
-    time_ps: float = 100.0,
+    time_ps: float = 20.0,
     seeds: Annotated[int, typer.Option(help="Runs with Langevin, and as many without any filter.")] = 3,
     nve_ps: float = 5.0,
     rescaled_nve_ps: float = 20.0,

@@ -101,10 +101,9 @@ def structure(
 
     from flashmd_train.data.recipe import Recipe
 
-    with _one_sentence():
+    with _one_sentence(), whole(output) as temporary:
         reference = Recipe.of(system, size=size).build()
-    reference.equilibrate(temperature_k, np.random.default_rng(seed), time_ps)
-    with whole(output) as temporary:
+        reference.equilibrate(temperature_k, np.random.default_rng(seed), time_ps)
         write(temporary, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
 
 

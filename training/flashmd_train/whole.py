@@ -14,7 +14,12 @@ def whole(path: Path) -> Iterator[Path]:
 
     Its name has the same ending, by which some writers tell formats, and the process's number: another process may be
     at the same file.
+
+    Raises:
+        FileNotFoundError: there is no such folder; said before anything is computed.
     """
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}; make it first")
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         yield temporary

@@ -190,3 +190,8 @@ def test_what_fails_in_between_leaves_the_file_that_was_there(tmp_path: Path) ->
     write("after", broken=False)
     assert path.read_text() == "after"
     assert list(tmp_path.iterdir()) == [path]
+    with (
+        pytest.raises(FileNotFoundError, match=r"no folder .*missing for kept\.txt"),
+        whole(tmp_path / "missing" / path.name),
+    ):
+        pass

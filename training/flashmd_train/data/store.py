@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import json
-import os
 from pathlib import Path
 
 import h5py
@@ -22,6 +21,7 @@ from filelock import FileLock, Timeout
 
 from flashmd_train.data.recipe import Recipe, Segment
 from flashmd_train.data.reference import Reference
+from flashmd_train.whole import whole
 
 UNITS = "positions Å, momenta sqrt(eV u), forces eV/Å, energy eV, spacing fs"
 
@@ -120,9 +120,7 @@ def _marked_open(path: Path) -> bool:
 
 
 def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
-    fresh = path.with_name(path.name + ".rescue")
-    fresh.unlink(missing_ok=True)
-    with h5py.File(path, "r", libver="latest", swmr=True) as old:
+    with whole(path) as fresh, h5py.File(path, "r", libver="latest", swmr=True) as old:
         _create(fresh, json.loads(old.attrs["recipe"]), n_frames, reference)
         with h5py.File(fresh, "r+", libver="latest") as new:
             new.attrs.update(old.attrs)
@@ -131,14 +129,12 @@ def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
                 new[name].resize(complete, axis=0)
                 for n in range(complete):
                     new[name][n] = old[name][n]
-    os.replace(fresh, path)
 
 
 def _create(path: Path, attributes: dict, n_frames: int, reference: Reference) -> None:
     """An empty file, put in place in one go."""
-    temporary = path.with_name(path.name + ".new")
     n_atoms = len(reference.numbers)
-    with h5py.File(temporary, "w", libver="latest") as file:
+    with whole(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["recipe"] = json.dumps(attributes)
         file.attrs["units"] = UNITS
         packages = ("flashmd-train", "openmm", "ase", "numpy")
@@ -149,7 +145,6 @@ def _create(path: Path, attributes: dict, n_frames: int, reference: Reference) -
             file.create_dataset(name, (0, *frame), "f4", maxshape=(None, *frame), chunks=(1, *frame))
         file.create_dataset("energy", (0, n_frames), "f8", maxshape=(None, n_frames))
         file.create_dataset("temperature_K", (0,), "f8", maxshape=(None,))
-    os.replace(temporary, path)
 
 
 def _version(package: str) -> str:
