@@ -7,14 +7,18 @@ from pathlib import Path
 import ase
 import ase.build
 import numpy as np
+import openmm
 import pytest
 from ase import units
 
-from flashmd_train.data.water import Water
-from flashmd_train.studies.evaluation_page import equipartition_table, slope
+from flashmd_train.data.openmm_reference import EV_PER_KJ_MOL, OpenMMReference
+from flashmd_train.data.recipe import Recipe
+from flashmd_train.data.water import TIP3P_BOND, Water
+from flashmd_train.studies.evaluation_page import at_no_excess, equipartition_table, slope
 from flashmd_train.studies.movers import Respa, Verlet
 from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
 from flashmd_train.studies.ranking import _row
+from flashmd_train.studies.stretches import stretch_excess
 
 FIXTURES = Path(__file__).parents[2] / "tests" / "fixtures"
 
@@ -71,8 +75,76 @@ def test_what_a_start_has_of_its_own_cancels_against_verlet() -> None:
         return [dict(name=name, temperature_K=t, whole_temperature_K=w) for t, w in zip(halves, wholes)]
 
     lines = equipartition_table({"verlet:0.5": runs("Verlet", [12, 8, 10]), "m": runs("m", [11, 7, 9])})
-    assert lines[2] == "| Verlet | -11.0 ± 1.2 | -10.0 ± 1.2 | – | – |"
-    assert lines[3] == "| m | -10.0 ± 1.2 | -9.0 ± 1.2 | +1.0 ± 0.0 | +1.0 ± 0.0 |"
+    assert lines[2] == "| Verlet | -11.0 ± 1.2 | – | – | -10.0 ± 1.2 | – | – |"
+    assert lines[3] == "| m | -10.0 ± 1.2 | +1.0 ± 0.0 | – | -9.0 ± 1.2 | +1.0 ± 0.0 | – |"
+
+
+def test_what_hot_bonds_do_is_taken_out() -> None:
+    """y = 1.5 − 0.4 x + noise: the mean of few starts is off by their x, the regression's intercept is not."""
+    rng, off = np.random.default_rng(5), []
+    for _ in range(200):
+        excess = 13 * rng.normal(size=8)
+        values = 1.5 - 0.4 * excess + rng.normal(size=8)
+        text = at_no_excess([dict(stretch_excess_K=float(x)) for x in excess], values.tolist())
+        found, error = (float(number) for number in text.split(" ± "))
+        off.append((found - 1.5) / error)
+    assert abs(np.mean(off)) < 0.3
+    assert np.std(off) < 1.6  # of Student's t with six degrees of freedom: 1.2
+    assert at_no_excess([dict(stretch_excess_K=1.0)] * 4, [1.0] * 4) == "–"
+
+
+class Pairs(OpenMMReference):
+    """Bonded pairs that do not feel each other."""
+
+    def start(self, rng: np.random.Generator) -> None:
+        raise NotImplementedError
+
+
+def oxygen_hydrogen(pairs: int) -> OpenMMReference:
+    """OH on a line."""
+    system, (constant, length) = openmm.System(), TIP3P_BOND
+    force = openmm.HarmonicBondForce()
+    force.setUsesPeriodicBoundaryConditions(True)
+    for k in range(pairs):
+        # Either way round, so that the light end has to be found.
+        for mass in (16.0, 1.0)[:: 1 if k % 2 else -1]:
+            system.addParticle(mass)
+        force.addBond(2 * k, 2 * k + 1, 0.1 * length, 100 * constant / EV_PER_KJ_MOL)
+    system.addForce(force)
+    system.setDefaultPeriodicBoxVectors(*(np.diag([pairs, 2.0, 2.0])))
+    return Pairs(system, [1, 8] * pairs, timestep_fs=0.5)
+
+
+@pytest.mark.parametrize("step_fs", [1e-3, 1.0])
+def test_bonds_hold_what_is_due_to_them(step_fs: float) -> None:
+    """Sampled exactly, as the bath of a step leaves them; then with their momenta at twice the temperature."""
+    kelvin, pairs, draws, (constant, length), rng = 300.0, 300, 25, TIP3P_BOND, np.random.default_rng(6)
+    reference = oxygen_hydrogen(pairs)
+    squeezed = 1 - constant * (1 + 1 / 16) * (0.5 * step_fs * units.fs) ** 2
+    width = np.sqrt(units.kB * kelvin / constant / squeezed)
+    found: dict[float, list[float]] = {1.0: [], 2.0: []}
+    for _ in range(draws):
+        # p(r) ∝ r² exp(−(r − r₀)²/2w²), by rejection.
+        r = length + width * rng.normal(size=20 * pairs)
+        r = r[rng.random(len(r)) < (r / (length + 6 * width)) ** 2][:pairs]
+        away = rng.normal(size=(pairs, 3))
+        q = np.zeros((pairs, 2, 3))
+        q[:, :, 0] = 10.0 * np.arange(pairs)[:, None]
+        q[:, 1] += r[:, None] * away / np.linalg.norm(away, axis=1)[:, None]
+        for hotter in found:
+            p = np.sqrt(reference.masses[:, None] * units.kB * kelvin * hotter) * rng.normal(size=(2 * pairs, 3))
+            reference.set(q.reshape(-1, 3), p)
+            found[hotter].append(stretch_excess(reference, kelvin, step_fs))
+    # k_B·T is also the standard deviation of a mode's energy.
+    error = kelvin / np.sqrt(pairs * draws)
+    assert abs(np.mean(found[1.0])) < 4 * error
+    assert abs(np.mean(found[2.0]) - kelvin / 2) < 6 * error
+    assert 0.6 < np.std(found[1.0]) / (error * np.sqrt(draws)) < 1.5
+
+
+def test_without_bonds_there_is_no_excess() -> None:
+    aluminium = Recipe.of("aluminium", size=3).build()
+    assert stretch_excess(aluminium, 300.0, 1.0) is None
 
 
 def test_r_respa_follows_verlet() -> None:

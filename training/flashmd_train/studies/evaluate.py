@@ -21,6 +21,7 @@ from flashmd_train.studies.defects import reversibility, symplecticity
 from flashmd_train.studies.movers import Bath, Mover, Network, Run, mover
 from flashmd_train.studies.nve import figures
 from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
+from flashmd_train.studies.stretches import stretch_excess
 from flashmd_train.whole import whole
 
 FRAMES = 1000
@@ -139,8 +140,9 @@ def _common(run: Run, reference: Reference, time_ps: float) -> dict:
 
 
 def _nve(moved: Mover, reference: Reference, course: Course, seed: int) -> dict:
+    excess = stretch_excess(reference, course.temperature_K, reference.equilibration_timestep_fs)
     run = moved.run(reference, 1000 * course.nve_ps, 1000 * course.nve_ps / FRAMES, None, seed)
-    result = _common(run, reference, course.nve_ps)
+    result = _common(run, reference, course.nve_ps) | dict(stretch_excess_K=excess)
     if run.stopped is None and not result["exploded"]:
         symbol, _, beyond = SHOWN[course.system]
         lags, msd = mean_square_displacement(run.frames, run.times_ps, symbol)

@@ -7,15 +7,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
-from scipy.stats import ttest_ind
+from scipy.stats import linregress, ttest_ind
 
-from flashmd_train.studies.report import head, paragraph, row, until
+from flashmd_train.studies.report import head, paragraph, row, until_each
 
 if TYPE_CHECKING:
     from flashmd_train.studies.evaluate import Course
 
 Results = dict[str, dict[str, list[dict]]]
 BLOCKS = 10
+# Of a run that temperatures are taken over, and what results call these.
+PARTS = {"whole run": "whole_temperature_K", "second half": "temperature_K"}
+# For a regression over starts.
+FEWEST_STARTS = 5
 
 
 def write_page(results: Results, course: Course, folder: Path) -> Path:
@@ -142,36 +146,52 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
                 plain(over_seeds([r["sigma_energy_eV"] for r in runs], 3)),
                 temperatures["total"],
                 ", ".join(f"{k} {temperatures[k]}" for k in species) if len(species) > 1 else "",
-                "; ".join(until(run) for run in runs),
+                until_each(runs),
             )
         )
     return lines
 
 
 def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
-    """The difference between two species' temperatures, alone and less that of the same starts under velocity Verlet.
+    """How far apart two species' temperatures are: alone, less that of the same starts under velocity Verlet, and for
+    starts whose bonds hold what is due to them.
 
-    What the stiff bonds have in a start by chance stays there for longer than a run, and nearly cancels in the second.
+    What stiff bonds hold by chance they keep for longer than a run; it nearly cancels in the other two.
     """
     species = [k for k in next(iter(nve.values()))[0]["temperature_K"] if k != "total"]
     if len(species) != 2:
         return []
     verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
-    parts = {"whole run": "whole_temperature_K", "second half": "temperature_K"}
-    apart = f"T of {species[1]} less T of {species[0]}, K"
     lines = head(
-        "", *(f"{apart}: {part}" for part in parts), *(f"less Verlet's from the same starts: {part}" for part in parts)
+        f"T of {species[1]} less T of {species[0]}, K",
+        *(f"{part}: {kind}" for part in PARTS for kind in ("alone", "less Verlet's", "of average bonds")),
     )
 
     def differences(runs: list[dict], of: str) -> list[float]:
         return [float(run[of][species[1]] - run[of][species[0]]) for run in runs]
 
     for runs in nve.values():
-        others = [] if runs is verlet else verlet
-        alone = {of: differences(runs, of) for of in parts.values()}
-        pairs = {of: [a - b for a, b in zip(alone[of], differences(others, of))] for of in alone}
-        lines.append(row(runs[0]["name"], *(over_seeds(by[of], 1) for by in (alone, pairs) for of in by)))
-    return [*lines, ""]
+        cells = []
+        for of in PARTS.values():
+            apart = differences(runs, of)
+            pairs = [a - b for a, b in zip(apart, [] if runs is verlet else differences(verlet, of))]
+            cells += [over_seeds(apart, 1), over_seeds(pairs, 1), at_no_excess(runs, apart)]
+        lines.append(row(runs[0]["name"], *cells))
+    explained = paragraph(
+        "Less Verlet's: from the same starts. Of average bonds: by regression over starts on what bonds hold beyond",
+        f"k_B·T in the start, at none of it ({FEWEST_STARTS} starts or more). Bonds hot by chance stay hot for",
+        "longer than a run, which is not the mover's doing.",
+    )
+    return [*lines, "", explained, ""]
+
+
+def at_no_excess(runs: list[dict], values: list[float]) -> str:
+    """Regression of ``values`` on the starts' stretch excess, at zero of it, with its standard error."""
+    excess = [run.get("stretch_excess_K") for run in runs]
+    if len(runs) < FEWEST_STARTS or None in excess:
+        return "–"
+    fit = linregress(excess, values)
+    return f"{fit.intercept:+.1f} ± {fit.intercept_stderr:.1f}"
 
 
 def motion_table(nve: dict[str, list[dict]]) -> list[str]:
@@ -222,7 +242,7 @@ def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
         cells = [plain(over_seeds([r["whole_temperature_K"][k] for r in runs], 1)) for k in ("total", *species)]
         shares = [run["accepted"] for run in runs if run.get("accepted") is not None]
         accepted = f"{100 * np.mean(shares):.1f} %" if shares else ""
-        lines.append(row(runs[0]["name"], *cells, accepted, "; ".join(until(run) for run in runs)))
+        lines.append(row(runs[0]["name"], *cells, accepted, until_each(runs)))
     return lines
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -109,6 +110,11 @@ def until(case: dict) -> str:
     return f"{case['stable_ps']:.1f}" if case["exploded"] or case.get("stopped") else f"{case['time_ps']:.1f}, end"
 
 
+def until_each(cases: list[dict]) -> str:
+    """The same of several, equal ones counted."""
+    return "; ".join(text if n == 1 else f"{n} × {text}" for text, n in Counter(map(until, cases)).items())
+
+
 def groups(cases: list[dict]) -> dict[tuple[str, float], list[dict]]:
     """Cases by loss and weight."""
     found: dict[tuple[str, float], list[dict]] = {}
@@ -143,7 +149,7 @@ def ablation_table(results: dict[str, dict], cases: list[dict]) -> list[str]:
                 spread([case["temperature_K"]["total"] for case in of], 0),
                 spread([case["sigma_temperature_K"] for case in of], 0),
                 spread([case["sigma_energy_eV"] for case in of]),
-                "; ".join(until(case) for case in of),
+                until_each(of),
                 "–" if published is None else ", ".join("–" if x is None else str(x) for x in published),
             )
         )

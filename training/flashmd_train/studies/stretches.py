@@ -1,0 +1,86 @@
+"""How much more energy the bonds of a start hold than is their due.
+
+Bonds that are much faster than all else keep what a start gave them for tens of picoseconds, and the light atoms at
+their ends are that much hotter. It is chance, not the mover's doing, and its mean over starts is known, zero: a control
+variate (Hammersley & Handscomb, Monte Carlo Methods, 1964, chapter 5) for what species' temperatures differ by.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import openmm
+from ase import units
+from ase.geometry import find_mic
+from openmm import unit
+
+from flashmd_train.data.openmm_reference import EV_PER_KJ_MOL, OpenMMReference
+from flashmd_train.data.reference import Reference
+
+
+class Bonds(NamedTuple):
+    """Harmonic bonds, B of them.
+
+    Attributes:
+        heavy, light: indices of their ends [B]. length_A: at rest [B]. constant: k of ½k(r − r₀)² [B], eV/Å².
+    """
+
+    heavy: np.ndarray
+    light: np.ndarray
+    length_A: np.ndarray
+    constant: np.ndarray
+
+
+def stretch_excess(reference: Reference, temperature_K: float, timestep_fs: float) -> float | None:
+    """Energy of the bond stretches beyond k_B·T for each, in K; its mean over a canonical ensemble is zero.
+
+    Kinetic energy: ½ ṙᵀG⁻¹ṙ with Wilson's G. Potential energy: the virial ⟨ξ·∇U⟩ = k_B·T ⟨∇·ξ⟩ of the field ξ that
+    moves the lighter end of each bond by r − r₀ along it, whatever else pulls at it (Jepps, Ayton & Evans, Phys. Rev. E
+    62, 4757 (2000)). A bath of velocity Verlet widens a bond of frequency ω by 1/(1 − (ωΔt/2)²), which is allowed for.
+
+    Args:
+        reference: where it stands. temperature_K: of its bath. timestep_fs: of velocity Verlet in that bath.
+
+    Returns:
+        The mean over the bonds, None if there are none.
+    """
+    bonds = _bonds(reference)
+    if bonds is None:
+        return None
+    frame, thermal = reference.get(), units.kB * temperature_K
+    arms, lengths = find_mic(frame.positions[bonds.light] - frame.positions[bonds.heavy], reference.cell)
+    along = arms / lengths[:, None]
+    to_rest, each = lengths - bonds.length_A, np.arange(len(lengths))
+    # ∂r/∂q, mass-weighted; its square is Wilson's G.
+    gradient = np.zeros((len(lengths), len(reference.masses), 3))
+    for ends, sign in ((bonds.light, 1), (bonds.heavy, -1)):
+        gradient[each, ends] = sign * along / np.sqrt(reference.masses[ends])[:, None]
+    gradient = gradient.reshape(len(lengths), -1)
+    inverse_mass = gradient @ gradient.T
+    speeds = gradient @ (frame.momenta / np.sqrt(reference.masses)[:, None]).ravel()
+    twice_kinetic = speeds @ np.linalg.solve(inverse_mass, speeds)
+
+    virial = -to_rest * (along * frame.forces[bonds.light]).sum(1)
+    squeezed = 1 - bonds.constant * np.diag(inverse_mass) * (0.5 * timestep_fs * units.fs) ** 2
+    due = thermal * (1 + 2 * to_rest / lengths) / squeezed
+    return float(((twice_kinetic - thermal * len(lengths)) + (virial - due).sum()) / (2 * units.kB * len(lengths)))
+
+
+def _bonds(reference: Reference) -> Bonds | None:
+    if not isinstance(reference, OpenMMReference):
+        return None
+    forces = reference.context.getSystem().getForces()
+    harmonic = [force for force in forces if isinstance(force, openmm.HarmonicBondForce)]
+    found = [force.getBondParameters(k) for force in harmonic for k in range(force.getNumBonds())]
+    if not found:
+        return None
+    ends = np.array([bond[:2] for bond in found])
+    first_is_light = reference.masses[ends[:, 0]] < reference.masses[ends[:, 1]]
+    constants = [bond[3].value_in_unit(unit.kilojoule_per_mole / unit.angstrom**2) for bond in found]
+    return Bonds(
+        heavy=np.where(first_is_light, ends[:, 1], ends[:, 0]),
+        light=np.where(first_is_light, ends[:, 0], ends[:, 1]),
+        length_A=np.array([bond[2].value_in_unit(unit.angstrom) for bond in found]),
+        constant=np.array(constants) * EV_PER_KJ_MOL,
+    )
