@@ -5,12 +5,15 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+from ase import units
 
 pytest.importorskip("flashmd_rs")
 
 from flashmd_train.config import Data, DirectConfig, DirectTraining, Optimizer
 from flashmd_train.studies import active, evaluate, water_nve
+from flashmd_train.studies.movers import mover
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -73,5 +76,15 @@ def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None
     assert alone.count("| model |") == 2
     assert "--nve-ps 0" in alone
     assert "## NVE" not in alone
+    # What a start holds beyond the mean of the bath, and the mean, are what it holds.
+    course = replace(course, bath_ps=1.0)
+    evaluate._bath(course, folder)
+    (potential,) = map(np.load, (folder / "starts").glob("*bath*"))
+    run, _ = evaluate._results(folder, mover("verlet:0.5").key, course)["nve"]
+    degrees, thermal = 3 * 192, units.kB * 300.0
+    held = potential.mean() + (degrees - 3) * thermal / 2 + degrees * units.kB * run["energy_excess_K"]
+    assert len(potential) == 10
+    assert np.isclose(held, run["trace"]["energy_eV"][0])
+    assert 0 < run["energy_excess_error_K"] < 30
     with pytest.raises(ValueError, match="verlet:FS"):
         evaluate.evaluate(["verlet:fast"], course, folder, workers=1)

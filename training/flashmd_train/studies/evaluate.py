@@ -13,7 +13,8 @@ from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms
+from ase import Atoms, units
+from scipy.stats import sem
 
 from flashmd_train.data.recipe import Recipe
 from flashmd_train.data.reference import Reference
@@ -28,6 +29,8 @@ FRAMES = 1000
 # After the run, for the spectrum, but no longer than that: long enough for 10 cm⁻¹, close enough for the stretch of OH.
 SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
 WEAK_BATH_FS = 1000.0
+# Between energies of the reference's bath; over so many blocks of them their mean has its error.
+BATH_SPACING_FS, BATH_BLOCKS = 100.0, 10
 # Atoms of the free cluster on which a stride is differentiated.
 CLUSTER = 9
 # Species whose motion is shown, pair of g(r), and beyond which wavenumber the highest peak is looked for.
@@ -42,6 +45,7 @@ class Course:
         system, size: see `flashmd-train generate`. temperature_K: of the starts and of the weak bath.
         nve_ps, nvt_ps: length of a run; 0 leaves the ensemble out. seeds: runs from different starts.
         equilibration_ps: in the reference's own bath before each.
+        bath_ps: in that bath after the first, for the mean energy; only with bonds and enough starts for a regression.
     """
 
     system: str = "water"
@@ -51,6 +55,7 @@ class Course:
     nvt_ps: float = 0.0
     seeds: int = 1
     equilibration_ps: float = 15.0
+    bath_ps: float = 100.0
 
     @property
     def starts(self) -> str:
@@ -68,7 +73,7 @@ def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> P
     Raises:
         ValueError: the system is not one that is known here, no ensemble is asked for, or a mover cannot be read.
     """
-    from flashmd_train.studies.evaluation_page import write_page
+    from flashmd_train.studies.evaluation_page import FEWEST_STARTS, write_page
 
     if course.system not in SHOWN:
         raise ValueError(f"got system {course.system!r}, wanted one of {', '.join(SHOWN)}")
@@ -85,7 +90,10 @@ def evaluate(movers: list[str], course: Course, folder: Path, workers: int) -> P
         if ensemble in moved.ensembles
     ]
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        bath = [pool.submit(_bath, course, folder)] if course.nve_ps and course.seeds >= FEWEST_STARTS else []
         list(pool.map(_job, jobs))
+        for done in bath:
+            done.result()
     results = {text: _results(folder, moved.key, course) for text, moved in known.items()}
     return write_page(results, course, folder)
 
@@ -97,7 +105,25 @@ def _place(folder: Path, key: str, course: Course, ensemble: str, seed: int) -> 
 
 def _results(folder: Path, key: str, course: Course) -> dict[str, list[dict]]:
     found = {e: [_place(folder, key, course, e, seed) for seed in range(course.seeds)] for e in ("nve", "nvt")}
-    return {e: [json.loads(path.read_text()) for path in paths if path.exists()] for e, paths in found.items()}
+    results = {
+        e: [json.loads(path.read_text()) | dict(start=seed) for seed, path in enumerate(paths) if path.exists()]
+        for e, paths in found.items()
+    }
+    if _bath_path(folder, course).exists():
+        potential = np.load(_bath_path(folder, course))
+        results["nve"] = [run | _beyond_the_mean(run, potential, course.temperature_K) for run in results["nve"]]
+    return results
+
+
+def _beyond_the_mean(run: dict, potential: np.ndarray, temperature_K: float) -> dict[str, float]:
+    """What a start's energy is beyond that of the bath, and the error of the latter, in K for each of 3N modes."""
+    # Without net momentum there are 3N − 3 momenta.
+    mean = potential.mean() + 1.5 * (run["atoms"] - 1) * units.kB * temperature_K
+    error = sem([block.mean() for block in np.array_split(potential, BATH_BLOCKS)])
+    per_mode = 3 * run["atoms"] * units.kB
+    return dict(
+        energy_excess_K=(run["trace"]["energy_eV"][0] - mean) / per_mode, energy_excess_error_K=error / per_mode
+    )
 
 
 def _job(job: tuple[str, Course, str, int, Path]) -> None:
@@ -126,6 +152,24 @@ def start(course: Course, seed: int, folder: Path) -> Reference:
     path = folder / "starts" / f"{course.starts}-{seed}.npz"
     reference.equilibrate_once(path, course.temperature_K, np.random.default_rng(100 + seed), course.equilibration_ps)
     return reference
+
+
+def _bath_path(folder: Path, course: Course) -> Path:
+    return folder / "starts" / f"{course.starts}-bath-{course.bath_ps:g}ps.npy"
+
+
+def _bath(course: Course, folder: Path) -> None:
+    """Potential energies (eV) of a system with bonds in the reference's own bath, kept beside the starts."""
+    path, reference = _bath_path(folder, course), start(course, 0, folder)
+    step = reference.equilibration_timestep_fs
+    if path.exists() or stretch_excess(reference, course.temperature_K, step) is None:
+        return
+    rng, energies = np.random.default_rng(99), []
+    for _ in range(round(1000 * course.bath_ps / BATH_SPACING_FS)):
+        reference.langevin(BATH_SPACING_FS, course.temperature_K, rng, timestep_fs=step)
+        energies.append(reference.get().energy)
+    with whole(path) as temporary:
+        np.save(temporary, energies)
 
 
 def _common(run: Run, reference: Reference, time_ps: float) -> dict:

@@ -19,7 +19,7 @@ def ranking(model: Path, data: list[Path], boxes: int) -> str:
 
     Args:
         model: ONNX file of a direct model with an uncertainty. data: HDF5 files, of the model's species.
-        boxes: segments per file and temperature, the last ones, which training holds out.
+        boxes: segments per file and temperature, the last ones, of which training holds a twentieth out.
 
     Raises:
         ValueError: the model states no uncertainty.
