@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import curve_fit
 from scipy.stats import ttest_ind
 
-from flashmd_train.studies.report import head, paragraph, row, until_each
+from flashmd_train.studies.report import head, lasted, paragraph, row, until_each
 
 if TYPE_CHECKING:
     from flashmd_train.studies.evaluate import Course
@@ -286,18 +286,31 @@ def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
 
 
 def draw_energy(nve: dict[str, list[dict]], path: Path) -> None:
-    """Total energy and temperature against time, while they are sound."""
+    """Total energy and temperature against time, while they are sound, and the mean where all of several starts are."""
     figure = Figure(figsize=(13, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for k, runs in enumerate(nve.values()):
-        for n, run in enumerate(runs):
+        mean = len(runs) > 2 and all(map(lasted, runs))
+        traces = []
+        for run in runs:
             times, energy, kelvin = (np.array(run["trace"][key]) for key in ("times_ps", "energy_eV", "T"))
             sound = times <= run["stable_ps"] + 1e-9
-            left.plot(times[sound], (energy - energy[0])[sound], f"C{k}", lw=1, label=None if n else run["name"])
-            right.plot(times[sound], kelvin[sound], f"C{k}", lw=1)
+            traces.append((times[sound], (energy - energy[0])[sound], kelvin[sound]))
+        thin, thick = dict(color=f"C{k}", lw=0.6, alpha=0.3), dict(color=f"C{k}", lw=1.5)
+        for trace in traces:
+            for axis, values in zip((left, right), trace[1:]):
+                axis.plot(trace[0], values, **(thin if mean else thick | dict(lw=1)))
+        if mean:
+            times, *means = np.mean(traces, 0)
+            for axis, values in zip((left, right), means):
+                axis.plot(times, values, **thick)
+        left.plot([], [], **thick, label=runs[0]["name"])
     left.set(xlabel="time / ps", ylabel="total energy change / eV", xlim=(0, None))
-    left.set_yscale("symlog", linthresh=0.1)
-    right.set(xlabel="time / ps", ylabel="temperature / K", xlim=(0, None), ylim=(0, 1000))
+    right.set(xlabel="time / ps", ylabel="temperature / K", xlim=(0, None))
+    # Where one explodes the others must still be seen.
+    if np.abs(left.dataLim.intervaly).max() > 1:
+        left.set_yscale("symlog", linthresh=0.1)
+        right.set_ylim(0, 1000)
     figure.legend(loc="outside right upper", fontsize="small")
     figure.savefig(path, dpi=150)
 
