@@ -10,11 +10,13 @@ import numpy as np
 import openmm
 import pytest
 from ase import units
+from scipy.stats import norm
 
 from flashmd_train.data.openmm_reference import EV_PER_KJ_MOL, OpenMMReference
 from flashmd_train.data.recipe import Recipe
 from flashmd_train.data.water import TIP3P_BOND, Water
 from flashmd_train.studies.evaluation_page import at_mean_energies, equipartition_table, slope
+from flashmd_train.studies.momenta import departure
 from flashmd_train.studies.movers import Respa, Verlet
 from flashmd_train.studies.observables import diffusion, highest, mean_square_displacement, vibrations
 from flashmd_train.studies.ranking import _row
@@ -46,6 +48,20 @@ def test_a_swing_shows_at_its_frequency() -> None:
     assert abs(highest(found, density, 2500.0) - wavenumber) < 10
     assert np.isclose(density.sum() * found[1], 1.0)
     assert highest(*vibrations(frames[::8], 8 * spacing), 2500.0) is None
+
+
+def test_departure_of_momenta_from_maxwell_and_boltzmann() -> None:
+    """None but chance of normal ones, whatever their width; of others what their distributions say."""
+    rng, n = np.random.default_rng(4), 40_000
+    for width in (0.1, 3.0):
+        assert departure(width * rng.normal(size=n)) < 1.6 / np.sqrt(n)
+    x = np.linspace(-6, 6, 100_001)
+    # A flat one of width 1, and two temperatures in one species, 150 and 450 K where the mean is 300.
+    mixed = np.sqrt(np.where(rng.random(n) < 0.5, 0.5, 1.5)) * rng.normal(size=n)
+    flat = np.sqrt(3) * (2 * rng.random(n) - 1)
+    of_mixed = 0.5 * (norm.cdf(x, scale=0.5**0.5) + norm.cdf(x, scale=1.5**0.5))
+    for values, law in ((flat, np.clip(0.5 + x / 12**0.5, 0, 1)), (mixed, of_mixed)):
+        assert abs(departure(values) - np.abs(law - norm.cdf(x)).max()) < 1.6 / np.sqrt(n)
 
 
 def test_a_drift_is_found_within_its_error() -> None:

@@ -65,16 +65,16 @@ def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None
     movers = ["verlet:0.5", "respa:2", str(model), f"{model}:none", "water-nve:metropolis"]
     page = evaluate.evaluate(movers, course, folder, workers=2)
     text = page.read_text()
-    # Energy, equipartition, motion and bath, and each of two starts; the model is there twice.
-    assert text.count("| model |") == 2 * (4 + 2)
-    assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 4 + 2
-    assert text.count("| water-nve, metropolis |") == 1  # In the bath only.
+    # Energy, equipartition, motion and bath, momenta in both, and each of two starts; the model is there twice.
+    assert text.count("| model |") == 2 * (6 + 2)
+    assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 6 + 2
+    assert text.count("| water-nve, metropolis |") == 2  # In the bath only.
     assert text.count(" % |") == 1
     before = stamps(folder)
     assert evaluate.evaluate(movers, course, folder, workers=1).read_text() == text
     assert stamps(folder) == before
     alone = evaluate.evaluate(movers, replace(course, nve_ps=0.0), folder, workers=1).read_text()
-    assert alone.count("| model |") == 2
+    assert alone.count("| model |") == 2 * 2
     assert "--nve-ps 0" in alone
     assert "## NVE" not in alone
     # What a start holds beyond the mean of the bath, and the mean, are what it holds.

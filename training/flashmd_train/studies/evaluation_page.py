@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from scipy.optimize import curve_fit
 from scipy.stats import ttest_ind
 
+from flashmd_train.studies.momenta import departure, draw_momenta, together
 from flashmd_train.studies.report import head, lasted, paragraph, row, until_each
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ FEWEST_STARTS = 8
 
 
 def write_page(results: Results, course: Course, folder: Path) -> Path:
-    """``evaluation.md`` with ``energy.png`` and ``motion.png``; returns its path.
+    """``evaluation.md`` with its pictures; returns its path.
 
     Args:
         results: by mover and ensemble (``nve``, ``nvt``), one per seed; the first mover that is velocity Verlet is what
@@ -68,6 +69,18 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
         ]
     if nvt:
         lines += ["", f"## Langevin, 1 ps, {course.temperature_K:g} K, {course.nvt_ps:g} ps", "", *bath_table(nvt)]
+    ensembles = {"NVE": nve, "Langevin, 1 ps": nvt}
+    lines += ["", "## Momenta", "", *momenta_table(ensembles)]
+    lines += ["", "![Distributions of momenta](momenta.png)"]
+    draw_momenta(
+        {
+            ensemble: {runs[0]["name"]: together(runs) for runs in movers.values()}
+            for ensemble, movers in ensembles.items()
+            if movers
+        },
+        course.temperature_K,
+        folder / "momenta.png",
+    )
     path = folder / "evaluation.md"
     path.write_text("\n".join(lines) + "\n")
     return path
@@ -283,6 +296,22 @@ def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
         accepted = f"{100 * np.mean(shares):.1f} %" if shares else ""
         lines.append(row(runs[0]["name"], *cells, accepted, until_each(runs)))
     return lines
+
+
+def momenta_table(ensembles: dict[str, dict[str, list[dict]]]) -> list[str]:
+    """How far distributions are from Maxwell and Boltzmann's shape, whatever their temperature."""
+    species = list(next(runs for movers in ensembles.values() for runs in movers.values())[0]["momenta"])
+    lines = head("", "in", *(f"{k}: departure, %" for k in species), "values of each")
+    for ensemble, movers in ensembles.items():
+        for runs in movers.values():
+            momenta = together(runs)
+            cells = [f"{100 * departure(momenta[k]):.1f}" for k in species]
+            lines.append(row(runs[0]["name"], ensemble, *cells, str(min(map(len, momenta.values())))))
+    explained = paragraph(
+        "Of the second half of each run. Departure: largest difference of the cumulative distribution of p/√m from a",
+        "normal one of the same width (Kolmogorov–Smirnov), about 0.9/√n by chance for n independent values.",
+    )
+    return [*lines, "", explained]
 
 
 def draw_energy(nve: dict[str, list[dict]], path: Path) -> None:

@@ -8,8 +8,9 @@ from collections import Counter
 from pathlib import Path
 
 import numpy as np
-from ase import units
 from matplotlib.figure import Figure
+
+from flashmd_train.studies.momenta import draw_momenta, together
 
 # An earlier study with a large PET model, 258 waters, strides of 1 fs (blockpost_flashMD, draft of 2026-04-27): drift
 # over 0–10 ps (eV/ps), mean temperature (K), its standard deviation, and when it exploded (ps).
@@ -41,7 +42,8 @@ def write_report(folder: Path) -> Path:
     scale = json.loads((folder / "scale.json").read_text())
     draw_ablation(results, cases, folder / "ablation.png")
     if "filters" in results:
-        draw_momenta(results, folder / "momenta.png")
+        movers = {name: together([run]) for name, run in results["filters"].items()}
+        draw_momenta({"": movers}, TARGET_K, folder / "momenta.png")
     if "rotations" in results:
         draw_rotations(results["rotations"], folder / "rotations.png")
     path = folder / "report.md"
@@ -282,29 +284,6 @@ def draw_ablation(results: dict[str, dict], cases: list[dict], path: Path) -> No
     left.set(xlabel="time / ps", ylabel="total energy change / eV", yscale="symlog", xlim=(0, None), ylim=(-10, 1e4))
     right.set(xlabel="time / ps", ylabel="temperature / K", ylim=(0, 1000), xlim=(0, None))
     left.legend(fontsize="small")
-    figure.savefig(path, dpi=150)
-
-
-def draw_momenta(results: dict[str, dict], path: Path) -> None:
-    """Distributions of p/√m by species under each filter, against Maxwell and Boltzmann's at 300 K."""
-    figure = Figure(figsize=(11, 4), layout="constrained")
-    axes = figure.subplots(1, 2, sharey=True)
-    width = (TARGET_K * units.kB) ** 0.5
-    x = np.linspace(-4 * width, 4 * width, 81)
-    for axis, symbol in zip(axes, ("O", "H")):
-        for name, run in results["filters"].items():
-            density, _ = np.histogram(run["momenta"][symbol], x, density=True)
-            axis.plot(0.5 * (x[1:] + x[:-1]), density, lw=1, label=name)
-        axis.plot(
-            x,
-            np.exp(-(x**2) / (2 * width**2)) / (2 * np.pi) ** 0.5 / width,
-            color="black",
-            ls="--",
-            label="Maxwell, 300 K",
-        )
-        axis.set(xlabel=r"$p/\sqrt{m}$ / √eV", title=symbol)
-    axes[0].set(ylabel="density")
-    axes[1].legend(fontsize="small")
     figure.savefig(path, dpi=150)
 
 
