@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -69,7 +70,11 @@ def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None
     assert text.count("| model |") == 2 * (6 + 2)
     assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 6 + 2
     assert text.count("| water-nve, metropolis |") == 2  # In the bath only.
-    assert text.count(" % |") == 1
+    assert len(re.findall(r"\d % \|", text)) == 1
+    per_ps = {
+        text: evaluate._results(folder, mover(text).key, course)["nve"][0]["evaluations_per_ps"] for text in movers[:3]
+    }
+    assert per_ps == pytest.approx(dict(zip(movers, (2000, 500, 500))))
     before = stamps(folder)
     assert evaluate.evaluate(movers, course, folder, workers=1).read_text() == text
     assert stamps(folder) == before

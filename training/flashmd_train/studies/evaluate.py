@@ -175,10 +175,12 @@ def _bath(course: Course, folder: Path) -> None:
 def _common(run: Run, reference: Reference, time_ps: float) -> dict:
     """Energies, temperatures and cost; see :func:`~flashmd_train.studies.nve.figures`."""
     result = figures(run.frames, run.times_ps.tolist(), reference)
+    moved_ps = max(run.times_ps[-1], 1e-9)
     return result | dict(
         stopped=run.stopped,
         wanted_ps=time_ps,
-        ms_per_ps=1000 * run.seconds / max(run.times_ps[-1], 1e-9),
+        evaluations_per_ps=run.evaluations / moved_ps,
+        ms_per_ps=1000 * run.seconds / moved_ps,
         accepted=run.accepted,
     )
 

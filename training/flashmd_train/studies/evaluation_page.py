@@ -45,7 +45,8 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
             f"{course.system}, {first['atoms']} atoms, {course.temperature_K:g} K, {course.seeds} start(s), without",
             "guard, without rescaling but where a row says so. Energies are the reference's. ± are standard errors",
             "over starts, of one start from ten blocks. T of NVE are means of the second half, those of the bath of",
-            "the whole run. Costs are wall time on one thread, forces or network alone; – where they were not kept.",
+            "the whole run. Evaluations are of the network, of the forces, or of r-RESPA's outer forces; a companion's",
+            "energies are not among them. Costs are wall time on one thread; – where they were not kept.",
         ),
     ]
     if nve:
@@ -255,6 +256,7 @@ def motion_table(nve: dict[str, list[dict]]) -> list[str]:
         "peak, cm⁻¹",
         "irreversible: q, p",
         "JᵀΩJ − Ω",
+        "evaluations per ps",
         "ms per ps",
     )
     lines = head("", *columns)
@@ -271,6 +273,7 @@ def motion_table(nve: dict[str, list[dict]]) -> list[str]:
                 plain(over_seeds([r.get("peak_per_cm") for r in runs], 0)),
                 "–" if back is None else f"{back['positions']:.0e}, {back['momenta']:.0e}",
                 "–" if "symplecticity" not in first else f"{first['symplecticity']:.0e}",
+                f"{np.mean([r['evaluations_per_ps'] for r in runs]):.4g}",
                 plain(over_seeds([r["ms_per_ps"] for r in runs], 0)),
             )
         )

@@ -36,13 +36,15 @@ class Run(NamedTuple):
     """Frames with momenta, the first where the run began, and what is to be said of it.
 
     Attributes:
-        seconds: that moving them took. stopped: why it ended early, or None.
+        seconds: that moving them took. evaluations: of the network, of the forces, or of r-RESPA's outer ones.
+        stopped: why it ended early, or None.
         accepted: share of the strides that a Metropolis test let stand, if there was one.
     """
 
     frames: list[Atoms]
     times_ps: np.ndarray
     seconds: float
+    evaluations: int
     stopped: str | None
     accepted: float | None = None
 
@@ -115,7 +117,8 @@ class Network(Mover):
         stopped = None if run.failure is None else str(run.failure)
         moves = run.report[METROPOLIS]
         accepted = moves["accepted"] / max(1, moves["tried"]) if moves else None
-        return Run(list(run.frames), np.asarray(run.times_ps), run.report["seconds"], stopped, accepted)
+        seconds, evaluations = run.report["seconds"], run.report["network_runs"]
+        return Run(list(run.frames), np.asarray(run.times_ps), seconds, evaluations, stopped, accepted)
 
 
 class Stepper(Mover):
@@ -123,25 +126,27 @@ class Stepper(Mover):
 
     def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
         rng = np.random.default_rng([seed, 77])
-        interval = self.step_fs * max(1, round(interval_fs / self.step_fs))
+        steps = max(1, round(interval_fs / self.step_fs))
+        interval = self.step_fs * steps
         self.begin(reference, bath, seed)
         frames, seconds = [reference.atoms()], 0.0
+
+        def result(stopped: str | None) -> Run:
+            times_ps = 1e-3 * interval * np.arange(len(frames))
+            return Run(frames, times_ps, seconds, steps * (len(frames) - 1), stopped)
+
         for _ in range(round(time_fs / interval)):
             started = time.perf_counter()
             try:
                 self.go(reference, interval, bath, rng)
                 frame = self.now(reference)
             except openmm.OpenMMException as error:  # coordinates that are not numbers
-                return Run(frames, self._times(len(frames), interval), seconds, str(error))
+                return result(str(error))
             seconds += time.perf_counter() - started
             if not np.isfinite(frame.positions).all():
-                return Run(frames, self._times(len(frames), interval), seconds, "positions are not finite")
+                return result("positions are not finite")
             frames.append(frame)
-        return Run(frames, self._times(len(frames), interval), seconds, None)
-
-    @staticmethod
-    def _times(frames: int, interval_fs: float) -> np.ndarray:
-        return 1e-3 * interval_fs * np.arange(frames)
+        return result(None)
 
     def begin(self, reference: Reference, bath: Bath | None, seed: int) -> None:
         """Get ready."""
