@@ -26,6 +26,9 @@ from flashmd_train.train_energy import fit_offset, validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
 EQUIVARIANCE = 1e-5
+# Over so many strides of so many held-out boxes the energy is kept, by interpolation between two factors on the gain.
+BALANCED_STRIDES, BALANCED_BOXES = 32, 24
+GAIN_TRIALS = (1.0, 1.001)
 # Over the largest uncertainty in a sample of the training data: its tail is long, and a run sees many more atoms.
 TRUST = 2.0
 
@@ -69,7 +72,7 @@ def _publish_direct(
     pairs = Pairs(data, training, config.stride_fs, config.cutoff_A)
     held = Pairs(data, held_out, config.stride_fs, config.cutoff_A)
     if calibrated and model.noise is None:
-        calibrate(model, pairs)
+        calibrate(model, held)
     errors = validate(model, held, boxes=len(held_out))
     ranks = set_uncertainty(model, pairs, held)
     graph, parity_error = export_direct(model, data.masses)
@@ -153,34 +156,64 @@ def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) ->
 
 
 @torch.no_grad()
-def calibrate(model: Direct, pairs: Pairs, boxes: int = 150) -> None:
-    """Set the gain on momenta per species so that a stride, on average, neither shrinks, heats nor cools.
+def calibrate(model: Direct, held: Pairs) -> None:
+    """Set the gain on momenta per species so that strides, on average, neither shrink, heat nor cool.
 
-    A least-squares predictor shrinks momenta towards their mean, and its errors in the positions raise
-    the potential energy. The ratio of the gains restores Σ p² species by species; for water, whose potential
-    energy is at hand, their common factor then restores the reference's mean total energy after one stride:
-    E(q', g·p') = E(q, p).
+    A least-squares predictor shrinks momenta towards their mean, and its errors in the positions raise the potential
+    energy. The ratio of the gains restores Σ p² species by species in one stride. For water, whose potential energy is
+    at hand, their common factor keeps the reference's mean total energy over ``BALANCED_STRIDES``: a stride's errors
+    are the next one's start, and what they take there one stride does not show. All on held-out boxes, for on those of
+    training errors are smaller.
+
+    Raises:
+        ValueError: strides run away within that time.
     """
     kinds = len(model.config.species)
     model.gain.fill_(1.0)
     predicted, true = np.zeros(kinds), np.zeros(kinds)
-    heated = 0.0
-    reference = Water(len(pairs.data.files[0].masses) // 3) if model.config.prior == "bonded" else None
-    for k in np.linspace(0, len(pairs.index) - 1, boxes).astype(int):
-        batch = pairs.held(int(k))
+    for k in range(len(held.index)):
+        batch = held.held(k)
         graph, p = batch.graph, batch.momenta[0]
-        u, p_hat = model(*graph)[:2]
+        p_hat = model(*graph)[1]
         for s in range(kinds):
-            predicted[s] += 0.5 * float(p_hat[graph.species == s].double().square().sum())
-            true[s] += 0.5 * float(p[graph.species == s].double().square().sum())
-        if reference is not None:
-            f, segment = pairs.index[k]
-            file, (first, last) = pairs.data.files[f], pairs.frames(f, int(k) % pairs.starts[f], reverse=False)
-            moved = file.positions[segment, first] + (u / graph.masses.sqrt()[:, None]).numpy()
-            heated += reference.energy(moved.astype(float)) - file.energy[segment, last]
-    # Potential energy gained on the way is taken from the kinetic energy of all, in equal proportion.
-    wanted = true * (1 - heated / true.sum())
-    model.gain.copy_(torch.tensor(np.sqrt(wanted / predicted)))
+            predicted[s] += float(p_hat[graph.species == s].double().square().sum())
+            true[s] += float(p[graph.species == s].double().square().sum())
+    ratio = torch.tensor(np.sqrt(true / predicted), dtype=model.gain.dtype)
+    model.gain.copy_(ratio)
+    if model.config.prior != "bonded":
+        return
+    references = [Water(len(file.masses) // 3, density_g_per_cm3=file.density_g_per_cm3) for file in held.data.files]
+    boxes = range(min(BALANCED_BOXES, len(held.index)))
+    (low, high), gained = GAIN_TRIALS, []
+    for factor in GAIN_TRIALS:
+        model.gain.copy_(factor * ratio)
+        gained.append(float(np.mean([_gained(model, held, k, references) for k in boxes])))
+    under, over = gained
+    if not over > under:
+        raise ValueError(
+            f"got energies that change by {under:.3g} and {over:.3g} eV over {BALANCED_STRIDES} strides of momenta "
+            f"times {low:g} and {high:g}; wanted more of the latter: train the model further"
+        )
+    model.gain.copy_(ratio * (low - under * (high - low) / (over - under)))
+
+
+def _gained(model: Direct, held: Pairs, k: int, references: list[Water]) -> float:
+    """Total energy (eV) that a box gains over ``BALANCED_STRIDES`` strides, nan if it explodes on the way."""
+    f, segment = held.index[k]
+    file = held.data.files[f]
+    q, p = file.positions[segment, 0].astype(float), file.momenta[segment, 0].astype(float)
+    mass = file.masses[:, None]
+
+    def total() -> float:
+        return references[f].energy(q) + float((p**2 / mass).sum() / 2)
+
+    before = total()
+    for _ in range(BALANCED_STRIDES):
+        u, scaled = model(*held.data.graph(f, q, p, model.config.cutoff_A))[:2]
+        q, p = q + u.numpy() / np.sqrt(mass), scaled.numpy() * np.sqrt(mass)
+        if not np.isfinite(q).all():
+            return float("nan")
+    return total() - before
 
 
 def _common(saved: dict, data: Dataset, cutoff: float, limits: dict) -> dict:

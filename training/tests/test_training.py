@@ -24,13 +24,14 @@ from flashmd_train.config import (
     read,
     template,
 )
+from flashmd_train.data.water import Water
 from flashmd_train.dataset import Dataset, Pairs
 from flashmd_train.direct import POSITION_TIME, Direct, Prediction
 from flashmd_train.energy import load_energy
 from flashmd_train.export import DIRECT_INPUTS, run_onnx
-from flashmd_train.graph import build_graph, moved
+from flashmd_train.graph import Graph, build_graph, moved
 from flashmd_train.losses import KT, Objective, energy_change, mass_scaled, noise_likelihood, plain, variance
-from flashmd_train.publish import publish
+from flashmd_train.publish import _gained, calibrate, publish
 from flashmd_train.studies.ranking import ranking
 from flashmd_train.train import train
 from flashmd_train.train_energy import train_energy
@@ -295,6 +296,56 @@ def test_uncertainty_is_the_distance_of_what_the_last_layer_is_linear_in(
         distance = squares.unflatten(0, (-1, rows)).sum(-1).sqrt()
         assert torch.allclose(spread[of].double() / distance[:, None], model.doubt_scale[s].double(), rtol=1e-2)
         assert torch.allclose(spread[of].square().mean(0), error[of].square().mean(0), rtol=1e-3)
+
+
+class Watched(Dataset):
+    """Remembers where the atoms of its last graph are."""
+
+    def graph(self, file: int, q: np.ndarray, p: np.ndarray, cutoff: float) -> Graph:
+        self.last = q, p
+        return super().graph(file, q, p, cutoff)
+
+
+class Faulty:
+    """The reference's own stride with momenta that shrink by species and atoms a bit uphill of where they belong."""
+
+    def __init__(self, data: Watched, shrunk: tuple[float, float], uphill: float) -> None:
+        self.config = DirectConfig(stride_fs=2.0, cutoff_A=CUTOFF)
+        self.gain = torch.ones(2)
+        self.data, self.shrunk, self.uphill = data, torch.tensor(shrunk), uphill
+        self.reference = Water(64, density_g_per_cm3=data.files[0].density_g_per_cm3)
+
+    def __call__(self, *inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        graph, (q, p) = Graph(*inputs), self.data.last
+        self.reference.context.setPositions(0.1 * q)
+        self.reference.set_momenta(p)
+        self.reference.nve(self.config.stride_fs)
+        end, root = self.reference.get(), graph.masses.sqrt()[:, None]
+        moved_A = end.positions - q - self.uphill * end.forces  # Å²/eV
+        factor = (self.shrunk * self.gain)[graph.species.long(), None]
+        return torch.tensor(moved_A) * root, factor * torch.tensor(end.momenta) / root
+
+
+def test_gains_restore_what_strides_take(data_file: Path) -> None:
+    """Exactly, of strides that only shrink momenta; in energy over many, of such that also gain potential energy."""
+    data = Watched([data_file])
+    held = Pairs(data, EVERY[:2], 2.0, CUTOFF)
+    shrunk = Faulty(data, (0.99, 0.98), 0.0)
+    calibrate(shrunk, held)
+    assert torch.allclose(shrunk.gain, 1 / shrunk.shrunk, atol=1e-4)
+    heated = Faulty(data, (0.99, 0.98), 1e-4)
+    calibrate(heated, held)
+    assert torch.isclose(heated.gain[0] / heated.gain[1], heated.shrunk[1] / heated.shrunk[0], atol=1e-4)
+
+    def gained(gain: torch.Tensor) -> float:
+        heated.gain = gain
+        return np.mean([_gained(heated, held, k, [heated.reference]) for k in range(2)])
+
+    kept, restored = gained(heated.gain), gained(1 / heated.shrunk)
+    assert restored > 1.0
+    assert abs(kept) < 0.1 * restored
+    with pytest.raises(ValueError, match="train the model further"):
+        calibrate(Faulty(data, (1.0, 1.0), float("nan")), held)
 
 
 def test_publishing_writes_the_contracts_metadata(
