@@ -349,7 +349,7 @@ def draw_energy(nve: dict[str, list[dict]], path: Path) -> None:
 
 def draw_motion(nve: dict[str, list[dict]], path: Path) -> None:
     """g(r), mean-square displacement and vibrational density of states of the first seed."""
-    figure = Figure(figsize=(12, 4), layout="constrained")
+    figure = Figure(figsize=(14, 4), layout="constrained")
     structure, motion, spectrum = figure.subplots(1, 3)
     for k, (run, *_) in enumerate(nve.values()):
         if "g" in run:
@@ -357,7 +357,7 @@ def draw_motion(nve: dict[str, list[dict]], path: Path) -> None:
             motion.plot(run["lags_ps"], run["msd_A2"], f"C{k}", lw=1)
             spectrum.plot(run["wavenumber_per_cm"], run["spectrum"], f"C{k}", lw=1)
     structure.set(xlabel="r / Å", ylabel="g(r)", ylim=(0, None))
-    structure.legend(fontsize="small")
+    figure.legend(loc="outside right upper", fontsize="small")
     motion.set(xlabel="lag / ps", ylabel="mean-square displacement / Å²", xlim=(0, None), ylim=(0, None))
     spectrum.set(xlabel="wavenumber / cm⁻¹", ylabel="density of states / cm", xlim=(0, 4500), ylim=(0, None))
     figure.savefig(path, dpi=150)
