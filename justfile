@@ -45,12 +45,13 @@ water:
     python benches/water.py page
 
 # NVE of the bundled symplectic models against their references: the tables of docs/nve.md; needs './training[study]', and
-# runs/aluminium-direct.onnx of training/configs/aluminium-direct.yaml.
+# runs/aluminium-direct.onnx of training/configs/aluminium-direct.yaml and runs/symplectic.onnx of docs/metatrain.md.
 nve:
     flashmd-rs evaluate verlet:0.5 respa:2 respa:3 respa:4 water water:global water:species water:molecule water-nve water-nve:metropolis --folder docs/evaluation/water-64 --size 64 --nve-ps 20 --nvt-ps 20
     flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-258 --size 258 --nve-ps 50 --seeds 12
     flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-64-starts --size 64 --nve-ps 50 --seeds 7
     flashmd-rs evaluate water-nve --folder docs/evaluation/water-258-bath --size 258 --nve-ps 0 --nvt-ps 40 --seeds 6
+    flashmd-rs evaluate verlet:0.5 water-nve runs/symplectic.onnx --folder docs/evaluation/water-64-symplectic --size 64 --nve-ps 0.25
     flashmd-rs evaluate verlet:10 aluminium --folder docs/evaluation/aluminium-256 --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
     flashmd-rs evaluate verlet:24 runs/aluminium-direct.onnx --folder docs/evaluation/aluminium-256-opponents --system aluminium --size 4 --temperature-k 500 --nve-ps 50
 
