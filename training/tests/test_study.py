@@ -71,6 +71,12 @@ def test_active_learning_and_evaluation(data_file: Path, tmp_path: Path) -> None
     assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 6 + 2
     assert text.count("| water-nve, metropolis |") == 2  # In the bath only.
     assert len(re.findall(r"\d % \|", text)) == 1
+    # T, of H, of O, and O less H, of two starts each.
+    total, hydrogen, oxygen, apart = map(
+        float, re.findall(r"\| water-nve, metropolis " + 4 * r"\| (\S+) ± \S+ ", text)[0]
+    )
+    assert apart == pytest.approx(oxygen - hydrogen, abs=0.16)
+    assert total == pytest.approx((2 * hydrogen + oxygen) / 3, abs=0.16)
     per_ps = {
         text: evaluate._results(folder, mover(text).key, course)["nve"][0]["evaluations_per_ps"] for text in movers[:3]
     }

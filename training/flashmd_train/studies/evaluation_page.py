@@ -168,9 +168,9 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
     return lines
 
 
-def apart(nve: dict[str, list[dict]]) -> tuple[str, str] | None:
+def apart(movers: dict[str, list[dict]]) -> tuple[str, str] | None:
     """The two species whose temperatures are compared, None if there are not two."""
-    species = [k for k in next(iter(nve.values()))[0]["temperature_K"] if k != "total"]
+    species = [k for k in next(iter(movers.values()))[0]["temperature_K"] if k != "total"]
     return (species[1], species[0]) if len(species) == 2 else None
 
 
@@ -290,11 +290,15 @@ def difference(runs: list[dict], others: list[dict]) -> str:
 
 
 def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
-    """Temperatures in the weak bath."""
-    species = [k for k in next(iter(nvt.values()))[0]["whole_temperature_K"] if k != "total"]
-    lines = head("", "T, K", *(f"T of {k}, K" for k in species), "strides accepted", "sound until, ps")
+    """Temperatures in the weak bath, and how far apart those of two species are, start by start."""
+    species, two = [k for k in next(iter(nvt.values()))[0]["whole_temperature_K"] if k != "total"], apart(nvt)
+    between = [] if two is None else [f"T_{two[0]} − T_{two[1]}, K"]
+    lines = head("", "T, K", *(f"T of {k}, K" for k in species), *between, "strides accepted", "sound until, ps")
     for runs in nvt.values():
-        cells = [plain(over_seeds([r["whole_temperature_K"][k] for r in runs], 1)) for k in ("total", *species)]
+        kelvin = [run["whole_temperature_K"] for run in runs]
+        cells = [plain(over_seeds([of[k] for of in kelvin], 1)) for k in ("total", *species)]
+        if two is not None:
+            cells.append(over_seeds([of[two[0]] - of[two[1]] for of in kelvin], 1))
         shares = [run["accepted"] for run in runs if run.get("accepted") is not None]
         accepted = f"{100 * np.mean(shares):.1f} %" if shares else ""
         lines.append(row(runs[0]["name"], *cells, accepted, until_each(runs)))
