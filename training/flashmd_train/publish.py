@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from ase import units
 
 from flashmd_train.checkpoint import weights
 from flashmd_train.config import DirectConfig, EnergyConfig, SplittingConfig
@@ -26,9 +27,10 @@ from flashmd_train.train_energy import fit_offset, validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
 EQUIVARIANCE = 1e-5
-# Over so many strides of so many held-out boxes the energy is kept, by interpolation between two factors on the gain.
-BALANCED_STRIDES, BALANCED_BOXES = 32, 24
-GAIN_TRIALS = (1.0, 1.001)
+# Energy and equipartition are kept over so many strides (of 16 fs 1 ps, when both are steady) from so many held-out
+# boxes; how they answer to the gains is much the same in all boxes, and takes fewer.
+BALANCED_STRIDES, BALANCED_BOXES, ANSWERING_BOXES = 64, 40, 10
+GAIN_STEP = 2e-3
 # Over the largest uncertainty in a sample of the training data: its tail is long, and a run sees many more atoms.
 TRUST = 2.0
 
@@ -160,14 +162,40 @@ def calibrate(model: Direct, held: Pairs) -> None:
     """Set the gain on momenta per species so that strides, on average, neither shrink, heat nor cool.
 
     A least-squares predictor shrinks momenta towards their mean, and its errors in the positions raise the potential
-    energy. The ratio of the gains restores Σ p² species by species in one stride. For water, whose potential energy is
-    at hand, their common factor keeps the reference's mean total energy over ``BALANCED_STRIDES``: a stride's errors
-    are the next one's start, and what they take there one stride does not show. All on held-out boxes, for on those of
-    training errors are smaller.
+    energy, more where it is stiff. One factor per species restores Σ p² in one stride; but a stride's errors are the
+    next one's start, and what they take there one stride does not show. For water, whose potential energy is at hand,
+    the factors are moved on, by a Newton step, to where the reference's mean total energy is kept over
+    ``BALANCED_STRIDES`` without a thermostat and oxygen is as hot as hydrogen on the way. All on held-out boxes, for on
+    those of training errors are smaller.
 
     Raises:
         ValueError: strides run away within that time.
     """
+    model.gain.copy_(_one_stride_gain(model, held))
+    if model.config.prior != "bonded":
+        return
+    references = [Water(len(file.masses) // 3, density_g_per_cm3=file.density_g_per_cm3) for file in held.data.files]
+    first, count = model.gain.clone(), min(BALANCED_BOXES, len(held.index))
+
+    def departures(gain: torch.Tensor, boxes: int) -> np.ndarray:
+        model.gain.copy_(gain)
+        return np.array([_departed(model, held, k, references) for k in range(boxes)])
+
+    here, few = departures(first, count), min(ANSWERING_BOXES, count)
+    steps = GAIN_STEP * torch.eye(len(first), dtype=first.dtype)
+    answers = np.stack([(departures(first + step, few) - here[:few]).mean(0) / GAIN_STEP for step in steps], axis=1)
+    energy, difference = answers
+    if not (min(energy) > 0 and difference[0] > 0 > difference[1]):
+        raise ValueError(
+            f"got {np.round(energy * GAIN_STEP, 3)} eV more, and {np.round(difference * GAIN_STEP, 4)} in (T of O − T "
+            f"of H)/T over {BALANCED_STRIDES} strides, of momenta of O, of H times {1 + GAIN_STEP:g}; wanted more "
+            "energy from both and each species hotter for its own: train the model further"
+        )
+    model.gain.copy_(first - torch.tensor(np.linalg.solve(answers, here.mean(0)), dtype=first.dtype))
+
+
+def _one_stride_gain(model: Direct, held: Pairs) -> torch.Tensor:
+    """Factors [species] that keep Σ p² of each species in one stride."""
     kinds = len(model.config.species)
     model.gain.fill_(1.0)
     predicted, true = np.zeros(kinds), np.zeros(kinds)
@@ -178,42 +206,39 @@ def calibrate(model: Direct, held: Pairs) -> None:
         for s in range(kinds):
             predicted[s] += float(p_hat[graph.species == s].double().square().sum())
             true[s] += float(p[graph.species == s].double().square().sum())
-    ratio = torch.tensor(np.sqrt(true / predicted), dtype=model.gain.dtype)
-    model.gain.copy_(ratio)
-    if model.config.prior != "bonded":
-        return
-    references = [Water(len(file.masses) // 3, density_g_per_cm3=file.density_g_per_cm3) for file in held.data.files]
-    boxes = range(min(BALANCED_BOXES, len(held.index)))
-    (low, high), gained = GAIN_TRIALS, []
-    for factor in GAIN_TRIALS:
-        model.gain.copy_(factor * ratio)
-        gained.append(float(np.mean([_gained(model, held, k, references) for k in boxes])))
-    under, over = gained
-    if not over > under:
-        raise ValueError(
-            f"got energies that change by {under:.3g} and {over:.3g} eV over {BALANCED_STRIDES} strides of momenta "
-            f"times {low:g} and {high:g}; wanted more of the latter: train the model further"
-        )
-    model.gain.copy_(ratio * (low - under * (high - low) / (over - under)))
+    return torch.tensor(np.sqrt(true / predicted), dtype=model.gain.dtype)
 
 
-def _gained(model: Direct, held: Pairs, k: int, references: list[Water]) -> float:
-    """Total energy (eV) that a box gains over ``BALANCED_STRIDES`` strides, nan if it explodes on the way."""
+def _departed(model: Direct, held: Pairs, k: int, references: list[Water]) -> tuple[float, float]:
+    """What a box does over ``BALANCED_STRIDES`` strides; nan if it explodes on the way.
+
+    Momenta are drawn anew: the held-out segments of a temperature follow each other within a picosecond, and share what
+    their momenta happen to be.
+
+    Returns:
+        Total energy gained (eV), mean of (T of O − T of H) over the temperature of the segment.
+    """
     f, segment = held.index[k]
-    file = held.data.files[f]
-    q, p = file.positions[segment, 0].astype(float), file.momenta[segment, 0].astype(float)
-    mass = file.masses[:, None]
+    file, reference, species = held.data.files[f], references[f], held.data.species[f]
+    mass, temperature = file.masses[:, None], float(file.temperature_K[segment])
+    reference.draw_momenta(temperature, np.random.default_rng([f, segment]))
+    q, p = file.positions[segment, 0].astype(float), reference.momenta()
+
+    def twice_kinetic() -> np.ndarray:
+        return (p**2 / mass).sum(1)
 
     def total() -> float:
-        return references[f].energy(q) + float((p**2 / mass).sum() / 2)
+        return reference.energy(q) + twice_kinetic().sum() / 2
 
-    before = total()
+    before, difference = total(), 0.0
     for _ in range(BALANCED_STRIDES):
         u, scaled = model(*held.data.graph(f, q, p, model.config.cutoff_A))[:2]
         q, p = q + u.numpy() / np.sqrt(mass), scaled.numpy() * np.sqrt(mass)
         if not np.isfinite(q).all():
-            return float("nan")
-    return total() - before
+            return float("nan"), float("nan")
+        each = twice_kinetic()
+        difference += each[species == 0].mean() - each[species == 1].mean()
+    return total() - before, difference / (BALANCED_STRIDES * 3 * units.kB * temperature)
 
 
 def _common(saved: dict, data: Dataset, cutoff: float, limits: dict) -> dict:
