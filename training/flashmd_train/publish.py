@@ -27,16 +27,21 @@ from flashmd_train.train_energy import fit_offset, validate_energy
 from flashmd_train.uncertainty import set_uncertainty
 
 EQUIVARIANCE = 1e-5
-# Energy and equipartition are kept over so many strides (of 16 fs 1 ps, when both are steady) from so many held-out
-# boxes; how they answer to the gains is much the same in all boxes, and takes fewer.
-BALANCED_STRIDES, BALANCED_BOXES, ANSWERING_BOXES = 64, 40, 10
+# Energy and equipartition are kept over so many strides (of 16 fs 1 ps, when both are steady) in the mean of so many
+# runs from held-out boxes; how they answer to the gains is much the same in all runs, and takes fewer.
+BALANCED_STRIDES, BALANCED_RUNS, ANSWERING_RUNS = 64, 40, 10
 GAIN_STEP = 2e-3
 # Over the largest uncertainty in a sample of the training data: its tail is long, and a run sees many more atoms.
 TRUST = 2.0
 
 
 def publish(
-    run: Path, output: Path, data: list[Path], energy_model: Path | None, measured: dict, calibrated: bool = True
+    run: Path,
+    output: Path,
+    data: list[Path],
+    energy_model: Path | None,
+    measured: dict,
+    calibration: list[Path] | None = None,
 ) -> None:
     """Export the averaged weights of ``run``, where validation was best; its kind is read from the checkpoint.
 
@@ -46,7 +51,8 @@ def publish(
         data: the HDF5 files it was trained on (validation and domain are measured on them).
         energy_model: companion of a direct model.
         measured: figures from runs, added to ``validation``.
-        calibrated: set the gain on a direct model's momenta; a study of losses wants them as they were trained.
+        calibration: those of ``data`` that the gain on a direct model's momenta is set on, by default all. They must be
+            states of equilibrium, which what a run was flagged at is not. Of none: momenta stay as they were trained.
 
     Raises:
         ValueError: the data is not the run's, or the graph does not do what PyTorch does.
@@ -59,13 +65,14 @@ def publish(
     if "kicks" in saved["config"]:
         _publish_splitting(saved, output, loaded, energy_model, measured)
     elif "stride_fs" in saved["config"]:
-        _publish_direct(saved, output, loaded, energy_model, measured, calibrated)
+        calibrating = [calibration is None or path in calibration for path in data]
+        _publish_direct(saved, output, loaded, energy_model, measured, calibrating)
     else:
         _publish_energy(saved, output, loaded, measured)
 
 
 def _publish_direct(
-    saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict, calibrated: bool
+    saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict, calibrating: list[bool]
 ) -> None:
     config = DirectConfig.model_validate(saved["config"])
     model = Direct(config)
@@ -73,8 +80,9 @@ def _publish_direct(
     training, held_out = data.split(0.05, seed=0)
     pairs = Pairs(data, training, config.stride_fs, config.cutoff_A)
     held = Pairs(data, held_out, config.stride_fs, config.cutoff_A)
-    if calibrated and model.noise is None:
-        calibrate(model, held)
+    if any(calibrating) and model.noise is None:
+        equilibrium = held_out[[calibrating[f] for f, _ in held_out]]
+        calibrate(model, Pairs(data, equilibrium, config.stride_fs, config.cutoff_A))
     errors = validate(model, held, boxes=len(held_out))
     ranks = set_uncertainty(model, pairs, held)
     graph, parity_error = export_direct(model, data.masses)
@@ -175,15 +183,16 @@ def calibrate(model: Direct, held: Pairs) -> None:
     if model.config.prior != "bonded":
         return
     references = [Water(len(file.masses) // 3, density_g_per_cm3=file.density_g_per_cm3) for file in held.data.files]
-    first, count = model.gain.clone(), min(BALANCED_BOXES, len(held.index))
+    first = model.gain.clone()
 
-    def departures(gain: torch.Tensor, boxes: int) -> np.ndarray:
+    def departures(gain: torch.Tensor, runs: int) -> np.ndarray:
         model.gain.copy_(gain)
-        return np.array([_departed(model, held, k, references) for k in range(boxes)])
+        return np.array([_departed(model, held, k, references) for k in range(runs)])
 
-    here, few = departures(first, count), min(ANSWERING_BOXES, count)
+    here = departures(first, BALANCED_RUNS)
     steps = GAIN_STEP * torch.eye(len(first), dtype=first.dtype)
-    answers = np.stack([(departures(first + step, few) - here[:few]).mean(0) / GAIN_STEP for step in steps], axis=1)
+    changes = [departures(first + step, ANSWERING_RUNS) - here[:ANSWERING_RUNS] for step in steps]
+    answers = np.stack([change.mean(0) / GAIN_STEP for change in changes], axis=1)
     energy, difference = answers
     if not (min(energy) > 0 and difference[0] > 0 > difference[1]):
         raise ValueError(
@@ -210,18 +219,19 @@ def _one_stride_gain(model: Direct, held: Pairs) -> torch.Tensor:
 
 
 def _departed(model: Direct, held: Pairs, k: int, references: list[Water]) -> tuple[float, float]:
-    """What a box does over ``BALANCED_STRIDES`` strides; nan if it explodes on the way.
+    """What the k-th run, from one held-out box after the other, does over ``BALANCED_STRIDES``; nan if it explodes.
 
     Momenta are drawn anew: the held-out segments of a temperature follow each other within a picosecond, and share what
-    their momenta happen to be.
+    their momenta happen to be. So a box can be the start of several runs.
 
     Returns:
         Total energy gained (eV), mean of (T of O − T of H) over the temperature of the segment.
     """
-    f, segment = held.index[k]
+    again, box = divmod(k, len(held.index))
+    f, segment = held.index[box]
     file, reference, species = held.data.files[f], references[f], held.data.species[f]
     mass, temperature = file.masses[:, None], float(file.temperature_K[segment])
-    reference.draw_momenta(temperature, np.random.default_rng([f, segment]))
+    reference.draw_momenta(temperature, np.random.default_rng([f, segment, again]))
     q, p = file.positions[segment, 0].astype(float), reference.momenta()
 
     def twice_kinetic() -> np.ndarray:

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+from flashmd_train import publish as publishing
 from flashmd_train.checkpoint import Run
 from flashmd_train.config import (
     Data,
@@ -331,8 +332,10 @@ class Faulty:
         return torch.tensor(moved_A) * root, factor[graph.species.long(), None] * torch.tensor(end.momenta) / root
 
 
-def test_gains_restore_what_strides_take(data_file: Path) -> None:
+def test_gains_restore_what_strides_take(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one stride, of each species' Σ p²; over many, of energy and of equipartition too."""
+    monkeypatch.setattr(publishing, "BALANCED_RUNS", 3)
+    monkeypatch.setattr(publishing, "ANSWERING_RUNS", 2)
     data = Watched([data_file])
     held = Pairs(data, EVERY[:2], 2.0, CUTOFF)
     faulty = Faulty(data, (0.99, 0.98), (0.998, 1.0), 4e-5)
@@ -340,7 +343,7 @@ def test_gains_restore_what_strides_take(data_file: Path) -> None:
 
     def departed(gain: torch.Tensor) -> np.ndarray:
         faulty.gain = gain
-        return np.mean([_departed(faulty, held, k, [faulty.reference]) for k in range(2)], axis=0)
+        return np.mean([_departed(faulty, held, k, [faulty.reference]) for k in range(3)], axis=0)
 
     before = departed(1 / faulty.shrunk)
     calibrate(faulty, held)

@@ -90,7 +90,7 @@ def _arm(job: tuple[Loop, Path, str]) -> None:
             train(more, run)
         model = place / "model.onnx"
         if not model.exists():
-            publish(run, model, files, None, {})
+            publish(run, model, files, None, {}, calibration=list(loop.settings.data.files))
         if not (place / "judged.json").exists():
             judged = [survival(loop, folder, model, 1000 + seed, None) for seed in range(loop.runs)]
             (place / "judged.json").write_text(json.dumps(judged))

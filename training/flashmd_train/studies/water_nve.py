@@ -211,7 +211,7 @@ def _trained(folder: Path, scale: Scale, case: Case) -> Path:
         run = folder / "runs" / case.name
         train(settings(folder, scale, case), run)
         path.parent.mkdir(exist_ok=True)
-        publish(run, path, [data_file(folder)], None, {}, calibrated=False)
+        publish(run, path, [data_file(folder)], None, {}, calibration=[])
     return path
 
 
