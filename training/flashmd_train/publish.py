@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,8 @@ EQUIVARIANCE = 1e-5
 # Energy and equipartition are kept over so many strides (of 16 fs 1 ps, when both are steady) in the mean of so many
 # runs from held-out boxes; how they answer to the gains is much the same in all runs, and takes fewer.
 BALANCED_STRIDES, BALANCED_RUNS, ANSWERING_RUNS = 64, 40, 10
-GAIN_STEP = 2e-3
+# How they answer is measured over such a step on a gain; one that turns out longer is followed by another.
+GAIN_STEP, GAIN_STEPS = 2e-3, 5
 # Over the largest uncertainty in a sample of the training data: its tail is long, and a run sees many more atoms.
 TRUST = 2.0
 
@@ -172,7 +174,7 @@ def calibrate(model: Direct, held: Pairs) -> None:
     A least-squares predictor shrinks momenta towards their mean, and its errors in the positions raise the potential
     energy, more where it is stiff. One factor per species restores Σ p² in one stride; but a stride's errors are the
     next one's start, and what they take there one stride does not show. For water, whose potential energy is at hand,
-    the factors are moved on, by a Newton step, to where the reference's mean total energy is kept over
+    the factors are moved on, by Newton's method, to where the reference's mean total energy is kept over
     ``BALANCED_STRIDES`` without a thermostat and oxygen is as hot as hydrogen on the way. All on held-out boxes, for on
     those of training errors are smaller.
 
@@ -183,24 +185,39 @@ def calibrate(model: Direct, held: Pairs) -> None:
     if model.config.prior != "bonded":
         return
     references = [Water(len(file.masses) // 3, density_g_per_cm3=file.density_g_per_cm3) for file in held.data.files]
-    first = model.gain.clone()
 
     def departures(gain: torch.Tensor, runs: int) -> np.ndarray:
         model.gain.copy_(gain)
         return np.array([_departed(model, held, k, references) for k in range(runs)])
 
-    here = departures(first, BALANCED_RUNS)
-    steps = GAIN_STEP * torch.eye(len(first), dtype=first.dtype)
-    changes = [departures(first + step, ANSWERING_RUNS) - here[:ANSWERING_RUNS] for step in steps]
-    answers = np.stack([change.mean(0) / GAIN_STEP for change in changes], axis=1)
-    energy, difference = answers
+    gain, answers = model.gain.clone(), None
+    for _ in range(GAIN_STEPS):
+        here = departures(gain, BALANCED_RUNS)
+        if answers is None:
+            answers = _answers(departures, gain, here[:ANSWERING_RUNS])
+        step = torch.tensor(np.linalg.solve(answers, -here.mean(0)), dtype=gain.dtype)
+        gain = gain + step
+        model.gain.copy_(gain)
+        if step.abs().max() < GAIN_STEP:
+            return
+    raise ValueError(
+        f"got gains of {gain.tolist()} and no balance after {GAIN_STEPS} steps; wanted energy and equipartition kept "
+        f"over {BALANCED_STRIDES} strides from held-out boxes: train the model further"
+    )
+
+
+def _answers(departures: Callable[[torch.Tensor, int], np.ndarray], gain: torch.Tensor, here: np.ndarray) -> np.ndarray:
+    """Changes of energy (eV) and of (T of O − T of H)/T [2, species] per change of each gain."""
+    steps = GAIN_STEP * torch.eye(len(gain), dtype=gain.dtype)
+    changes = [departures(gain + step, len(here)) - here for step in steps]
+    energy, difference = answers = np.stack([change.mean(0) / GAIN_STEP for change in changes], axis=1)
     if not (min(energy) > 0 and difference[0] > 0 > difference[1]):
         raise ValueError(
             f"got {np.round(energy * GAIN_STEP, 3)} eV more, and {np.round(difference * GAIN_STEP, 4)} in (T of O − T "
             f"of H)/T over {BALANCED_STRIDES} strides, of momenta of O, of H times {1 + GAIN_STEP:g}; wanted more "
             "energy from both and each species hotter for its own: train the model further"
         )
-    model.gain.copy_(first - torch.tensor(np.linalg.solve(answers, here.mean(0)), dtype=first.dtype))
+    return answers
 
 
 def _one_stride_gain(model: Direct, held: Pairs) -> torch.Tensor:
