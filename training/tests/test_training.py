@@ -12,7 +12,8 @@ import onnx
 import pytest
 import torch
 
-from flashmd_train import publish as publishing
+from flashmd_train import calibration
+from flashmd_train.calibration import _departed, _one_stride_gain, calibrate
 from flashmd_train.checkpoint import Run
 from flashmd_train.config import (
     Data,
@@ -32,7 +33,7 @@ from flashmd_train.energy import load_energy
 from flashmd_train.export import DIRECT_INPUTS, run_onnx
 from flashmd_train.graph import Graph, build_graph, moved
 from flashmd_train.losses import KT, Objective, energy_change, mass_scaled, noise_likelihood, plain, variance
-from flashmd_train.publish import _departed, _one_stride_gain, calibrate, publish
+from flashmd_train.publish import publish
 from flashmd_train.studies.ranking import ranking
 from flashmd_train.train import train
 from flashmd_train.train_energy import train_energy
@@ -334,8 +335,8 @@ class Faulty:
 
 def test_gains_restore_what_strides_take(data_file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one stride, of each species' Σ p²; over many, of energy and of equipartition too."""
-    monkeypatch.setattr(publishing, "BALANCED_RUNS", 3)
-    monkeypatch.setattr(publishing, "ANSWERING_RUNS", 2)
+    monkeypatch.setattr(calibration, "BALANCED_RUNS", 3)
+    monkeypatch.setattr(calibration, "ANSWERING_RUNS", 2)
     data = Watched([data_file])
     held = Pairs(data, EVERY[:2], 2.0, CUTOFF)
     faulty = Faulty(data, (0.99, 0.98), (0.998, 1.0), 4e-5)
