@@ -31,7 +31,7 @@ def calibrate(model: Direct, held: Pairs) -> None:
     those of training errors are smaller.
 
     Raises:
-        ValueError: strides run away within that time.
+        ValueError: strides run away within that time, or no gains balance them.
     """
     model.gain.copy_(_one_stride_gain(model, held))
     if model.config.prior != "bonded":
