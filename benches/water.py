@@ -62,7 +62,7 @@ def reference(
     time_ps: float = 60.0, sample_fs: float = 100.0, discard_ps: float = 5.0, threads: int = 1, seed: int = 11
 ) -> None:
     """OpenMM on the same box: Langevin with the same time constant, 0.5 fs steps."""
-    from flashmd_train.data.water import Water
+    from flashmd_rs.reference.water import Water
 
     start = flashmd_rs.load_structure("water258")
     openmm = Water(len(start) // 3, 0.5, threads)

@@ -340,12 +340,12 @@ def evaluate(
     """Judge models and integrators by the reference's energies: drift, equipartition, structure, motion, cost."""
     from flashmd_rs.errors import InputError
 
-    with _training_package("evaluate", "./training"):
-        from flashmd_train.studies.evaluate import Course
-        from flashmd_train.studies.evaluate import evaluate as judge
+    with _training_package("evaluate", ".[evaluate]"):
+        from flashmd_rs.evaluation.evaluate import evaluate as judge
+        from flashmd_rs.evaluation.protocol import EvaluationProtocol
     try:
-        course = Course(system, size, temperature_k, nve_ps, nvt_ps, seeds, equilibration_ps)
-        typer.echo(judge(movers, course, folder, workers))
+        protocol = EvaluationProtocol(system, size, temperature_k, nve_ps, nvt_ps, seeds, equilibration_ps)
+        typer.echo(judge(movers, protocol, folder, workers))
     except ValueError as error:
         raise InputError(str(error)) from None
 

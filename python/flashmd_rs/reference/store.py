@@ -19,9 +19,9 @@ import h5py
 import numpy as np
 from filelock import FileLock, Timeout
 
-from flashmd_train.data.recipe import Recipe, Segment
-from flashmd_train.data.reference import Reference
-from flashmd_train.whole import whole
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.recipe import Recipe, Segment
+from flashmd_rs.writers.atomic_write import atomic_write
 
 UNITS = "positions Å, momenta sqrt(eV u), forces eV/Å, energy eV, spacing fs"
 
@@ -120,7 +120,7 @@ def _marked_open(path: Path) -> bool:
 
 
 def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
-    with whole(path) as fresh, h5py.File(path, "r", libver="latest", swmr=True) as old:
+    with atomic_write(path) as fresh, h5py.File(path, "r", libver="latest", swmr=True) as old:
         _create(fresh, json.loads(old.attrs["recipe"]), n_frames, reference)
         with h5py.File(fresh, "r+", libver="latest") as new:
             new.attrs.update(old.attrs)
@@ -134,10 +134,10 @@ def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
 def _create(path: Path, attributes: dict, n_frames: int, reference: Reference) -> None:
     """An empty file, put in place in one go."""
     n_atoms = len(reference.numbers)
-    with whole(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["recipe"] = json.dumps(attributes)
         file.attrs["units"] = UNITS
-        packages = ("flashmd-train", "openmm", "ase", "numpy")
+        packages = ("flashmd-rs", "openmm", "ase", "numpy")
         file.attrs["versions"] = json.dumps({name: _version(name) for name in packages})
         file["numbers"], file["masses"], file["cell"] = reference.numbers, reference.masses, reference.cell
         frame = (n_frames, n_atoms, 3)

@@ -15,8 +15,8 @@ Momenta = dict[str, np.ndarray]
 RANGE, BINS = 4.0, 32
 
 
-def together(runs: list[dict]) -> Momenta:
-    """Of all runs of one mover, as :func:`~flashmd_train.studies.nve.figures` keeps them."""
+def pool(runs: list[dict]) -> Momenta:
+    """Of all runs of one integrator, as :func:`~flashmd_rs.evaluation.nve.measure_run` keeps them."""
     return {symbol: np.concatenate([run["momenta"][symbol] for run in runs]) for symbol in runs[0]["momenta"]}
 
 
@@ -29,7 +29,7 @@ def departure(values: np.ndarray) -> float:
 
 
 def draw_momenta(rows: dict[str, dict[str, Momenta]], temperature_K: float, path: Path) -> None:
-    """Densities of p/√m on a logarithmic scale: a row per ensemble, a panel per species, a line per mover."""
+    """Densities of p/√m on a logarithmic scale: a row per ensemble, a panel per species, a line per integrator."""
     symbols = list(next(iter(next(iter(rows.values())).values())))
     figure = Figure(figsize=(2.5 + 4.5 * len(symbols), 3.5 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(symbols), sharex=True, sharey=True, squeeze=False)
@@ -37,11 +37,12 @@ def draw_momenta(rows: dict[str, dict[str, Momenta]], temperature_K: float, path
     edges = np.linspace(-RANGE, RANGE, BINS + 1) * thermal.std()
     x = np.linspace(edges[0], edges[-1], 200)
     colours = {
-        name: f"C{k}" for k, name in enumerate(dict.fromkeys(name for movers in rows.values() for name in movers))
+        name: f"C{k}"
+        for k, name in enumerate(dict.fromkeys(name for integrators in rows.values() for name in integrators))
     }
-    for axes, (ensemble, movers) in zip(panels, rows.items()):
+    for axes, (ensemble, integrators) in zip(panels, rows.items()):
         for axis, symbol in zip(axes, symbols):
-            for name, momenta in movers.items():
+            for name, momenta in integrators.items():
                 counts, _ = np.histogram(momenta[symbol], edges)
                 # An empty bin has no logarithm.
                 density = np.where(counts, counts, np.nan) / len(momenta[symbol]) / np.diff(edges)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from ase.build import bulk, fcc110
 from ase.calculators.emt import EMT
 
-from flashmd_train.data.ase_reference import ASEReference
+from flashmd_rs.reference.ase_system import ASEReference
 
 # EMT has 3.99 Å at 0 K; here its pressure is −0.6 GPa at 300 K, 0 at 500 K, +0.6 GPa at 700 K.
 LATTICE_A = 4.05

@@ -1,7 +1,7 @@
 """What a reference simulation can do, whoever computes its forces.
 
-Two back ends stand behind it, :class:`~flashmd_train.data.openmm_reference.OpenMMReference` and
-:class:`~flashmd_train.data.ase_reference.ASEReference`; a system is one file that builds its atoms and
+Two back ends stand behind it, :class:`~flashmd_rs.reference.openmm_system.OpenMMReference` and
+:class:`~flashmd_rs.reference.ase_system.ASEReference`; a system is one file that builds its atoms and
 its potential on one of them.
 
 The bath is the same for both: velocity Verlet with exact Ornstein–Uhlenbeck kicks every few steps. Such
@@ -19,7 +19,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 from ase import Atoms, units
 
-from flashmd_train.whole import whole
+from flashmd_rs.writers.atomic_write import atomic_write
 
 # Between kicks; the friction's effect does not depend on it as long as it is short against 1/friction.
 KICK_FS = 4.0
@@ -97,7 +97,7 @@ class Reference(ABC):
         """Potential energy (eV) at positions (Å) [A, 3], where the system is left."""
 
     @abstractmethod
-    def surface(self) -> object:
+    def energy_source(self) -> object:
         """Its energies, as ``flashmd_rs.rollout`` takes them for its ``energy_model``."""
 
     @abstractmethod
@@ -155,7 +155,7 @@ class Reference(ABC):
             self.equilibrate(temperature_K, rng, time_ps)
             frame = self.get()
             path.parent.mkdir(parents=True, exist_ok=True)
-            with whole(path) as temporary:
+            with atomic_write(path) as temporary:
                 np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
         with np.load(path) as kept:
             self.set(kept["positions"], kept["momenta"])

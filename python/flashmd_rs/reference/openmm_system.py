@@ -11,7 +11,7 @@ import openmm
 from ase import units
 from openmm import unit
 
-from flashmd_train.data.reference import Frame, Reference
+from flashmd_rs.reference.base import Frame, Reference
 
 EV_PER_KJ_MOL = units.kJ / units.mol
 # ASE velocity unit Å/(Å √(u/eV)) in nm/ps, OpenMM's.
@@ -87,7 +87,7 @@ class OpenMMReference(Reference):
         energy = self.context.getState(energy=True).getPotentialEnergy()
         return energy.value_in_unit(unit.kilojoule_per_mole) * EV_PER_KJ_MOL
 
-    def surface(self) -> openmm.Context:
+    def energy_source(self) -> openmm.Context:
         return self.context
 
     def minimise_from(self, positions: np.ndarray, iterations: int = 200) -> None:

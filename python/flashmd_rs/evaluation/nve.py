@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from flashmd_train.data.reference import Reference
-from flashmd_train.studies.movers import Network
+from flashmd_rs.evaluation.integrators import ModelIntegrator
+from flashmd_rs.reference.base import Reference
 
 # Beyond it a run has exploded.
 EXPLODED_K = 1000.0
@@ -18,13 +18,13 @@ WINDOWS_PS = (5.0, 10.0, 50.0)
 MOMENTA = 4000
 
 
-def nve(model: Path, reference: Reference, time_ps: float, **options: object) -> dict:
-    """Run from where the reference is, without a thermostat or with ``options`` of the runtime: see :func:`figures`."""
-    run = Network(model, **options).run(reference, 1000 * time_ps, time_ps, None, seed=1)
-    return figures(run.frames, run.times_ps.tolist(), reference) | dict(stopped=run.stopped)
+def run_nve(model: Path, reference: Reference, time_ps: float, **options: object) -> dict:
+    """RunResult from where the reference is, without a thermostat or with ``options`` of the runtime: see :func:`measure_run`."""
+    run = ModelIntegrator(model, **options).run(reference, 1000 * time_ps, time_ps, None, seed=1)
+    return measure_run(run.frames, run.times_ps.tolist(), reference) | dict(stopped=run.stopped)
 
 
-def figures(frames: list[Atoms], times_ps: list[float], reference: Reference) -> dict:
+def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference) -> dict:
     """Temperatures, total energies by the reference, drift by window, and how long the run was sound.
 
     Returns:

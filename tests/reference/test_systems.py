@@ -8,12 +8,12 @@ from ase import Atoms, units
 from ase.calculators.emt import EMT
 from scipy.stats import kstest
 
-from flashmd_train.data.alanine import AlanineDipeptide
-from flashmd_train.data.aluminium import Aluminium, AluminiumSurface
-from flashmd_train.data.reference import Reference
-from flashmd_train.data.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
-from flashmd_train.data.systems import SYSTEMS, system
-from flashmd_train.data.water import Water
+from flashmd_rs.reference.alanine import AlanineDipeptide
+from flashmd_rs.reference.aluminium import Aluminium, AluminiumSurface
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
+from flashmd_rs.reference.systems import SYSTEMS, system
+from flashmd_rs.reference.water import Water
 
 SMALL = {"water": 64, "alanine-dipeptide": 64, "aluminium": 2, "aluminium-110": 2, "silver-iodide": 3}
 HOT_K = 400.0

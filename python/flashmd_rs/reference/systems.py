@@ -6,14 +6,14 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flashmd_train.data.reference import Reference
+    from flashmd_rs.reference.base import Reference
 
 SYSTEMS = {
-    "water": "flashmd_train.data.water:Water",
-    "alanine-dipeptide": "flashmd_train.data.alanine:AlanineDipeptide",
-    "aluminium": "flashmd_train.data.aluminium:Aluminium",
-    "aluminium-110": "flashmd_train.data.aluminium:AluminiumSurface",
-    "silver-iodide": "flashmd_train.data.silver_iodide:SilverIodide",
+    "water": "flashmd_rs.reference.water:Water",
+    "alanine-dipeptide": "flashmd_rs.reference.alanine:AlanineDipeptide",
+    "aluminium": "flashmd_rs.reference.aluminium:Aluminium",
+    "aluminium-110": "flashmd_rs.reference.aluminium:AluminiumSurface",
+    "silver-iodide": "flashmd_rs.reference.silver_iodide:SilverIodide",
 }
 
 

@@ -14,8 +14,8 @@ import openmm
 from ase import Atoms
 from openmm import unit
 
-from flashmd_train.data.openmm_reference import NM_PS_PER_ASE_VELOCITY, OpenMMReference
-from flashmd_train.data.reference import Reference
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY, OpenMMReference
 
 # Step of r-RESPA's bonds and angles.
 INNER_FS = 0.5
@@ -25,14 +25,14 @@ METROPOLIS = "metropolis"
 POLICIES = (*RESCALINGS, METROPOLIS)
 
 
-class Bath(NamedTuple):
+class LangevinBath(NamedTuple):
     """Langevin dynamics with that time constant."""
 
     temperature_K: float
     time_constant_fs: float
 
 
-class Run(NamedTuple):
+class RunResult(NamedTuple):
     """Frames with momenta, the first where the run began, and what is to be said of it.
 
     Attributes:
@@ -49,7 +49,7 @@ class Run(NamedTuple):
     accepted: float | None = None
 
 
-class Mover(ABC):
+class Integrator(ABC):
     """An integrator, or what stands for one.
 
     Attributes:
@@ -63,15 +63,17 @@ class Mover(ABC):
 
     @property
     def key(self) -> str:
-        """Two movers that differ have two."""
+        """Two integrators that differ have two."""
         return re.sub(r"[^\w.]+", "-", self.name)
 
     @abstractmethod
-    def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
+    def run(
+        self, reference: Reference, time_fs: float, interval_fs: float, bath: LangevinBath | None, seed: int
+    ) -> RunResult:
         """Go on from where ``reference`` is; a frame about every ``interval_fs``; NVE without a bath."""
 
 
-class Network(Mover):
+class ModelIntegrator(Integrator):
     """A model under the runtime, by default without guard and rescaling.
 
     Args:
@@ -99,14 +101,16 @@ class Network(Mover):
         """With the model's bytes: a file of the same name may be another model."""
         return f"{super().key}-{self._model.sha256[:8]}"
 
-    def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
+    def run(
+        self, reference: Reference, time_fs: float, interval_fs: float, bath: LangevinBath | None, seed: int
+    ) -> RunResult:
         import flashmd_rs
 
         options = {"thermostat": "none", "seed": seed, "progress": False} | self._options
         if bath is not None:
             options |= {"thermostat": "langevin"} | bath._asdict()
         if self._tested:
-            options |= {METROPOLIS: True, "energy_model": reference.surface()}
+            options |= {METROPOLIS: True, "energy_model": reference.energy_source()}
         every = max(1, round(interval_fs / self.step_fs))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
@@ -118,22 +122,24 @@ class Network(Mover):
         moves = run.report[METROPOLIS]
         accepted = moves["accepted"] / max(1, moves["tried"]) if moves else None
         seconds, evaluations = run.report["seconds"], run.report["network_runs"]
-        return Run(list(run.frames), np.asarray(run.times_ps), seconds, evaluations, stopped, accepted)
+        return RunResult(list(run.frames), np.asarray(run.times_ps), seconds, evaluations, stopped, accepted)
 
 
-class Stepper(Mover):
+class SteppedIntegrator(Integrator):
     """One that is told how long to go; frames are read in between."""
 
-    def run(self, reference: Reference, time_fs: float, interval_fs: float, bath: Bath | None, seed: int) -> Run:
+    def run(
+        self, reference: Reference, time_fs: float, interval_fs: float, bath: LangevinBath | None, seed: int
+    ) -> RunResult:
         rng = np.random.default_rng([seed, 77])
         steps = max(1, round(interval_fs / self.step_fs))
         interval = self.step_fs * steps
         self.begin(reference, bath, seed)
         frames, seconds = [reference.atoms()], 0.0
 
-        def result(stopped: str | None) -> Run:
+        def result(stopped: str | None) -> RunResult:
             times_ps = 1e-3 * interval * np.arange(len(frames))
-            return Run(frames, times_ps, seconds, steps * (len(frames) - 1), stopped)
+            return RunResult(frames, times_ps, seconds, steps * (len(frames) - 1), stopped)
 
         for _ in range(round(time_fs / interval)):
             started = time.perf_counter()
@@ -148,11 +154,11 @@ class Stepper(Mover):
             frames.append(frame)
         return result(None)
 
-    def begin(self, reference: Reference, bath: Bath | None, seed: int) -> None:
+    def begin(self, reference: Reference, bath: LangevinBath | None, seed: int) -> None:
         """Get ready."""
 
     @abstractmethod
-    def go(self, reference: Reference, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+    def go(self, reference: Reference, time_fs: float, bath: LangevinBath | None, rng: np.random.Generator) -> None:
         """Go on for that long."""
 
     def now(self, reference: Reference) -> Atoms:
@@ -160,26 +166,26 @@ class Stepper(Mover):
         return reference.atoms()
 
 
-class Verlet(Stepper):
+class Verlet(SteppedIntegrator):
     """Velocity Verlet with the reference's forces."""
 
     def __init__(self, step_fs: float) -> None:
         self.name, self.step_fs = f"Verlet {step_fs:g} fs", step_fs
 
-    def go(self, reference: Reference, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+    def go(self, reference: Reference, time_fs: float, bath: LangevinBath | None, rng: np.random.Generator) -> None:
         if bath is None:
             reference.nve(time_fs, self.step_fs)
         else:
             reference.langevin(time_fs, bath.temperature_K, rng, 1000 / bath.time_constant_fs, self.step_fs)
 
 
-class Respa(Stepper):
+class Respa(SteppedIntegrator):
     """r-RESPA (Tuckerman, Berne & Martyna 1992): bonds and angles every 0.5 fs, all else every step; OpenMM's MTS."""
 
     def __init__(self, step_fs: float) -> None:
         self.name, self.step_fs = f"r-RESPA {step_fs:g} fs", step_fs
 
-    def begin(self, reference: Reference, bath: Bath | None, seed: int) -> None:
+    def begin(self, reference: Reference, bath: LangevinBath | None, seed: int) -> None:
         if not isinstance(reference, OpenMMReference):
             raise ValueError("r-RESPA splits the forces of an OpenMM system; this reference has none")
         system = openmm.XmlSerializer.clone(reference.context.getSystem())
@@ -198,7 +204,7 @@ class Respa(Stepper):
         self._context.setPositions(atoms.positions * 0.1)
         self._context.setVelocities(atoms.get_velocities() * NM_PS_PER_ASE_VELOCITY)
 
-    def go(self, reference: Reference, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+    def go(self, reference: Reference, time_fs: float, bath: LangevinBath | None, rng: np.random.Generator) -> None:
         self._context.getIntegrator().step(round(time_fs / self.step_fs))
 
     def now(self, reference: Reference) -> Atoms:
@@ -210,7 +216,7 @@ class Respa(Stepper):
         return atoms
 
 
-def mover(text: str) -> Mover:
+def parse_integrator(text: str) -> Integrator:
     """``verlet:FS``, ``respa:FS``, or ``MODEL`` or ``MODEL:POLICY`` with a policy of :data:`POLICIES`.
 
     Raises:
@@ -225,4 +231,4 @@ def mover(text: str) -> Mover:
         return Verlet(step_fs) if name == "verlet" else Respa(step_fs)
     if argument and argument not in POLICIES:
         raise ValueError(f"got {text!r}, wanted verlet:FS, respa:FS, MODEL or MODEL:POLICY, one of {POLICIES}")
-    return Network(name, argument or "none")
+    return ModelIntegrator(name, argument or "none")

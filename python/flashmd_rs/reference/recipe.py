@@ -8,8 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from flashmd_train.data.reference import Reference
-from flashmd_train.data.systems import system
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.systems import system
 
 # Short, strong pieces of the bath between segments renew momenta without waiting for diffusion.
 DECORRELATION_FRICTION_PER_PS = 20.0

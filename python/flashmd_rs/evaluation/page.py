@@ -3,46 +3,41 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
 from scipy.optimize import curve_fit
 from scipy.stats import ttest_ind
 
-from flashmd_train.studies.momenta import departure, draw_momenta, together
-from flashmd_train.studies.report import head, lasted, paragraph, row, until_each
-
-if TYPE_CHECKING:
-    from flashmd_train.studies.evaluate import Course
+from flashmd_rs.evaluation.momenta import departure, draw_momenta, pool
+from flashmd_rs.evaluation.protocol import FEWEST_STARTS, EvaluationProtocol
+from flashmd_rs.evaluation.tables import completed, header, paragraph, row, stable_until_each
 
 Results = dict[str, dict[str, list[dict]]]
 BLOCKS = 10
 # Of a run that temperatures are taken over, and what results call these.
 PARTS = {"whole run": "whole_temperature_K", "second half": "temperature_K"}
-# For a regression over starts: five degrees of freedom are left.
-FEWEST_STARTS = 8
 
 
-def write_page(results: Results, course: Course, folder: Path) -> Path:
+def write_page(results: Results, protocol: EvaluationProtocol, folder: Path) -> Path:
     """``evaluation.md`` with its pictures; returns its path.
 
     Args:
-        results: by mover and ensemble (``nve``, ``nvt``), one per seed; the first mover that is velocity Verlet is what
+        results: by integrator and ensemble (``nve``, ``nvt``), one per seed; the first integrator that is velocity Verlet is what
             the others are compared with.
-        course: what they were put through. folder: of the page.
+        protocol: what they were put through. folder: of the page.
     """
     nve = {text: of["nve"] for text, of in results.items() if of["nve"]}
     nvt = {text: of["nvt"] for text, of in results.items() if of["nvt"]}
     shown = [name for name, runs in (("without a bath", nve), ("in a weak bath", nvt)) if runs]
     first = next(iter((nve or nvt).values()))[0]
     lines = [
-        f"# {course.system}: {' and '.join(shown)}",
+        f"# {protocol.system}: {' and '.join(shown)}",
         "",
-        f"    {command(results, course)}",
+        f"    {command(results, protocol)}",
         "",
         paragraph(
-            f"{course.system}, {first['atoms']} atoms, {course.temperature_K:g} K, {course.seeds} start(s), without",
+            f"{protocol.system}, {first['atoms']} atoms, {protocol.temperature_K:g} K, {protocol.seeds} start(s), without",
             "guard, without rescaling but where a row says so. Energies are the reference's. ± are standard errors",
             "over starts, of one start from ten blocks. T of NVE are means of the second half, those of the bath of",
             "the whole run. Evaluations are of the network, of the forces, or of r-RESPA's outer forces; a companion's",
@@ -54,7 +49,7 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
         draw_motion(nve, folder / "motion.png")
         lines += [
             "",
-            f"## NVE, {course.nve_ps:g} ps: energy and temperature",
+            f"## NVE, {protocol.nve_ps:g} ps: energy and temperature",
             "",
             *energy_table(nve),
             "",
@@ -69,17 +64,17 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
             *starts_table(nve),
         ]
     if nvt:
-        lines += ["", f"## Langevin, 1 ps, {course.temperature_K:g} K, {course.nvt_ps:g} ps", "", *bath_table(nvt)]
+        lines += ["", f"## Langevin, 1 ps, {protocol.temperature_K:g} K, {protocol.nvt_ps:g} ps", "", *bath_table(nvt)]
     ensembles = {"NVE": nve, "Langevin, 1 ps": nvt}
     lines += ["", "## Momenta", "", *momenta_table(ensembles)]
     lines += ["", "![Distributions of momenta](momenta.png)"]
     draw_momenta(
         {
-            ensemble: {runs[0]["name"]: together(runs) for runs in movers.values()}
-            for ensemble, movers in ensembles.items()
-            if movers
+            ensemble: {runs[0]["name"]: pool(runs) for runs in integrators.values()}
+            for ensemble, integrators in ensembles.items()
+            if integrators
         },
-        course.temperature_K,
+        protocol.temperature_K,
         folder / "momenta.png",
     )
     path = folder / "evaluation.md"
@@ -87,16 +82,16 @@ def write_page(results: Results, course: Course, folder: Path) -> Path:
     return path
 
 
-def command(results: Results, course: Course) -> str:
+def command(results: Results, protocol: EvaluationProtocol) -> str:
     """What makes the page."""
     options = {
-        "system": course.system,
-        "size": course.size,
-        "temperature-k": f"{course.temperature_K:g}",
-        "nve-ps": f"{course.nve_ps:g}",
-        "nvt-ps": f"{course.nvt_ps:g}",
-        "seeds": course.seeds,
-        "equilibration-ps": f"{course.equilibration_ps:g}",
+        "system": protocol.system,
+        "size": protocol.size,
+        "temperature-k": f"{protocol.temperature_K:g}",
+        "nve-ps": f"{protocol.nve_ps:g}",
+        "nvt-ps": f"{protocol.nvt_ps:g}",
+        "seeds": protocol.seeds,
+        "equilibration-ps": f"{protocol.equilibration_ps:g}",
     }
     usual = {("nvt-ps", "0"), ("equilibration-ps", "15")}
     said = {k: v for k, v in options.items() if v is not None and (k, v) not in usual}
@@ -145,7 +140,7 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
         "species, K",
         "sound until, ps",
     )
-    lines = head("", *columns)
+    lines = header("", *columns)
     for runs in nve.values():
         fits, halves = [slope(run) for run in runs], [slope(run, last=0.5) for run in runs]
         species = [k for k in runs[0]["temperature_K"] if k != "total"]
@@ -162,15 +157,15 @@ def energy_table(nve: dict[str, list[dict]]) -> list[str]:
                 plain(over_seeds([r["sigma_energy_eV"] for r in runs], 3)),
                 temperatures["total"],
                 ", ".join(f"{k} {temperatures[k]}" for k in species) if len(species) > 1 else "",
-                until_each(runs),
+                stable_until_each(runs),
             )
         )
     return lines
 
 
-def apart(movers: dict[str, list[dict]]) -> tuple[str, str] | None:
+def apart(integrators: dict[str, list[dict]]) -> tuple[str, str] | None:
     """The two species whose temperatures are compared, None if there are not two."""
-    species = [k for k in next(iter(movers.values()))[0]["temperature_K"] if k != "total"]
+    species = [k for k in next(iter(integrators.values()))[0]["temperature_K"] if k != "total"]
     return (species[1], species[0]) if len(species) == 2 else None
 
 
@@ -184,7 +179,7 @@ def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
     if two is None:
         return []
     verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
-    lines = head(
+    lines = header(
         f"T_{two[0]} − T_{two[1]}, K",
         *(f"{part}: {kind}" for part in PARTS for kind in ("alone", "less Verlet's", "at mean energies")),
     )
@@ -203,7 +198,7 @@ def equipartition_table(nve: dict[str, list[dict]]) -> list[str]:
         "Less Verlet's: from the same starts. At mean energies: by regression over starts on what their bonds hold",
         "beyond k_B·T, and on what they hold in all beyond the mean of the reference's bath, at none of either",
         f"({FEWEST_STARTS} starts or more). Bonds that are hot by chance stay hot for longer than a run, and cold in a",
-        "start that is hot by chance; neither is the mover's doing.",
+        "start that is hot by chance; neither is the integrator's doing.",
     )
     return [*lines, "", explained, ""]
 
@@ -222,14 +217,14 @@ def at_mean_energies(runs: list[dict], values: dict[int, float]) -> str:
 
 
 def starts_table(nve: dict[str, list[dict]]) -> list[str]:
-    """Every run on its own, where there is more than one of a mover."""
+    """Every run on its own, where there is more than one of a integrator."""
     if all(len(runs) < 2 for runs in nve.values()):
         return []
     two = apart(nve)
     columns = ["start", "0–5 ps, eV/ps", "whole run, eV/ps", "rms of E, eV", "T, K"]
     if two is not None:
         columns += [f"T_{two[0]} − T_{two[1]}, K: {part}" for part in PARTS] + ["beyond the mean, K: bonds", "all"]
-    lines = head("", *columns)
+    lines = header("", *columns)
     for runs in nve.values():
         for run in runs:
             early = run["drift_eV_per_ps"]["5"]
@@ -259,7 +254,7 @@ def motion_table(nve: dict[str, list[dict]]) -> list[str]:
         "evaluations per ps",
         "ms per ps",
     )
-    lines = head("", *columns)
+    lines = header("", *columns)
     verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
     for runs in nve.values():
         first = runs[0]
@@ -281,7 +276,7 @@ def motion_table(nve: dict[str, list[dict]]) -> list[str]:
 
 
 def difference(runs: list[dict], others: list[dict]) -> str:
-    """95 % interval (Welch) of what two movers' diffusion coefficients differ by."""
+    """95 % interval (Welch) of what two integrators' diffusion coefficients differ by."""
     a, b = ([r["diffusion"] for r in of if r.get("diffusion") is not None] for of in (runs, others))
     if len(a) < 2 or len(b) < 2:
         return "–"
@@ -293,7 +288,7 @@ def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
     """Temperatures in the weak bath, and how far apart those of two species are, start by start."""
     species, two = [k for k in next(iter(nvt.values()))[0]["whole_temperature_K"] if k != "total"], apart(nvt)
     between = [] if two is None else [f"T_{two[0]} − T_{two[1]}, K"]
-    lines = head("", "T, K", *(f"T of {k}, K" for k in species), *between, "strides accepted", "sound until, ps")
+    lines = header("", "T, K", *(f"T of {k}, K" for k in species), *between, "strides accepted", "sound until, ps")
     for runs in nvt.values():
         kelvin = [run["whole_temperature_K"] for run in runs]
         cells = [plain(over_seeds([of[k] for of in kelvin], 1)) for k in ("total", *species)]
@@ -301,17 +296,17 @@ def bath_table(nvt: dict[str, list[dict]]) -> list[str]:
             cells.append(over_seeds([of[two[0]] - of[two[1]] for of in kelvin], 1))
         shares = [run["accepted"] for run in runs if run.get("accepted") is not None]
         accepted = f"{100 * np.mean(shares):.1f} %" if shares else ""
-        lines.append(row(runs[0]["name"], *cells, accepted, until_each(runs)))
+        lines.append(row(runs[0]["name"], *cells, accepted, stable_until_each(runs)))
     return lines
 
 
 def momenta_table(ensembles: dict[str, dict[str, list[dict]]]) -> list[str]:
     """How far distributions are from Maxwell and Boltzmann's shape, whatever their temperature."""
-    species = list(next(runs for movers in ensembles.values() for runs in movers.values())[0]["momenta"])
-    lines = head("", "in", *(f"{k}: departure, %" for k in species), "values of each")
-    for ensemble, movers in ensembles.items():
-        for runs in movers.values():
-            momenta = together(runs)
+    species = list(next(runs for integrators in ensembles.values() for runs in integrators.values())[0]["momenta"])
+    lines = header("", "in", *(f"{k}: departure, %" for k in species), "values of each")
+    for ensemble, integrators in ensembles.items():
+        for runs in integrators.values():
+            momenta = pool(runs)
             cells = [f"{100 * departure(momenta[k]):.1f}" for k in species]
             lines.append(row(runs[0]["name"], ensemble, *cells, str(min(map(len, momenta.values())))))
     explained = paragraph(
@@ -326,7 +321,7 @@ def draw_energy(nve: dict[str, list[dict]], path: Path) -> None:
     figure = Figure(figsize=(13, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for k, runs in enumerate(nve.values()):
-        mean = len(runs) > 2 and all(map(lasted, runs))
+        mean = len(runs) > 2 and all(map(completed, runs))
         traces = []
         for run in runs:
             times, energy, kelvin = (np.array(run["trace"][key]) for key in ("times_ps", "energy_eV", "T"))

@@ -16,8 +16,8 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from flashmd_train.data.recipe import Recipe, simulate
-from flashmd_train.data.store import Store
+from flashmd_rs.reference.recipe import Recipe, simulate
+from flashmd_rs.reference.store import Store
 
 
 @contextmanager
@@ -50,7 +50,9 @@ def _dask(workers: int, cluster: str) -> Iterator[Executor]:
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
-        raise ValueError("a Dask cluster needs pip install 'flashmd-train[cluster]'") from error
+        raise ValueError(
+            "a Dask cluster needs the package `distributed`; from a clone: pip install '.[cluster]'"
+        ) from error
     if cluster == "local":
         with LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None) as local, Client(local) as c:
             yield c.get_executor()
@@ -66,7 +68,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluste
     chains.
 
     Args:
-        path: HDF5 file (layout in :mod:`flashmd_train.data.store`).
+        path: HDF5 file (layout in :mod:`flashmd_rs.reference.store`).
         recipe: what to simulate.
         segments: how many the file shall hold.
         workers: processes; more than ``recipe.chains`` have nothing to do.

@@ -12,7 +12,7 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.verlet import VelocityVerlet
 
-from flashmd_train.data.reference import Frame, Reference
+from flashmd_rs.reference.base import Frame, Reference
 
 
 class ASEReference(Reference):
@@ -52,7 +52,7 @@ class ASEReference(Reference):
         self._atoms.set_positions(positions)
         return float(self._atoms.get_potential_energy())
 
-    def surface(self) -> Calculator:
+    def energy_source(self) -> Calculator:
         return self.calculator()
 
     def momenta(self) -> np.ndarray:

@@ -16,7 +16,7 @@ import openmm
 from ase import units
 from openmm import unit
 
-from flashmd_train.data.openmm_reference import EV_PER_KJ_MOL, OpenMMReference
+from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
 
 # Of the phase above 420 K, measured; the potential is within 0.3 GPa of zero pressure there.
 LATTICE_A = 5.06

@@ -1,7 +1,7 @@
 """How much more energy the bonds of a start hold than is their due.
 
 Bonds that are much faster than all else keep what a start gave them for tens of picoseconds, and the light atoms at
-their ends are that much hotter. It is chance, not the mover's doing, and its mean over starts is known, zero: a control
+their ends are that much hotter. It is chance, not the integrator's doing, and its mean over starts is known, zero: a control
 variate (Hammersley & Handscomb, Monte Carlo Methods, 1964, chapter 5) for what species' temperatures differ by.
 """
 
@@ -15,8 +15,8 @@ from ase import units
 from ase.geometry import find_mic
 from openmm import unit
 
-from flashmd_train.data.openmm_reference import EV_PER_KJ_MOL, OpenMMReference
-from flashmd_train.data.reference import Reference
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
 
 
 class Bonds(NamedTuple):
@@ -38,7 +38,7 @@ def stretch_excess(reference: Reference, temperature_K: float, timestep_fs: floa
     Kinetic energy: ½ ṙ²/G with Wilson's G. Potential energy: the virial ⟨ξ·∇U⟩ = k_B·T ⟨∇·ξ⟩ of the field ξ that moves
     the lighter end of each bond by r − r₀ along it, whatever else pulls at it (Jepps, Ayton & Evans, Phys. Rev. E 62,
     4757 (2000)). A bath of velocity Verlet samples more than the canonical ⟨(r − r₀)²⟩, by 1/(1 − (ωΔt/2)²) for a bond
-    of frequency ω, 3 % for OH at 0.5 fs, which is allowed for. So zero is what that bath gives; a mover without that
+    of frequency ω, 3 % for OH at 0.5 fs, which is allowed for. So zero is what that bath gives; a integrator without that
     error of its own turns half of the 3 % into kinetic energy.
 
     Args:

@@ -11,7 +11,7 @@ import openmm
 from ase import units
 from openmm import app, unit
 
-from flashmd_train.data.openmm_reference import EV_PER_KJ_MOL, OpenMMReference
+from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
 
 DENSITY_G_CM3 = 0.997
 # tip3p.xml's harmonic terms, (force constant, equilibrium value): eV/Å² and Å, eV/rad² and rad.

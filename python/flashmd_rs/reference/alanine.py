@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 from openmm import app, unit
 
-from flashmd_train.data.openmm_reference import OpenMMReference
-from flashmd_train.data.water import DENSITY_G_CM3
+from flashmd_rs.reference.openmm_system import OpenMMReference
+from flashmd_rs.reference.water import DENSITY_G_CM3
 
 DIPEPTIDE = Path(__file__).with_name("alanine_dipeptide.pdb")
 CUTOFF_A = 9.0
