@@ -16,9 +16,9 @@ from ase.geometry import find_mic
 from numpy.typing import NDArray
 from openmm import unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
-from flashmd_rs.structure import F64
 
 
 class Bonds(NamedTuple):

@@ -14,9 +14,9 @@ import openmm
 from ase import Atoms
 from openmm import unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY, OpenMMReference
-from flashmd_rs.structure import F64
 
 # Inner time step of r-RESPA, for bonds, angles and torsions.
 INNER_TIMESTEP_FS = 0.5

@@ -10,7 +10,7 @@ from ase import units
 from matplotlib.figure import Figure
 from scipy.stats import kstest, norm
 
-from flashmd_rs.structure import F64
+from flashmd_rs._structure import F64
 
 # p/√m by species, √eV.
 Momenta = dict[str, F64]

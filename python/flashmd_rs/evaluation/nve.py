@@ -10,10 +10,10 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.integrators import ModelIntegrator
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
-from flashmd_rs.structure import F64
 from flashmd_rs.temperature import temperatures
 
 # Temperature above which a run has exploded.

@@ -6,7 +6,7 @@ import numpy as np
 from ase import Atoms, units
 from scipy.ndimage import gaussian_filter1d
 
-from flashmd_rs.structure import F64
+from flashmd_rs._structure import F64
 
 # A diffusion coefficient is fitted to lag times from FIRST_LAG_PS up to the share LAST_SHARE of the run.
 FIRST_LAG_PS, LAST_SHARE = 1.0, 0.2

@@ -14,8 +14,8 @@ import numpy as np
 from ase import units
 from scipy.stats import sem
 
+from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
-from flashmd_rs.structure import F64
 
 # Figures of one run by name, as :func:`~flashmd_rs.evaluation.nve.measure_run` and the evaluation make them.
 RunFigures = dict[str, Any]

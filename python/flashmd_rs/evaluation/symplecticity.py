@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-from flashmd_rs.structure import F64
+from flashmd_rs._structure import F64
 
 # Step of the central differences, in Å·√u and thermal momenta: far above the resolution of 32 bits, and small against
 # the amplitude of an OH bond.

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from openmm import app, unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.openmm_system import OpenMMReference
 from flashmd_rs.reference.water import DENSITY_G_CM3
-from flashmd_rs.structure import F64
 
 DIPEPTIDE = Path(__file__).with_name("alanine_dipeptide.pdb")
 CUTOFF_A = 9.0

@@ -12,8 +12,8 @@ from ase import Atoms, units
 from ase.calculators.calculator import Calculator
 from ase.md.verlet import VelocityVerlet
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Frame, Reference
-from flashmd_rs.structure import F64
 
 
 class ASEReference(Reference):

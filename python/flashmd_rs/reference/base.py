@@ -20,7 +20,7 @@ import numpy as np
 from ase import Atoms, units
 from numpy.typing import NDArray
 
-from flashmd_rs.structure import F64
+from flashmd_rs._structure import F64
 from flashmd_rs.writers.atomic_write import atomic_write
 
 # Time between two kicks. The sampled distribution does not depend on it while it is short against 1/friction.

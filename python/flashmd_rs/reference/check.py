@@ -17,7 +17,7 @@ from ase.data import chemical_symbols
 from numpy.typing import NDArray
 from scipy.stats import kstest
 
-from flashmd_rs.structure import F64
+from flashmd_rs._structure import F64
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -11,8 +11,8 @@ import openmm
 from ase import units
 from openmm import unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Frame, Reference
-from flashmd_rs.structure import F64
 
 EV_PER_KJ_MOL = units.kJ / units.mol
 # ASE's unit of velocity, √(eV/u), in OpenMM's, nm/ps.

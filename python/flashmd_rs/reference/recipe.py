@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.systems import system
-from flashmd_rs.structure import F64
 
 # Friction of the bath between segments: strong, so that a short time renews the momenta.
 DECORRELATION_FRICTION_PER_PS = 20.0

@@ -16,8 +16,8 @@ import openmm
 from ase import units
 from openmm import unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
-from flashmd_rs.structure import F64
 
 # Measured lattice constant of the phase above 420 K; the potential's pressure is within 0.3 GPa of zero there.
 LATTICE_A = 5.06

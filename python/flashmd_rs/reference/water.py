@@ -10,8 +10,8 @@ import openmm
 from ase import units
 from openmm import app, unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
-from flashmd_rs.structure import F64
 
 DENSITY_G_CM3 = 0.997
 # Harmonic terms of tip3p.xml as (force constant, equilibrium value): eV/Å² and Å; eV/rad² and rad.
