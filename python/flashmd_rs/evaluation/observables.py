@@ -53,7 +53,7 @@ def vibrations(frames: list[Atoms], spacing_fs: float) -> tuple[F64, F64]:
     scaled = np.array([(frame.get_momenta() / root).ravel() for frame in frames])
     window = np.hanning(len(frames))[:, None]
     power = (np.abs(np.fft.rfft(scaled * window, axis=0)) ** 2).sum(1)
-    wavenumber: F64 = np.fft.rfftfreq(len(frames), spacing_fs) * PER_CM_OF_PER_FS
+    wavenumber: F64 = np.fft.rfftfreq(len(frames), spacing_fs).astype(float) * PER_CM_OF_PER_FS
     step = wavenumber[1]
     smooth = gaussian_filter1d(power, SMOOTH_PER_CM / step)
     return wavenumber, smooth / (smooth.sum() * step)
