@@ -45,7 +45,7 @@ def convert(context: typer.Context) -> None:
     from flashmd_rs.errors import FlashMDError
 
     raise FlashMDError(
-        "convert needs the training package; from a clone of this repository: pip install './training[convert]'"
+        "convert needs the training package; from a clone of this repository: pip install . './training[convert]'"
     )
 
 
