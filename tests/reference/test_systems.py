@@ -8,12 +8,12 @@ from ase import Atoms, units
 from ase.calculators.emt import EMT
 from scipy.stats import kstest
 
-from flashmd_train.data.alanine import AlanineDipeptide
-from flashmd_train.data.aluminium import Aluminium, AluminiumSurface
-from flashmd_train.data.reference import Reference
-from flashmd_train.data.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
-from flashmd_train.data.systems import SYSTEMS, system
-from flashmd_train.data.water import Water
+from flashmd_rs.reference.alanine import AlanineDipeptide
+from flashmd_rs.reference.aluminium import Aluminium, AluminiumSurface
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
+from flashmd_rs.reference.systems import SYSTEMS, system
+from flashmd_rs.reference.water import Water
 
 SMALL = {"water": 64, "alanine-dipeptide": 64, "aluminium": 2, "aluminium-110": 2, "silver-iodide": 3}
 HOT_K = 400.0
@@ -66,7 +66,7 @@ def test_what_follows_set_is_the_same_to_the_last_bit(reference: Reference) -> N
         ends.append(reference.get())
         # A detour, so that neighbour lists have another past the second time.
         reference.nve(60 * reference.timestep_fs)
-    for first, second in zip(*ends):
+    for first, second in zip(*ends, strict=True):
         assert np.array_equal(first, second)
 
 
