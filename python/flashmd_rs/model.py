@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -20,7 +19,6 @@ if TYPE_CHECKING:
 
 _LARGEST_FILE = 2 * 1024**3
 _DEVICES = ("auto", "cpu", "cuda")
-_log = logging.getLogger("flashmd_rs")
 
 
 def find_model(path_or_name: str | os.PathLike[str]) -> Path:
@@ -229,6 +227,8 @@ def check_threads(threads: int | None) -> None:
 
 
 def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
+    import logging
+
     info = _runtime_library.open_library()
     obstacle = _runtime_library.cuda_obstacle(info) if device != "cpu" else "not asked for"
     if device == "cuda" and obstacle is not None:
@@ -237,7 +237,7 @@ def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Mo
         if obstacle is None:
             _runtime_library.preload_cuda()
             return _open_cuda(data, path, device, threads)
-        _log.info("%s runs on the CPU: %s", path.name, obstacle)
+        logging.getLogger("flashmd_rs").info("%s runs on the CPU: %s", path.name, obstacle)
         return _core.Model(data, name=path.name, device="cpu", threads=threads)
     except ModelError as error:
         raise _named(error, path) from None
