@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import warnings
 from pathlib import Path
@@ -73,6 +72,8 @@ def read_metadata(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
+    import json
+
     try:
         metadata: dict[str, Any] = json.loads(_core.inspect_model(data))
     except ModelError as error:
