@@ -125,6 +125,8 @@ class Run:
         """
         if self._closed:
             raise InputError("the simulation is closed: go on from a checkpoint with Simulation.load")
+        if self._begun and strides == 0:
+            return not self._failures
         self._resume_files()
         try:
             with ExitStack() as stack:
