@@ -81,8 +81,8 @@ def introduction(results: Results, protocol: EvaluationProtocol, nve: Runs, nvt:
             "without guard, without rescaling but where a row says so. Energies are the reference's. ± are standard",
             "errors over starts, of one start from ten blocks. T of NVE are means of the second half, those of the",
             "bath of the whole run. Evaluations are of the network, of the forces, or of r-RESPA's outer forces; a",
-            "reference energy model's are not among them. Costs are wall time on one thread; – where they were",
-            "not kept.",
+            "reference energy model's are not among them. Costs are wall time on one thread; – where they were not",
+            "kept.",
         ),
     ]
 

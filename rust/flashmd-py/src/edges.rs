@@ -1,6 +1,6 @@
-//! The class `Nef`.
+//! The class `Edges`.
 
-use flashmd::nef::{Nef as CoreNef, Part};
+use flashmd::nef::{Nef, Part};
 use flashmd::neighbors::NeighborSearch;
 use numpy::{PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
 use pyo3::prelude::*;
@@ -14,18 +14,18 @@ type Arrays<'py> =
 
 /// The neighbour search of a run and the arrays it feeds to the network.
 #[pyclass(module = "flashmd_rs._core")]
-pub(crate) struct Nef {
+pub(crate) struct Edges {
     search: NeighborSearch,
-    arrays: CoreNef,
+    arrays: Nef,
 }
 
 #[pymethods]
-impl Nef {
+impl Edges {
     #[new]
     #[pyo3(signature = (cutoff, *, threads = 1))]
     fn new(py: Python<'_>, cutoff: f64, threads: usize) -> PyResult<Self> {
         let search = NeighborSearch::new(cutoff).map_err(|e| to_python(py, e))?.with_threads(threads);
-        Ok(Self { search, arrays: CoreNef::default() })
+        Ok(Self { search, arrays: Nef::default() })
     }
 
     fn update<'py>(
@@ -45,7 +45,7 @@ impl Nef {
     }
 
     fn arrays<'py>(&self, py: Python<'py>) -> PyResult<Arrays<'py>> {
-        let CoreNef { atoms, slots, edge_vectors, mask, neighbors, reverse } = &self.arrays;
+        let Nef { atoms, slots, edge_vectors, mask, neighbors, reverse } = &self.arrays;
         let (atoms, slots) = (*atoms, *slots);
         Ok((
             edge_vectors.to_pyarray(py).reshape([atoms, slots, 3])?,

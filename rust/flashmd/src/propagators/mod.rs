@@ -1,9 +1,14 @@
-//! The propagator of a model, whatever its kind.
+//! Propagators: what makes a stride.
+
+mod propagator;
+
+pub use propagator::{Outcome, Propagator, SolverStatistics};
+
+use std::sync::Arc;
 
 use crate::action::Action;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Model};
-use crate::rollout::Propagator;
 use crate::splitting::Splitting;
 use crate::state::State;
 use crate::stride::{Direct, Randomness};
@@ -13,12 +18,12 @@ use crate::stride::{Direct, Randomness};
 /// # Errors
 /// `Model` if it does not move atoms, does not know an element, or was trained for other masses; `Input` if the frame of a
 /// scalar is to be turned, which would leave it no conserved quantity.
-pub fn prepare<'m>(
-    model: &'m mut Model,
+pub fn prepare(
+    model: &Arc<Model>,
     states: &[&State],
     randomness: Randomness,
     watch: bool,
-) -> Result<Box<dyn Propagator + 'm>> {
+) -> Result<Box<dyn Propagator>> {
     let kind = model.metadata().kind;
     if randomness.rotate && kind != Kind::Direct {
         return Err(Error::Input(format!(
@@ -27,6 +32,7 @@ pub fn prepare<'m>(
             kind.name()
         )));
     }
+    let model = Arc::clone(model);
     Ok(match kind {
         Kind::Splitting | Kind::Hybrid => Box::new(Splitting::new(model, states, watch)?),
         Kind::Action => Box::new(Action::new(model, states, watch)?),

@@ -1,15 +1,19 @@
 //! One simulation of a run: its state, what acts on it around each stride, and its accounts.
 
+use super::timed_potential::TimedPotential;
 use crate::barostat::{Barostat, Moves};
-use crate::error::{Error, GoodFrame, Result};
-use crate::guard::{self, Finding, Policy, Quantity};
+use crate::cell::Cell;
+use crate::error::{Error, GoodFrame, Instability, Result};
+use crate::guard::{self, Policy};
+use crate::linalg::Vec3;
 use crate::metropolis::Metropolis;
 use crate::molecules::Molecules;
+use crate::propagators::Outcome;
 use crate::rescale::{Rescale, Tally};
 use crate::state::State;
-use crate::surface::Surface;
 use crate::thermostat::{Half, Thermostat};
 use crate::verlet;
+use crate::violation::{Quantity, Violation};
 
 /// What a run must carry from stride to stride beside the state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
@@ -54,7 +58,7 @@ pub struct System {
     /// Accounts.
     pub ledger: Ledger,
     /// Why this system ended before the others, if it did.
-    pub failure: Option<Error>,
+    pub failure: Option<Instability>,
     /// Potential energy of the current positions, eV, if known.
     pub(crate) potential: Option<f64>,
     /// The state the last stride began with, where the guard or the Metropolis test may need it.
@@ -62,7 +66,28 @@ pub struct System {
     /// Potential energy of that state, eV, where the Metropolis test needs it.
     potential_before: Option<f64>,
     /// The last frame that passed every check.
-    good: GoodFrame,
+    good: PhasePoint,
+    /// Step of the last frame that was given to the observer.
+    pub(crate) recorded: Option<u64>,
+}
+
+/// Where a system can be put back to.
+#[derive(Debug, Default)]
+struct PhasePoint {
+    positions: Vec<Vec3>,
+    momenta: Vec<Vec3>,
+    cell: Cell,
+}
+
+/// The stride that is being made.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stride {
+    /// Step it leads to.
+    pub(crate) step: u64,
+    /// Time of that step, Å·√(u/eV).
+    pub(crate) time: f64,
+    /// Its length, fs.
+    pub(crate) stride_fs: f64,
 }
 
 impl System {
@@ -80,7 +105,8 @@ impl System {
             potential: None,
             before: None,
             potential_before: None,
-            good: GoodFrame::default(),
+            good: PhasePoint::default(),
+            recorded: None,
             state,
         }
     }
@@ -94,7 +120,7 @@ impl System {
     ///
     /// # Errors
     /// `Input` if they do not; `Stability` for numbers that are not finite.
-    pub(crate) fn check(&self, surface: &Surface<'_>, reversible: bool) -> Result<()> {
+    pub(crate) fn check(&self, has_energy: bool, reversible: bool) -> Result<()> {
         guard::check_finite(&self.state)?;
         if let Some(thermostat) = &self.thermostat {
             thermostat.check(&self.state)?;
@@ -109,7 +135,7 @@ impl System {
             (self.barostat.is_some(), "a barostat"),
             (falls_back, "guard 'fallback'"),
         ] {
-            if wanted && !surface.is_some() {
+            if wanted && !has_energy {
                 return Err(Error::Input(format!("{what} needs an energy model; give one, or leave {what} out")));
             }
         }
@@ -142,26 +168,26 @@ impl System {
     ///
     /// # Errors
     /// Those of the energy; `Input` if it has no virial.
-    pub(crate) fn try_forces(&self, surface: &mut Surface<'_>) -> Result<()> {
+    pub(crate) fn try_forces(&self, energy: &mut TimedPotential<'_>) -> Result<()> {
         let falls_back = matches!(self.guard, Some(Policy::Fallback { .. }));
         let rescales_cell = matches!(self.barostat, Some(Barostat::CellRescaling(_)));
         if !(falls_back || rescales_cell) {
             return Ok(());
         }
-        let forces = surface.with(|energy| energy.evaluate(&self.state))?;
+        let forces = energy.with(|e| e.evaluate(&self.state))?;
         if rescales_cell { forces.virial().map(drop) } else { Ok(()) }
     }
 
     /// Potential energy of the current positions, eV, computed at most once; `None` if the run has no energy.
-    pub(crate) fn potential(&mut self, surface: &mut Surface<'_>) -> Result<Option<f64>> {
-        if self.potential.is_none() && surface.is_some() {
-            self.potential = Some(surface.potential(|energy| energy.energy(&self.state))?);
+    pub(crate) fn potential(&mut self, energy: &mut TimedPotential<'_>) -> Result<Option<f64>> {
+        if self.potential.is_none() && energy.is_some() {
+            self.potential = Some(energy.potential(|e| e.energy(&self.state))?);
         }
         Ok(self.potential)
     }
 
     /// The energy to conserve, once, before the first stride.
-    pub(crate) fn open_account(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+    pub(crate) fn open_account(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         self.remember();
         if self.state.step == 0 {
             self.ledger.start_volume = self.state.cell.volume();
@@ -170,15 +196,15 @@ impl System {
         if self.rescale.is_some() && self.ledger.start_energy.is_none() {
             // Rescaling may begin in the middle of a run: what came from outside until then is not the start's.
             let outside = self.ledger.heat + self.ledger.work;
-            self.ledger.start_energy = self.potential(surface)?.map(|v| self.state.kinetic_energy() + v - outside);
+            self.ledger.start_energy = self.potential(energy)?.map(|v| self.state.kinetic_energy() + v - outside);
         }
         Ok(())
     }
 
     /// What comes before the propagator: O(½), and what a stride may have to be taken back to.
-    pub(crate) fn before_stride(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+    pub(crate) fn before_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         self.bath(Half::Before);
-        self.potential_before = if self.metropolis.is_some() { self.potential(surface)? } else { None };
+        self.potential_before = if self.metropolis.is_some() { self.potential(energy)? } else { None };
         self.potential = None;
         if self.guard.is_some() || self.metropolis.is_some() {
             let before = self.before.get_or_insert_with(|| self.state.clone());
@@ -200,45 +226,64 @@ impl System {
         self.ledger.guard.fallback_left > 0 && matches!(self.guard, Some(Policy::Fallback { .. }))
     }
 
-    /// Applies the guard's policy to a stride that was made and to the `findings` about its beginning; returns those that
-    /// are new.
-    pub(crate) fn judge(
+    /// Everything from the propagator's `outcome`, or from where a stride of velocity Verlet is due instead, to the end of
+    /// the stride; violations that are new are added to `fresh`.
+    pub(crate) fn complete_stride(
         &mut self,
-        made: Result<()>,
-        mut findings: Vec<Finding>,
-        stride_fs: f64,
-        surface: &mut Surface<'_>,
-    ) -> Result<Vec<Finding>> {
-        let Some(policy) = self.guard else { return made.map(|()| Vec::new()) };
-        findings.extend(guard::watch(self.before(), self.bath_temperature(), self.ledger.start_temperature));
-        let falls_back = matches!(policy, Policy::Fallback { .. });
-        match made {
-            Err(Error::Stability(broken)) if falls_back => {
-                findings.push(Finding { quantity: Quantity::Stride, atoms: broken.atoms, message: broken.message })
-            }
-            made => made?,
+        outcome: Option<Outcome>,
+        stride: Stride,
+        energy: &mut TimedPotential<'_>,
+        fresh: &mut Vec<Violation>,
+    ) -> Result<()> {
+        match outcome {
+            Some(outcome) => *fresh = self.apply_guard(outcome, stride.stride_fs, energy)?,
+            None => self.fall_back(stride.stride_fs, energy)?,
         }
-        let fresh = self.ledger.guard.count(&findings);
+        self.after_stride(energy)?;
+        (self.state.step, self.state.time) = (stride.step, stride.time);
+        self.remember();
+        Ok(())
+    }
+
+    /// Applies the guard's policy to a stride that was made; returns the violations that are new.
+    fn apply_guard(
+        &mut self,
+        outcome: Outcome,
+        stride_fs: f64,
+        energy: &mut TimedPotential<'_>,
+    ) -> Result<Vec<Violation>> {
+        let Outcome { result, mut violations } = outcome;
+        let Some(policy) = self.guard else { return result.map(|()| Vec::new()) };
+        let start = self.ledger.start_temperature;
+        violations.extend(guard::check_temperature(self.before(), self.bath_temperature(), start));
+        let falls_back = matches!(policy, Policy::Fallback { .. });
+        match result {
+            Err(Error::Stability(e)) if falls_back => {
+                violations.push(Violation { quantity: Quantity::Stride, atoms: e.atoms, message: e.message });
+            }
+            result => result?,
+        }
+        let fresh = self.ledger.guard.count(&violations);
         match policy {
-            _ if findings.is_empty() => {}
+            _ if violations.is_empty() => {}
             Policy::Report => {}
-            Policy::Stop => return Err(guard::stop(&findings)),
+            Policy::Stop => return Err(guard::stop(&violations)),
             Policy::Fallback { strides, .. } => {
                 self.take_back();
                 self.ledger.guard.fallback_left = strides;
-                self.fall_back(stride_fs, surface)?;
+                self.fall_back(stride_fs, energy)?;
             }
         }
-        findings.retain(|finding| fresh.contains(&finding.quantity));
-        Ok(findings)
+        violations.retain(|violation| fresh.contains(&violation.quantity));
+        Ok(violations)
     }
 
     /// One stride by velocity Verlet.
-    pub(crate) fn fall_back(&mut self, stride_fs: f64, surface: &mut Surface<'_>) -> Result<()> {
+    fn fall_back(&mut self, stride_fs: f64, energy: &mut TimedPotential<'_>) -> Result<()> {
         let Some(Policy::Fallback { timestep_fs, .. }) = self.guard else { return Ok(()) };
         self.ledger.guard.fallback_left -= 1;
         self.ledger.guard.fallbacks += 1;
-        surface.with(|energy| verlet::advance(&mut self.state, stride_fs, timestep_fs, energy))
+        energy.with(|e| verlet::advance(&mut self.state, stride_fs, timestep_fs, e))
     }
 
     fn take_back(&mut self) {
@@ -254,28 +299,29 @@ impl System {
     }
 
     /// What comes after it: guard, Metropolis, rescale, barostat, O(½).
-    pub(crate) fn after_stride(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+    fn after_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         guard::check_finite(&self.state)?;
-        self.test(surface)?;
-        self.conserve(surface)?;
-        self.couple(surface)?;
+        self.test(energy)?;
+        self.conserve(energy)?;
+        self.couple(energy)?;
         self.bath(Half::After);
         guard::check_finite(&self.state)
     }
 
     /// Makes the state the last good frame.
-    pub(crate) fn remember(&mut self) {
+    fn remember(&mut self) {
         self.good.positions.clone_from(&self.state.positions);
         self.good.momenta.clone_from(&self.state.momenta);
         self.good.cell.clone_from(&self.state.cell);
     }
 
-    /// Ends this system with `error`, found in the stride that leads to `step`; its state is the last good one.
-    pub(crate) fn fail(&mut self, error: Error, step: u64, time_ps: f64) {
+    /// Ends this system, unstable in the stride that leads to `step`; its state is the last good one.
+    pub(crate) fn fail(&mut self, instability: Instability, step: u64, time_ps: f64) {
         self.state.positions.clone_from(&self.good.positions);
         self.state.momenta.clone_from(&self.good.momenta);
         self.state.cell.clone_from(&self.good.cell);
-        self.failure = Some(error.at(step, time_ps, Some(self.good.clone())));
+        let PhasePoint { positions, momenta, cell } = std::mem::take(&mut self.good);
+        self.failure = Some(instability.at(step, time_ps, GoodFrame { positions, momenta, cell: *cell.matrix() }));
     }
 
     fn bath(&mut self, half: Half) {
@@ -284,9 +330,9 @@ impl System {
         }
     }
 
-    fn test(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+    fn test(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         let Some(earlier) = self.potential_before else { return Ok(()) };
-        let later = self.potential(surface)?;
+        let later = self.potential(energy)?;
         if let (Some(metropolis), Some(later)) = (&self.metropolis, later) {
             let change = later - earlier + self.state.kinetic_energy() - self.before().kinetic_energy();
             if !metropolis.accepts(&self.state, change, &mut self.ledger.metropolis) {
@@ -298,11 +344,11 @@ impl System {
         Ok(())
     }
 
-    fn conserve(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+    fn conserve(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         if self.rescale.is_none() {
             return Ok(());
         }
-        let potential = self.potential(surface)?;
+        let potential = self.potential(energy)?;
         if let (Some(rescale), Some(potential), Some(start)) = (&self.rescale, potential, self.ledger.start_energy) {
             let target = start + self.ledger.heat + self.ledger.work;
             rescale.apply(&mut self.state, target, potential, &mut self.ledger.rescale)?;
@@ -310,18 +356,17 @@ impl System {
         Ok(())
     }
 
-    fn couple(&mut self, surface: &mut Surface<'_>) -> Result<()> {
+    fn couple(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         // The stride that ends now is the state's step + 1.
         if !self.barostat.as_ref().is_some_and(|b| b.is_due(self.state.step + 1)) {
             return Ok(());
         }
-        let potential = self.potential(surface)?;
+        let potential = self.potential(energy)?;
         if let (Some(barostat), Some(potential)) = (&self.barostat, potential) {
             let before = self.state.kinetic_energy() + potential;
             let Self { state, molecules, ledger, .. } = self;
             let Ledger { start_volume, ref mut moves, .. } = *ledger;
-            let after =
-                surface.potential(|energy| barostat.apply(state, molecules, potential, start_volume, energy, moves))?;
+            let after = energy.potential(|e| barostat.apply(state, molecules, potential, start_volume, e, moves))?;
             self.ledger.work += self.state.kinetic_energy() + after - before;
             self.potential = Some(after);
         }

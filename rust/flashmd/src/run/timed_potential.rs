@@ -7,13 +7,13 @@ use crate::error::{Error, Result};
 
 /// A potential energy that a run may have, and the time it took.
 #[derive(Default)]
-pub(crate) struct Surface<'a> {
-    energy: Option<&'a mut dyn PotentialEnergy>,
+pub(crate) struct TimedPotential<'a> {
+    energy: Option<Box<dyn PotentialEnergy + 'a>>,
     spent: Duration,
 }
 
-impl<'a> Surface<'a> {
-    pub(crate) fn new(energy: Option<&'a mut dyn PotentialEnergy>) -> Self {
+impl<'a> TimedPotential<'a> {
+    pub(crate) fn new(energy: Option<Box<dyn PotentialEnergy + 'a>>) -> Self {
         Self { energy, spent: Duration::ZERO }
     }
 
