@@ -23,7 +23,7 @@ where an unexpected error came from.
 
 TAIL = """## flashmd-train
 
-Comes with `pip install ./training`; `flashmd-train COMMAND --help` prints all options.
+Comes with `pip install . ./training`; `flashmd-train COMMAND --help` prints all options.
 
 | command | does |
 |---|---|
@@ -56,7 +56,7 @@ def page(found: dict[str, Any]) -> str:
 
 _CONVERT = """## flashmd-rs convert
 
-Import a metatrain checkpoint: `flashmd-rs convert CHECKPOINT --output MODEL.onnx`. It comes with `pip install
+Import a metatrain checkpoint: `flashmd-rs convert CHECKPOINT --output MODEL.onnx`. It comes with `pip install .
 './training[convert]'`; see [Import a model from metatrain](../how-to/metatrain.md).
 """
 
