@@ -9,10 +9,10 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flashmd_rs import _core, library
+from flashmd_rs import _core, _runtime_library
+from flashmd_rs._structure import F64, check_unconstrained, geometry, momenta, with_state
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
 from flashmd_rs.errors import FlashMDWarning, InputError, ModelError, RuntimeLibraryError
-from flashmd_rs.structure import F64, check_unconstrained, geometry, momenta, with_state
 
 if TYPE_CHECKING:
     import ase
@@ -202,9 +202,11 @@ class Model:
 
     def calculator(self) -> Calculator:
         """An ASE calculator (energy, forces, stress) around a model of kind ``"energy"``."""
-        from flashmd_rs.calculator import ModelCalculator
+        from flashmd_rs.energies.model_calculator import ModelCalculator
 
-        return ModelCalculator(self)
+        if self.kind != "energy":
+            raise ModelError(f"{self.name} is of kind {self.kind!r}: a calculator needs an 'energy' model")
+        return ModelCalculator(self._evaluate)
 
     def _evaluate(self, atoms: ase.Atoms) -> tuple[float, F64, F64]:
         """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV)."""
@@ -227,13 +229,13 @@ def check_threads(threads: int | None) -> None:
 
 
 def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
-    info = library.open_library()
-    obstacle = library.cuda_obstacle(info) if device != "cpu" else "not asked for"
+    info = _runtime_library.open_library()
+    obstacle = _runtime_library.cuda_obstacle(info) if device != "cpu" else "not asked for"
     if device == "cuda" and obstacle is not None:
         raise RuntimeLibraryError(f"device='cuda' is not usable: {obstacle}")
     try:
         if obstacle is None:
-            library.preload_cuda()
+            _runtime_library.preload_cuda()
             return _open_cuda(data, path, device, threads)
         _log.info("%s runs on the CPU: %s", path.name, obstacle)
         return _core.Model(data, name=path.name, device="cpu", threads=threads)
@@ -247,7 +249,7 @@ def _open_cuda(data: bytes, path: Path, device: str, threads: int | None) -> _co
         return _core.Model(data, name=path.name, device="cuda", threads=threads)
     except RuntimeLibraryError as error:
         if device == "cuda":
-            gpu = library.gpu_wheel()
+            gpu = _runtime_library.gpu_wheel()
             if gpu is not None and gpu.damaged:
                 raise RuntimeLibraryError(f"{error}; parts of onnxruntime-gpu were overwritten: `{gpu.mend}`") from None
             raise

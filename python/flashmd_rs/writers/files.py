@@ -255,7 +255,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def not_what_was_left(path: Path, what: str, found: str, wanted: str) -> OSError:
-    """The error for a file that a mark does not fit."""
+    """The error for a file that an offset does not fit."""
     reason = f"cannot go on with the {what}: it holds {found} where {wanted} were left"
     return OSError(errno.EINVAL, reason, str(path))
 

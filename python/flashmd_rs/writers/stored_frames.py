@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
-from flashmd_rs.structure import F64, with_state
-from flashmd_rs.writers import FrameReader, StoredFrame
+from flashmd_rs._structure import F64, with_state
+from flashmd_rs.writers.frames import FrameReader, StoredFrame
 
 if TYPE_CHECKING:
     import ase
@@ -27,6 +27,26 @@ def make_frame(
     if potential_energy is not None:
         atoms.calc = SinglePointCalculator(atoms, energy=potential_energy)
     return atoms
+
+
+class ChainedReader:
+    """Reads the frames of a file that was closed and gone on with, each part by the reader of the writer that wrote it.
+
+    Args:
+        parts: index of the first frame of each part, and its reader.
+    """
+
+    def __init__(self, parts: list[tuple[int, FrameReader]]) -> None:
+        self._parts = parts
+
+    def read(self, index: int) -> StoredFrame:
+        """Read one frame.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        first, reader = next(part for part in reversed(self._parts) if part[0] <= index)
+        return reader.read(index - first)
 
 
 class FrameFile:

@@ -1,4 +1,4 @@
-"""Energies from an OpenMM ``Context``."""
+"""Potential energies from an OpenMM ``Context``."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.units import kJ, mol, nm
 
+from flashmd_rs._structure import F64
 from flashmd_rs.errors import InputError
-from flashmd_rs.structure import F64
 
 if TYPE_CHECKING:
     import ase
 
 
 class ContextEnergy:
-    """Potential energies from an OpenMM ``Context``; what the core asks of an energy.
+    """Potential energies of an OpenMM ``Context``, as the core asks for them.
 
     The context's positions and box are overwritten at each call. OpenMM has no virial: use the Monte Carlo barostat.
 

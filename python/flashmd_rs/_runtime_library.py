@@ -26,7 +26,7 @@ from flashmd_rs.errors import RuntimeLibraryError
 ENVIRONMENT_VARIABLES = ("FLASHMD_ORT_DYLIB", "ORT_DYLIB_PATH")
 CPU_INSTALL = "pip install 'onnxruntime>=1.24'"
 GPU_INSTALL = (
-    "pip install 'flashmd-rs[gpu]'",
+    "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.24'",
     "pip install --force-reinstall --no-deps onnxruntime-gpu",
 )
 CUDA_PROVIDER = "CUDAExecutionProvider"

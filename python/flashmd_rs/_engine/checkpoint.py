@@ -1,6 +1,6 @@
-"""What Python keeps in a checkpoint beside the core's state: the call that made the run, and where its files end.
+"""What Python keeps in a checkpoint beside the core's state: settings, structures, and where the run's files end.
 
-The file itself, its atomic writing and the one kept before it are the core's (``rust/flashmd/src/checkpoint.rs``).
+The file itself, its atomic writing and the one kept before it are the core's (``rust/flashmd/src/run/checkpoint.rs``).
 """
 
 from __future__ import annotations
@@ -10,100 +10,130 @@ import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flashmd_rs import _core
+from flashmd_rs._engine.recorder import FileOffsets, Files
+from flashmd_rs._engine.settings import Settings
+from flashmd_rs._structure import F64, with_state
 from flashmd_rs.bundled import MODELS, bundled_file
+from flashmd_rs.energies.sources import EnergySource
 from flashmd_rs.errors import CheckpointError, InputError
 from flashmd_rs.model import Model
-from flashmd_rs.structure import F64, with_state
 from flashmd_rs.writers import check_replaceable
 
 if TYPE_CHECKING:
     import ase
 
-    from flashmd_rs.recorder import Marks
-
 PROGRAM = "python:"  # opens the name of an energy that only its program can give again
-_FILES = ("model", "energy_model", "trajectory", "logfile", "collected")
 
 
 @dataclass(frozen=True)
-class Saving:
+class CheckpointWriter:
     """Where and how often the core saves a checkpoint.
 
     Attributes:
         path: the file.
         interval: strides between two of them.
-        on_save: called before each, returns the text to keep in it.
+        describe: called before each; brings the run's files to disk and returns the text to keep in it.
     """
 
     path: str
     interval: int
-    on_save: Callable[[], str]
+    describe: Callable[[], str]
 
 
 @dataclass(frozen=True)
-class Checkpoint:
+class RunDescription:
+    """What stays the same in every checkpoint of a run.
+
+    Attributes:
+        settings: what the run does.
+        model: moves the atoms.
+        energy: gives potential energies, or None.
+        files: what it writes, with ``{replica}`` where there are several.
+        interval: strides between checkpoints, or None where only ``save`` makes them.
+        structures: what frames are copies of, in the order of their replicas.
+        replica: number of the first.
+        single: True for a run of one structure that was not in a list.
+        molecules: True if molecules were looked for, now or before.
+    """
+
+    settings: Settings
+    model: Model
+    energy: EnergySource | None
+    files: Files
+    interval: int | None
+    structures: list[ase.Atoms]
+    replica: int
+    single: bool
+    molecules: bool
+
+    def text(self, path: Path, offsets: list[FileOffsets]) -> str:
+        """The JSON text of a checkpoint at ``path``; files are named relative to it, so that a folder can move."""
+        folder = path.parent
+        device, threads = self.model.device, self.model.threads
+        return json.dumps(
+            {
+                "settings": self.settings.as_dict(),
+                "model": {"file": _portable(self.model, folder), "device": device, "threads": threads},
+                "energy_model": _portable(self.energy, folder),
+                "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
+                "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
+                "interval": self.interval,
+                "structures": [_pack(atoms) for atoms in self.structures],
+                "replica": self.replica,
+                "single": self.single,
+                "molecules": self.molecules,
+                "offsets": offsets,
+            }
+        )
+
+
+@dataclass(frozen=True)
+class SavedRun:
     """A checkpoint that was read.
 
     Attributes:
         path: the file that was asked for.
         step: strides done.
         model_sha256: of the model that moved the atoms.
-        arguments: the call of :func:`flashmd_rs.rollout` that made it, paths absolute.
-        structures: the systems as they are now, in the order of their replicas.
-        single: True if that call was given one structure and not a list.
-        marks: where the files of each system ended.
-        molecules: True if molecules were looked for, at the start of the run.
+        settings: what the run does.
+        model: file or bundled name, device and threads of the model.
+        energy_model: file, bundled name, or a program's energy by name; or None.
         energy_sha256: of the energy model, or None.
+        files: what the run writes, paths absolute.
+        interval: strides between checkpoints, or None.
+        structures: the systems as they are now, in the order of their replicas.
+        replica: number of the first.
+        single: True for a run of one structure that was not in a list.
+        molecules: True if molecules were looked for, at the start of the run.
+        offsets: where the files of each system ended.
         passed_over: why it was read from the file before it, or None.
     """
 
     path: Path
     step: int
     model_sha256: str
-    arguments: dict[str, Any]
-    structures: list[ase.Atoms]
-    single: bool
-    marks: list[Marks]
-    molecules: bool
+    settings: Settings
+    model: dict[str, Any]
+    energy_model: str | None
     energy_sha256: str | None
+    files: Files
+    interval: int | None
+    structures: list[ase.Atoms]
+    replica: int
+    single: bool
+    molecules: bool
+    offsets: list[FileOffsets]
     passed_over: str | None
 
 
-def record(
-    arguments: dict[str, Any], path: Path, structures: list[ase.Atoms], *, single: bool, molecules: bool
-) -> dict[str, Any]:
-    """What stays the same in every checkpoint of a run.
-
-    Args:
-        arguments: of the call of :func:`flashmd_rs.rollout`; models and energies as they were opened.
-        path: the checkpoint; files beside it are named relative to it, so that a folder can be moved as a whole.
-        structures: what frames are copies of.
-        single: True for a call with one structure.
-        molecules: True if molecules were looked for, now or before.
-    """
-    energy = arguments["energy_model"]
-    return {
-        "arguments": arguments | {name: _portable(arguments[name], path.parent) for name in _FILES},
-        "structures": [_pack(atoms) for atoms in structures],
-        "single": single,
-        "molecules": molecules,
-        "energy_sha256": energy.sha256 if isinstance(energy, Model) else None,
-    }
-
-
-def text(recorded: dict[str, Any], marks: list[Marks]) -> str:
-    """The JSON text of one checkpoint."""
-    return json.dumps(recorded | {"marks": marks})
-
-
-def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
+def read_checkpoint(path: str | os.PathLike[str]) -> SavedRun:
     """Read a checkpoint, or the one before it where it is missing or damaged.
 
     Raises:
@@ -114,9 +144,13 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     found = _core.read_checkpoint(str(target))
     try:
         run = json.loads(found["run"])
-        arguments = run["arguments"]
-        arguments |= {name: _found(arguments[name], target.parent) for name in _FILES}
-        rest = {name: run[name] for name in ("single", "marks", "molecules", "energy_sha256")}
+        settings = Settings.from_dict(run["settings"])
+        model = run["model"] | {"file": _located(run["model"]["file"], target.parent)}
+        energy_model = _located(run["energy_model"], target.parent)
+        files = Files(**{name: _located(file, target.parent) for name, file in run["files"].items()})
+        settings = replace(settings, guard=replace(settings.guard, violations_file=files.violations_file))
+        kept = ("energy_sha256", "interval", "replica", "single", "molecules", "offsets")
+        rest = {name: run[name] for name in kept}
         packed = run["structures"]
     except (ValueError, KeyError, TypeError) as error:
         raise CheckpointError(f"{target} does not say which run it is of ({error!r}): it cannot be continued") from None
@@ -124,11 +158,14 @@ def read_checkpoint(path: str | os.PathLike[str]) -> Checkpoint:
     if passed_over is not None:
         passed_over += f"; going on from the one before it, {found['path']}, at step {found['step']}"
     structures = [with_state(_unpack(atoms), *frame) for atoms, frame in zip(packed, found["frames"], strict=True)]
-    return Checkpoint(
+    return SavedRun(
         path=target,
         step=found["step"],
         model_sha256=found["model_sha256"],
-        arguments=arguments,
+        settings=settings,
+        model=model,
+        energy_model=energy_model,
+        files=files,
         structures=structures,
         passed_over=passed_over,
         **rest,
@@ -155,7 +192,7 @@ def check_checkpoint_path(path: str | os.PathLike[str], resume: bool) -> Path:
     return target
 
 
-def siblings(path: Path) -> list[Path]:
+def checkpoint_files(path: Path) -> list[Path]:
     """The files that belong to a checkpoint."""
     return [path, *(path.with_name(f"{path.name}.{end}") for end in ("new", "previous", "damaged", "lock"))]
 
@@ -172,7 +209,7 @@ def locked(path: str | os.PathLike[str] | None) -> Iterator[None]:
         return
     target = Path(path).absolute()
     check_replaceable(target, "checkpoint")
-    lock = siblings(target)[-1]
+    lock = checkpoint_files(target)[-1]
     with lock.open("ab") as handle:
         if not _lock(handle.fileno(), lock):
             raise CheckpointError(f"another run is at work with {target}: wait for it, or end it")
@@ -194,7 +231,7 @@ def _lock(handle: int, path: Path) -> bool:
     return path.exists() and os.path.samestat(os.fstat(handle), path.stat())
 
 
-def set_aside(path: Path) -> None:
+def quarantine(path: Path) -> None:
     """Rename a checkpoint that cannot be read, so that the good one before it is not replaced by it."""
     if path.exists():
         path.replace(path.with_name(f"{path.name}.damaged"))
@@ -215,13 +252,11 @@ def _portable(given: Any, folder: Path) -> str | None:
     return f"{PROGRAM}{given.name}"
 
 
-def _found(name: str | None, folder: Path) -> str | None:
-    """The argument that :func:`_portable` was given, or one as good."""
-    return (
-        os.path.normpath(os.path.join(os.path.realpath(folder), name))
-        if name is not None and name.startswith("./")
-        else name
-    )
+def _located(name: str | None, folder: Path) -> str | None:
+    """The file that :func:`_portable` was given, or a name as it is."""
+    if name is None or not name.startswith("./"):
+        return name
+    return os.path.normpath(os.path.join(os.path.realpath(folder), name))
 
 
 def _pack(atoms: ase.Atoms) -> str:

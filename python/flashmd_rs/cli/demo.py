@@ -1,23 +1,38 @@
-"""The main job on the bundled water box: run, summary, picture, trajectory."""
+"""``flashmd-rs demo``: the main job on the bundled water box, its summary, picture and trajectory."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
-from flashmd_rs.analysis import first_peak, radial_distribution
-from flashmd_rs.bundled import bundled, load_structure
-from flashmd_rs.describe import second_half, summary
-from flashmd_rs.model import Model
-from flashmd_rs.rollout import rollout
-from flashmd_rs.trajectory import Trajectory
+import typer
+
+from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads
+
+if TYPE_CHECKING:
+    from flashmd_rs.model import Model
+    from flashmd_rs.trajectory import Trajectory
 
 STRUCTURE = "water258"
 MODEL = "water"
 TEMPERATURE_K = 300.0
-TIME_CONSTANT_FS = 100.0
 TIME_PS = 5.0
 _FRAMES = 100
+
+
+def demo(
+    output_dir: Annotated[Path, typer.Option(help="Folder for the picture and the trajectory.")] = Path("flashmd-demo"),
+    time_ps: Annotated[float, typer.Option(help="Simulated time, ps.")] = TIME_PS,
+    seed: Seed = None,
+    device: Device = "auto",
+    threads: Threads = None,
+    progress: ProgressBar = True,
+) -> None:
+    """Simulate 258 waters at 300 K with the bundled model, and show what came of it."""
+    made = run_demo(output_dir, time_ps=time_ps, seed=seed, device=device, threads=threads, progress=progress)
+    typer.echo(made.text)
+    typer.echo(f"picture     {made.figure}\ntrajectory  {made.frames}")
 
 
 @dataclass(frozen=True)
@@ -59,7 +74,12 @@ def run_demo(
     Returns:
         The run, its summary and its files.
     """
+    from flashmd_rs.analysis import first_peak, radial_distribution
+    from flashmd_rs.bundled import load_structure
+    from flashmd_rs.describe import second_half, summary
+    from flashmd_rs.model import Model
     from flashmd_rs.plots import plot_demo
+    from flashmd_rs.rollout import rollout
 
     output_dir.mkdir(parents=True, exist_ok=True)
     model = Model(MODEL, device=device, threads=threads)
@@ -70,7 +90,6 @@ def run_demo(
         model,
         time_ps=time_ps,
         temperature_K=TEMPERATURE_K,
-        time_constant_fs=TIME_CONSTANT_FS,
         seed=seed,
         interval=max(1, int(time_ps * 1000.0 / model.stride_fs) // _FRAMES),
         energy_model=_energy_model(model),
@@ -79,13 +98,15 @@ def run_demo(
     )
     r, g = radial_distribution(second_half(run.frames), ("O", "O"))
     figure = output_dir / "demo.png"
-    plot_demo(run, r, g, "OO", figure)
+    plot_demo(run.series(), r, g, "OO", figure)
     position, height = first_peak(r, g)
     text = f"{summary(run)}\ng_OO peak  {position:.2f} Å, height {height:.2f}, second half of the run"
     return Demo(run, text, figure, frames)
 
 
 def _energy_model(model: Model) -> str | None:
-    """The bundled companion's name, where the model states one."""
+    """The bundled energy model's name, where the model states one."""
+    from flashmd_rs.bundled import bundled
+
     name = str((model.metadata.get("energy_model") or {}).get("name", "")).removesuffix(".onnx")
     return name if name in bundled()["models"] else None

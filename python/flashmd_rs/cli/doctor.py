@@ -1,18 +1,28 @@
-"""What this installation found, and why; what to run where something is missing."""
+"""``flashmd-rs doctor``: what this installation found, and why; what to run where something is missing."""
 
 from __future__ import annotations
 
 import os
 import platform
 
-from flashmd_rs import library
+import typer
+
+from flashmd_rs import _runtime_library as library
 from flashmd_rs.bundled import bundled
-from flashmd_rs.describe import _table, versions
+from flashmd_rs.describe import table, versions
 from flashmd_rs.errors import RuntimeLibraryError
 
 
+def doctor() -> None:
+    """Print what this installation found, and why."""
+    text, usable = diagnose()
+    typer.echo(text)
+    if not usable:
+        raise typer.Exit(1)
+
+
 def diagnose() -> tuple[str, bool]:
-    """The report of ``flashmd-rs doctor``, and whether a run can work."""
+    """The report, and whether a run can work."""
     runtime_rows, usable = _runtime_rows()
     names = bundled()
     sections = {
@@ -29,7 +39,7 @@ def diagnose() -> tuple[str, bool]:
 
 
 def _indented(rows: list[tuple[str, str]]) -> str:
-    return "\n".join(f"  {line}" for line in _table(rows).splitlines())
+    return "\n".join(f"  {line}" for line in table(rows).splitlines())
 
 
 def _state(wheel: library.Wheel) -> str:

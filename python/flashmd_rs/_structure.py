@@ -38,25 +38,6 @@ class Geometry:
     pbc: NDArray[np.bool_]
 
 
-@dataclass(frozen=True)
-class Start(Geometry):
-    """Where one system of a run begins.
-
-    Attributes:
-        momenta: [N,3], √(eV·u).
-        fixed: [N], True for atoms that never move.
-        bond_radii: [N], covalent radii, Å: what molecules are found by.
-        replica: whose random numbers it draws.
-        temperature_K: of its thermostat, K, or None.
-    """
-
-    momenta: F64
-    fixed: NDArray[np.bool_]
-    bond_radii: F64
-    replica: int
-    temperature_K: float | None
-
-
 def geometry(atoms: ase.Atoms) -> Geometry:
     """Check a structure and take its arrays.
 
