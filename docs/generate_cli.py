@@ -17,8 +17,8 @@ HEAD = """# Command line
 Every command of `flashmd-rs` and its options, from the command's own help (this page is written by `python
 docs/generate_cli.py`), and the commands of `flashmd-train`.
 
-Errors are one line on standard error and exit status 1; Ctrl-C exits with 130, SIGTERM with 143. `FLASHMD_TRACEBACK=1` shows
-where an unexpected error came from.
+Errors are one line on standard error and exit status 1; Ctrl-C exits with 130, SIGTERM with 143. `FLASHMD_TRACEBACK=1`
+shows where an unexpected error came from.
 """
 
 TAIL = """## flashmd-train
@@ -41,7 +41,7 @@ Comes with `pip install . ./training`; `flashmd-train COMMAND --help` prints all
 
 
 def commands() -> dict[str, Any]:
-    """The commands of ``flashmd-rs`` by name, those of other packages (``convert``) included where they are installed."""
+    """The commands of ``flashmd-rs`` by name."""
     from flashmd_rs.cli import app
 
     group: Any = typer.main.get_command(app)
@@ -67,16 +67,19 @@ def _section(name: str, command: Any) -> str:
     arguments = [p for p in command.params if not p.opts[0].startswith("-")]
     usage = " ".join(["flashmd-rs", name, *(p.name.upper() for p in arguments), "[OPTIONS]"])
     rows = [_row(parameter, context) for parameter in command.params]
-    table = ["| | |", "|---|---|", *rows] if rows else []
+    table = ["| option | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []
     return "\n".join([f"## flashmd-rs {name}", "", text, "", f"    {usage}", "", *table, ""])
 
 
 def _row(parameter: Any, context: Any) -> str:
-    record = parameter.get_help_record(context) or (parameter.name, parameter.help or "")
-    name, text = (" ".join(part.split()).replace("|", "\\|") for part in record)
-    if not name.startswith("-"):
-        name = parameter.name.upper()
-    return f"| `{name}` | {text} |"
+    """One parameter, taken from what ``--help`` prints of it: ``--name <value>``, ``meaning  [default: (value)]``."""
+    name, text = (" ".join(part.split()) for part in parameter.get_help_record(context) or (parameter.name, ""))
+    name, _, value = name.partition(" <")
+    text, _, note = text.replace("[required]", "[default: required]").partition("[default: ")
+    values = ", ".join(f"`{word}`" for word in value.rstrip(">").split("|")) if value else ""
+    shown = name if name.startswith("-") else parameter.name.upper()
+    default = note.rstrip("]").removeprefix("(").removesuffix(")")
+    return f"| `{shown}` | {values} | {default} | {text.strip().replace('|', chr(92) + '|')} |"
 
 
 if __name__ == "__main__":
