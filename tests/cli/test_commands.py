@@ -10,7 +10,7 @@ import time
 import ase.io
 import pytest
 
-from flashmd_rs import library
+from flashmd_rs import _runtime_library as library
 
 from conftest import fixture_model, make_crystal
 
@@ -25,7 +25,7 @@ def structure(tmp_path):
 def test_run(shell, structure, tmp_path):
     result = shell(
         *("run", structure, "--model", fixture_model("pair_stride"), "--time-ps", 0.05, "--temperature-k", 60),
-        *("--thermostat", "langevin", "--time-constant-fs", 50, "--seed", 3, "--interval", 5, "--threads", 1),
+        *("--thermostat", "langevin", "--thermostat-time-constant-fs", 50, "--seed", 3, "--interval", 5, "--threads", 1),
         *("--trajectory", "run.extxyz", "--logfile", "run.log", "--energy-model", fixture_model("pair_energy")),
         *("--rescale-energy", "off", "--random-rotation", "off", "--device", "cpu", "--stride-fs", 2),
     )
@@ -135,7 +135,7 @@ def test_help(shell, command):
     result = shell(*command, "--help")
     assert result.returncode == 0
     if command == ["run"]:
-        flags = "steps time-ps temperature-k thermostat time-constant-fs seed interval threads trajectory device"
+        flags = "steps time-ps temperature-k thermostat thermostat-time-constant-fs seed interval threads trajectory device"
         for flag in (*flags.split(), "rescale-energy", "random-rotation", "energy-model", "logfile", "stride-fs"):
             assert f"--{flag}" in result.stdout
 
