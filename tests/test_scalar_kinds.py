@@ -318,7 +318,7 @@ class TestGuard:
         assert any("5" in str(warning.message) for warning in caught)
 
     def test_an_equation_without_a_solution_is_an_error(self, models, crystal):
-        with pytest.raises(StabilityError, match="is not solved after 50 sweeps") as caught:
+        with pytest.raises(StabilityError, match="is not solved after 50 fixed-point iterations") as caught:
             run(models, "unsolvable", crystal, 5)
         assert caught.value.quantity == "residual of the stride"
 
