@@ -3,7 +3,7 @@ OpenMM's force field and by the forces of the bundled energy model.
 
     python benches/speed.py [--model water-nve] [--threads 2]
 
-Needs ``pip install '.[bench]'`` and ``pip install --no-deps ./training`` (for the reference system, not for PyTorch).
+Needs ``pip install '.[bench]'``.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ import typer
 from ase import Atoms
 
 import flashmd_rs
-from flashmd_train.data.openmm_reference import NM_PS_PER_ASE_VELOCITY
-from flashmd_train.data.water import system
+from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY
+from flashmd_rs.reference.water import system
 
 TIMESTEP_FS = 0.5
 RESULTS = Path(__file__).parent / "results"

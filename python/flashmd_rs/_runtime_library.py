@@ -11,17 +11,18 @@ The library is looked for in this order, and the first hit counts:
 from __future__ import annotations
 
 import ctypes
-import importlib.util
 import os
 import re
 import sys
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flashmd_rs import _core
 from flashmd_rs.errors import RuntimeLibraryError
+
+if TYPE_CHECKING:
+    from importlib.metadata import Distribution
 
 ENVIRONMENT_VARIABLES = ("FLASHMD_ORT_DYLIB", "ORT_DYLIB_PATH")
 CPU_INSTALL = "pip install 'onnxruntime>=1.24'"
@@ -74,17 +75,19 @@ def disable_telemetry() -> None:
 
 def wheels() -> list[Wheel]:
     """The ONNX Runtime distributions that are installed, GPU first."""
+    from importlib.metadata import PackageNotFoundError, distribution
+
     found = []
     for name in _WHEELS:
         try:
-            distribution = metadata.distribution(name)
-        except metadata.PackageNotFoundError:
+            installed = distribution(name)
+        except PackageNotFoundError:
             continue
-        found.append(_wheel(name, distribution))
+        found.append(_wheel(name, installed))
     return found
 
 
-def _wheel(name: str, distribution: metadata.Distribution) -> Wheel:
+def _wheel(name: str, distribution: Distribution) -> Wheel:
     """Compare its shared libraries with the sizes on record: where they differ, another wheel wrote over them."""
     sound, damaged = [], []
     for file in distribution.files or []:
@@ -100,7 +103,9 @@ def _wheel(name: str, distribution: metadata.Distribution) -> Wheel:
 
 def installed_libraries() -> list[Path]:
     """Every ONNX Runtime library of the installed ``onnxruntime`` package, newest first."""
-    spec = importlib.util.find_spec("onnxruntime")
+    from importlib.util import find_spec
+
+    spec = find_spec("onnxruntime")
     folders = [Path(folder) / "capi" for folder in (spec.submodule_search_locations or [])] if spec else []
     paths = {
         path
@@ -260,8 +265,10 @@ def preload_cuda() -> list[Path]:
 
 
 def _nvidia_libraries(name: str) -> list[Path]:
+    from importlib.util import find_spec
+
     try:
-        spec = importlib.util.find_spec("nvidia")
+        spec = find_spec("nvidia")
     except (ImportError, ValueError):
         return []
     roots = [Path(folder) for folder in (spec.submodule_search_locations or [])] if spec else []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,12 +40,14 @@ _UNITS = {
 
 def versions() -> dict[str, str]:
     """Versions of what a run depends on."""
+    from importlib.metadata import version
+
     info = _core.runtime_info()
     return {
         "flashmd-rs": _core.__version__,
         "onnxruntime": info["version"] if info else "not open",
-        "ase": distributions.version("ase"),
-        "numpy": distributions.version("numpy"),
+        "ase": version("ase"),
+        "numpy": version("numpy"),
     }
 
 

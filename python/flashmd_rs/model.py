@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import warnings
 from pathlib import Path
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 _LARGEST_FILE = 2 * 1024**3
 _DEVICES = ("auto", "cpu", "cuda")
-_log = logging.getLogger("flashmd_rs")
 
 
 def find_model(path_or_name: str | os.PathLike[str]) -> Path:
@@ -75,6 +72,8 @@ def read_metadata(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
+    import json
+
     try:
         metadata: dict[str, Any] = json.loads(_core.inspect_model(data))
     except ModelError as error:
@@ -229,6 +228,8 @@ def check_threads(threads: int | None) -> None:
 
 
 def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
+    import logging
+
     info = _runtime_library.open_library()
     obstacle = _runtime_library.cuda_obstacle(info) if device != "cpu" else "not asked for"
     if device == "cuda" and obstacle is not None:
@@ -237,7 +238,7 @@ def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Mo
         if obstacle is None:
             _runtime_library.preload_cuda()
             return _open_cuda(data, path, device, threads)
-        _log.info("%s runs on the CPU: %s", path.name, obstacle)
+        logging.getLogger("flashmd_rs").info("%s runs on the CPU: %s", path.name, obstacle)
         return _core.Model(data, name=path.name, device="cpu", threads=threads)
     except ModelError as error:
         raise _named(error, path) from None

@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
-from flashmd_rs._engine.settings import Observer
 from flashmd_rs.errors import InputError
 from flashmd_rs.options import Barostat, Checkpoint, EnergyRescaling, Guard, Output, PathLike, Thermostat
 from flashmd_rs.simulation import Simulation
-from flashmd_rs.trajectory import Trajectory
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     import ase
 
-    from flashmd_rs._engine.settings import RunOptions
+    from flashmd_rs._engine.settings import Observer, RunOptions
     from flashmd_rs.model import Model
+    from flashmd_rs.trajectory import Trajectory
 
     class RolloutOptions(RunOptions, total=False):
         """Keyword arguments of :func:`rollout`."""

@@ -8,20 +8,20 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from flashmd_rs import _checks
-from flashmd_rs._engine.checkpoint import locked
-from flashmd_rs._engine.plan import Plan, as_checkpoint, plan_continuation, plan_run
-from flashmd_rs._engine.run import Run
-from flashmd_rs._engine.settings import Arguments, Observer, RunOptions, count_steps
 from flashmd_rs._engine.view import StateView
 from flashmd_rs.errors import InputError
-from flashmd_rs.model import Model
 from flashmd_rs.options import PathLike
-from flashmd_rs.trajectory import Trajectory
 
+# The machinery is imported with the first simulation, so that importing the package stays cheap.
 if TYPE_CHECKING:
     from typing import Unpack
 
     import ase
+
+    from flashmd_rs._engine.plan import Plan
+    from flashmd_rs._engine.run import Run
+    from flashmd_rs._engine.settings import Observer, RunOptions
+    from flashmd_rs.model import Model
 
 
 class Simulation:
@@ -57,6 +57,9 @@ class Simulation:
     def __init__(
         self, atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, **options: Unpack[RunOptions]
     ) -> None:
+        from flashmd_rs._engine.plan import as_checkpoint, plan_run
+        from flashmd_rs._engine.settings import Arguments
+
         arguments = Arguments(**options)
         checkpoint = as_checkpoint(arguments.checkpoint)
         path = None if checkpoint is None else checkpoint.path
@@ -93,6 +96,7 @@ class Simulation:
             InputError: the run needs what a file cannot hold, or was already longer than asked for.
             OSError: a file cannot be read or written.
         """
+        from flashmd_rs._engine.plan import plan_continuation
 
         def plan() -> Plan:
             return plan_continuation(
@@ -112,6 +116,9 @@ class Simulation:
 
     def _open(self, checkpoint: PathLike | None, plan: Callable[[], Plan]) -> None:
         """Lock the checkpoint and set up the run."""
+        from flashmd_rs._engine.checkpoint import locked
+        from flashmd_rs._engine.run import Run
+
         with ExitStack() as stack:
             stack.enter_context(locked(checkpoint))
             self._run = Run(plan())
@@ -218,6 +225,8 @@ class Simulation:
                 the last sound frame, which is also written beside the trajectory's file if there is one.
             InputError: no length is given and none was planned, or the simulation is closed.
         """
+        from flashmd_rs._engine.settings import count_steps
+
         settings = self._run.plan.settings
         strides = count_steps(steps, time_ps, settings.stride_fs)
         if strides is None:
@@ -247,4 +256,4 @@ class Simulation:
         return values[0] if self._single else values
 
 
-__all__ = ["Simulation", "StateView", "Trajectory"]
+__all__ = ["Simulation", "StateView"]

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, overload
 
 from flashmd_rs._structure import F64
 from flashmd_rs.errors import InputError, StabilityError
-from flashmd_rs.writers import check_frames, check_trajectory_path, open_frames
-from flashmd_rs.writers.stored_frames import StoredFrames
 
 if TYPE_CHECKING:
     import ase
@@ -80,6 +78,9 @@ class Trajectory:
             InputError: another suffix, one whose library is not installed, or the file these frames are read from.
             OSError: the file cannot be written.
         """
+        from flashmd_rs.writers import check_frames, check_trajectory_path, open_frames
+        from flashmd_rs.writers.stored_frames import StoredFrames
+
         target = check_trajectory_path(path)
         if isinstance(self.frames, StoredFrames) and target.exists() and target.samefile(self.frames.path):
             raise InputError(f"the frames are in {target} already, and are read from it: write to another file")

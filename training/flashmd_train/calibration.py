@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from ase import units
 
-from flashmd_train.data.water import Water
+from flashmd_rs.reference.water import Water
 from flashmd_train.dataset import Pairs
 from flashmd_train.direct import Direct
 

@@ -13,9 +13,9 @@ import torch
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
+from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.config import Optimizer
 from flashmd_train.dataset import Dataset
-from flashmd_train.whole import whole
 
 
 class Averaged:
@@ -144,7 +144,7 @@ class Run:
             seed=self.seed,
             data=dict(recipe=data.recipe, sha256=data.sha256),
         )
-        with whole(self.folder / "checkpoint.pt") as temporary:
+        with atomic_write(self.folder / "checkpoint.pt") as temporary:
             torch.save(state, temporary)
 
 

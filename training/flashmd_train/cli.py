@@ -11,9 +11,9 @@ from typing import Annotated
 
 import typer
 
+from flashmd_rs.reference.systems import SYSTEMS
+from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
-from flashmd_train.data.systems import SYSTEMS
-from flashmd_train.whole import whole
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 Data = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
@@ -46,8 +46,8 @@ def generate(
     ] = None,
 ) -> None:
     """Simulate a reference system and store NVE segments, on all cores or a Dask cluster."""
-    from flashmd_train.data.generate import generate
-    from flashmd_train.data.recipe import Recipe
+    from flashmd_rs.reference.generate import generate
+    from flashmd_rs.reference.recipe import Recipe
 
     with _one_sentence():
         recipe = Recipe.of(
@@ -72,7 +72,7 @@ def check(
     plot: Annotated[Path | None, typer.Option(help="Image of the distributions and of the energy.")] = None,
 ) -> None:
     """Test momenta against Maxwell–Boltzmann, print temperatures and drifts; exit 1 if a test fails."""
-    from flashmd_train.data import check as checks
+    from flashmd_rs.reference import check as checks
 
     with _one_sentence():
         temperatures = checks.check(data)
@@ -99,9 +99,9 @@ def structure(
     import numpy as np
     from ase.io import write
 
-    from flashmd_train.data.recipe import Recipe
+    from flashmd_rs.reference.recipe import Recipe
 
-    with _one_sentence(), whole(output) as temporary:
+    with _one_sentence(), atomic_write(output) as temporary:
         reference = Recipe.of(system, size=size).build()
         reference.equilibrate(temperature_k, np.random.default_rng(seed), time_ps)
         write(temporary, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
@@ -119,7 +119,7 @@ def frames(
 
     from flashmd_train.data.frames import frames as frames_of
 
-    with _one_sentence(), whole(output) as temporary:
+    with _one_sentence(), atomic_write(output) as temporary:
         write(temporary, list(frames_of(data, stride_fs, midpoint)))
 
 

@@ -8,9 +8,9 @@ import torch
 from ase import units
 from torch import Tensor, nn
 
+from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.backbones import BACKBONES
 from flashmd_train.config import DirectConfig
-from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.graph import Graph
 from flashmd_train.prior import BondedFlow, FreeFlight
 

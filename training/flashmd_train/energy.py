@@ -11,11 +11,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.backbones.layers import Swish
 from flashmd_train.backbones.staged import BySpecies, PairField, radial_functions, species_edges
 from flashmd_train.checkpoint import weights
 from flashmd_train.config import EnergyConfig
-from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.direct import WATER
 from flashmd_train.graph import Graph, cosine_cutoff, gather_rows, norm, slots_last
 from flashmd_train.prior import Molecules

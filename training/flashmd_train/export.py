@@ -23,13 +23,13 @@ import torch
 from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
+from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.backbones.staged import BySpecies
 from flashmd_train.dataset import random_orthogonal
 from flashmd_train.direct import Direct
 from flashmd_train.energy import Energy
 from flashmd_train.graph import Graph, build_graph, padded
 from flashmd_train.splitting import Splitting
-from flashmd_train.whole import whole
 
 # It reports the absence of torchvision, which nothing here uses.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -239,7 +239,7 @@ def write(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     entry.key, entry.value = "flashmd", json.dumps(metadata, ensure_ascii=False)
     model.producer_name, model.producer_version = "flashmd_train", ""
     onnx.checker.check_model(model)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_bytes(model.SerializeToString())
 
 

@@ -11,8 +11,8 @@ import torch
 from ase import units
 from torch import Tensor, nn
 
+from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.config import SplittingConfig
-from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.direct import Prediction
 from flashmd_train.energy import Energy
 from flashmd_train.graph import Graph, gather_rows, moved, norm

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from flashmd_train.data.generate import generate
-from flashmd_train.data.recipe import Recipe
+from flashmd_rs.reference.generate import generate
+from flashmd_rs.reference.recipe import Recipe
 from flashmd_train.dataset import Dataset, Segments
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from ase.units import fs
 
-from flashmd_train.data.water import TIP3P_ANGLE, TIP3P_BOND
+from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.export import water_graph
 from flashmd_train.graph import build_graph
 from flashmd_train.prior import BondedFlow, FreeFlight, legendre

@@ -12,6 +12,7 @@ import onnx
 import pytest
 import torch
 
+from flashmd_rs.reference.water import Water
 from flashmd_train import calibration
 from flashmd_train.calibration import _departed, _one_stride_gain, calibrate
 from flashmd_train.checkpoint import Run
@@ -26,7 +27,6 @@ from flashmd_train.config import (
     read,
     template,
 )
-from flashmd_train.data.water import Water
 from flashmd_train.dataset import Dataset, Pairs
 from flashmd_train.direct import POSITION_TIME, Direct, Prediction
 from flashmd_train.energy import load_energy

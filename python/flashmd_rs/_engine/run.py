@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -92,12 +93,12 @@ class Run:
             plan.settings,
             energy=energy._core if isinstance(energy, Model) else energy,
             callbacks=Callbacks(
-                on_begin=self._begin,
-                on_frame=lambda frame: self.recorders[frame["system"]](frame),
-                on_violations=lambda report: self.recorders[report["system"]].on_violations(report),
-                on_stride=lambda: self._check_signals(),
-                on_progress=lambda step, temperature_K: self._show(step, temperature_K),
-                on_observe=self._observe,
+                on_begin=_weak(self._begin),
+                on_frame=_weak(self._record),
+                on_violations=_weak(self._record_violations),
+                on_stride=_weak(self._after_stride),
+                on_progress=_weak(self._report_progress),
+                on_observe=_weak(self._observe),
                 observe_intervals=[interval for _, interval in plan.observers],
             ),
             writer=self._writer(),
@@ -124,6 +125,8 @@ class Run:
         """
         if self._closed:
             raise InputError("the simulation is closed: go on from a checkpoint with Simulation.load")
+        if self._begun and strides == 0:
+            return not self._failures
         self._resume_files()
         try:
             with ExitStack() as stack:
@@ -159,9 +162,11 @@ class Run:
 
     def close(self) -> None:
         """Finish, once and for all."""
-        self.finish()
-        self._closed = True
-        self._open.close()
+        try:
+            self.finish()
+        finally:
+            self._closed = True
+            self._open.close()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint at ``path``; whatever was there becomes ``PATH.previous``."""
@@ -236,7 +241,8 @@ class Run:
         path, interval = self.plan.checkpoint, self.plan.description.interval
         if path is None or interval is None:
             return None
-        return CheckpointWriter(str(path), interval, lambda: self._describe(path))
+        describe = _weak(self._describe)
+        return CheckpointWriter(str(path), interval, lambda: describe(path))
 
     def _describe(self, path: Path) -> str:
         """The text of a checkpoint, once the files are on disk."""
@@ -246,7 +252,19 @@ class Run:
             offsets = [pause.offsets for pause in self._pauses]
         return self.plan.description.text(path, offsets)
 
-    # ------------------------------------------------------------------------------------------ observers
+    # ------------------------------------------------------------------------------------------ what the core calls
+
+    def _record(self, frame: dict[str, Any]) -> None:
+        self.recorders[frame["system"]](frame)
+
+    def _record_violations(self, report: dict[str, Any]) -> None:
+        self.recorders[report["system"]].on_violations(report)
+
+    def _after_stride(self) -> None:
+        self._check_signals()
+
+    def _report_progress(self, step: int, temperature_K: float) -> None:
+        self._show(step, temperature_K)
 
     def _view(self, state: dict[str, Any]) -> StateView:
         recorder = self.recorders[state["system"]]
@@ -344,6 +362,18 @@ def _shown(stack: ExitStack, plan: Plan, step: int, strides: int) -> Callable[[i
     bar = Progress(step + strides, plan.settings.stride_fs, True, first=step)
     stack.callback(bar.close)
     return bar
+
+
+def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
+    """The method without a hold on its object: the core and the run would otherwise keep each other alive."""
+    reference = weakref.WeakMethod(method)
+
+    def call(*arguments: Any) -> Any:
+        alive = reference()
+        assert alive is not None  # the core is called by its run
+        return alive(*arguments)
+
+    return call
 
 
 def _nothing() -> None:

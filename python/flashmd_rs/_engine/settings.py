@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-import secrets
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, TypedDict
@@ -202,7 +202,7 @@ def check_seed(seed: int | None) -> int:
         InputError: not a whole number from 0 to 2⁶⁴ − 1.
     """
     if seed is None:
-        return secrets.randbits(32)
+        return int.from_bytes(os.urandom(4))
     if isinstance(seed, bool) or not _checks.is_whole(seed) or not 0 <= seed <= _checks.LARGEST_SEED:
         raise InputError(f"got seed={seed!r}, wanted a whole number from 0 to 2⁶⁴ − 1")
     return int(seed)

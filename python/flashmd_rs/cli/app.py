@@ -19,6 +19,7 @@ app = typer.Typer(
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # boxes cut the names of long flags off
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
@@ -45,7 +46,7 @@ def convert(context: typer.Context) -> None:
     from flashmd_rs.errors import FlashMDError
 
     raise FlashMDError(
-        "convert needs the training package; from a clone of this repository: pip install './training[convert]'"
+        "convert needs the training package; from a clone of this repository: pip install . './training[convert]'"
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from pathlib import Path
@@ -74,6 +73,8 @@ def _reference_entry(entry: Any, model: str) -> tuple[str, str | None]:
 
 
 def _reference_path(beside: Path, name: str, sha256: str | None) -> Path:
+    import hashlib
+
     stem = name.removesuffix(".onnx")
     candidates = [beside.parent / f"{stem}.onnx", bundled_file(MODELS, stem, ".onnx")]
     present = [path for path in candidates if path is not None and path.is_file()]

@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,6 +250,8 @@ def check_replaceable(path: Path, what: str) -> None:
 
 
 def _check_folder(folder: Path) -> None:
+    import tempfile
+
     tempfile.TemporaryFile(dir=folder).close()
 
 

@@ -20,17 +20,17 @@ from ase import Atoms
 from ase.io import read as read_frames
 from ase.io import write as write_frames
 
+from flashmd_rs.evaluation.nve import EXPLODED_K
+from flashmd_rs.evaluation.tables import paragraph
+from flashmd_rs.reference.recipe import Recipe, Segment, record
+from flashmd_rs.reference.store import Store
+from flashmd_rs.reference.water import Water
+from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.config import DirectTraining
-from flashmd_train.data.recipe import Recipe, Segment, record
-from flashmd_train.data.store import Store
-from flashmd_train.data.water import Water
 from flashmd_train.dataset import Segments
 from flashmd_train.publish import publish
-from flashmd_train.studies.nve import EXPLODED_K
-from flashmd_train.studies.report import paragraph
 from flashmd_train.studies.water_nve import start
 from flashmd_train.train import train
-from flashmd_train.whole import whole
 
 ARMS = ("flagged", "random")
 TIME_CONSTANT_FS = 1000.0
@@ -118,7 +118,7 @@ def _choose(loop: Loop, folder: Path, arm: str, model: Path, number: int, place:
         for _ in range(loop.frames - len(frames)):
             reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
             frames.append(reference.atoms())
-    with whole(place / "starts.extxyz") as temporary:
+    with atomic_write(place / "starts.extxyz") as temporary:
         write_frames(temporary, frames, columns=["symbols", "positions", "momenta", "masses"])
 
 
@@ -142,7 +142,7 @@ def label(loop: Loop, like: Path, place: Path) -> None:
         length_fs=shape.spacing_fs * (shape.positions.shape[1] - 1),
     )
     reference = Water(loop.waters)
-    with whole(path) as temporary, Store(temporary, recipe, reference) as store:
+    with atomic_write(path) as temporary, Store(temporary, recipe, reference) as store:
         for atoms in read_frames(place / "starts.extxyz", ":"):
             reference.set(atoms.positions, atoms.get_momenta())
             # A state far from what the reference can follow is left out, and one that explodes under it.

@@ -9,9 +9,9 @@ import numpy as np
 import onnx
 from scipy.stats import spearmanr
 
+from flashmd_rs.evaluation.tables import header, row
 from flashmd_train.dataset import Batch, Dataset, Pairs
 from flashmd_train.export import DIRECT_INPUTS, open_onnx, run_session
-from flashmd_train.studies.report import head, row
 
 
 def ranking(model: Path, data: list[Path], boxes: int) -> str:
@@ -31,7 +31,7 @@ def ranking(model: Path, data: list[Path], boxes: int) -> str:
     if contract["kind"] != "direct" or "uncertainty" not in names:
         raise ValueError(f"{model} is of kind {contract['kind']} with outputs {names}; wanted direct with uncertainty")
     session, loaded = open_onnx(graph), Dataset(data)
-    lines = head("data", "T, K", "rms error of p, √eV", "stated", "Spearman per atom: Δq", "p", "per box: p")
+    lines = header("data", "T, K", "rms error of p, √eV", "stated", "Spearman per atom: Δq", "p", "per box: p")
     every = []
     for f, file in enumerate(loaded.files):
         of_file = []

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import textwrap
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
 
-from flashmd_train.studies.momenta import draw_momenta, together
+from flashmd_rs.evaluation.momenta import draw_momenta, pool
+from flashmd_rs.evaluation.tables import completed, header, paragraph, row, stable_until, stable_until_each
 
 # An earlier study with a large PET model, 258 waters, strides of 1 fs (blockpost_flashMD, draft of 2026-04-27): drift
 # over 0–10 ps (eV/ps), mean temperature (K), its standard deviation, and when it exploded (ps).
@@ -42,8 +41,8 @@ def write_report(folder: Path) -> Path:
     scale = json.loads((folder / "scale.json").read_text())
     draw_ablation(results, cases, folder / "ablation.png")
     if "filters" in results:
-        movers = {name: together([run]) for name, run in results["filters"].items()}
-        draw_momenta({"": movers}, TARGET_K, folder / "momenta.png")
+        integrators = {name: pool([run]) for name, run in results["filters"].items()}
+        draw_momenta({"": integrators}, TARGET_K, folder / "momenta.png")
     if "rotations" in results:
         draw_rotations(results["rotations"], folder / "rotations.png")
     path = folder / "report.md"
@@ -85,21 +84,6 @@ def words(results: dict[str, dict], cases: list[dict], scale: dict) -> list[str]
     return [*lines, "## What holds and what does not", "", *unfinished, *findings(results, cases)]
 
 
-def paragraph(*parts: str) -> str:
-    """Sentences, wrapped."""
-    return textwrap.fill(" ".join(parts), 118)
-
-
-def row(*cells: object) -> str:
-    """One line of a table."""
-    return f"| {' | '.join(map(str, cells))} |"
-
-
-def head(*cells: str) -> list[str]:
-    """The first two lines of a table."""
-    return [row(*cells), row(*["---"] * len(cells))]
-
-
 def spread(values: list[float | None], digits: int = 2) -> str:
     """Mean and, of several, the standard deviation over seeds."""
     known = [v for v in values if v is not None and np.isfinite(v)]
@@ -114,21 +98,6 @@ def one(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:+.{digits}f}"
 
 
-def lasted(case: dict) -> bool:
-    """Whether a run came to its end, sound."""
-    return not case["exploded"] and not case.get("stopped")
-
-
-def until(case: dict) -> str:
-    """How long a run was sound, ps."""
-    return f"{case['time_ps']:.1f}, end" if lasted(case) else f"{case['stable_ps']:.1f}"
-
-
-def until_each(cases: list[dict]) -> str:
-    """The same of several, equal ones counted."""
-    return "; ".join(text if n == 1 else f"{n} × {text}" for text, n in Counter(map(until, cases)).items())
-
-
 def groups(cases: list[dict]) -> dict[tuple[str, float], list[dict]]:
     """Cases by loss and weight."""
     found: dict[tuple[str, float], list[dict]] = {}
@@ -139,7 +108,7 @@ def groups(cases: list[dict]) -> dict[tuple[str, float], list[dict]]:
 
 def ablation_table(results: dict[str, dict], cases: list[dict]) -> list[str]:
     """Mean and standard deviation over seeds, OpenMM's row, and the published figures."""
-    lines = head(
+    lines = header(
         "loss",
         "w_p",
         "error of p, %",
@@ -163,7 +132,7 @@ def ablation_table(results: dict[str, dict], cases: list[dict]) -> list[str]:
                 spread([case["temperature_K"]["total"] for case in of], 0),
                 spread([case["sigma_temperature_K"] for case in of], 0),
                 spread([case["sigma_energy_eV"] for case in of]),
-                until_each(of),
+                stable_until_each(of),
                 "–" if published is None else ", ".join("–" if x is None else str(x) for x in published),
             )
         )
@@ -171,7 +140,7 @@ def ablation_table(results: dict[str, dict], cases: list[dict]) -> list[str]:
     drift, temperature = r["drift_eV_per_ps"], r["temperature_K"]["total"]
     figures = [f"{temperature:.0f}", f"{r['sigma_temperature_K']:.0f}", f"{r['sigma_energy_eV']:.3f}"]
     drifts = ["", "", one(drift["5"]), one(drift["10"])]
-    return [*lines, row("OpenMM, 0.5 fs", *drifts, *figures, until(r), "-0.0035, 304.7, 6.9, end")]
+    return [*lines, row("OpenMM, 0.5 fs", *drifts, *figures, stable_until(r), "-0.0035, 304.7, 6.9, end")]
 
 
 def large_table(results: dict[str, dict]) -> list[str]:
@@ -181,11 +150,11 @@ def large_table(results: dict[str, dict]) -> list[str]:
         return []
     if "reference-large" in results:
         found["OpenMM, 0.5 fs"] = results["reference-large"]
-    lines = head("loss", "0–5 ps, eV/ps", "0–10 ps", "0–50 ps", "T, K", "T of O", "T of H", "sound until, ps")
+    lines = header("loss", "0–5 ps, eV/ps", "0–10 ps", "0–50 ps", "T, K", "T of O", "T of H", "sound until, ps")
     for name, run in found.items():
         drifts = [one(run["drift_eV_per_ps"][window]) for window in ("5", "10", "50")]
         temperatures = [f"{run['temperature_K'][k]:.0f}" for k in ("total", "O", "H")]
-        lines.append(row(name.replace("_", "-"), *drifts, *temperatures, until(run)))
+        lines.append(row(name.replace("_", "-"), *drifts, *temperatures, stable_until(run)))
     text = paragraph(
         "Trained on the small box, run in one of 258 waters (published: −5.03 plain, −3.72 mass-scaled over 0–5 ps):"
     )
@@ -194,16 +163,16 @@ def large_table(results: dict[str, dict]) -> list[str]:
 
 def filter_table(filters: dict[str, dict]) -> list[str]:
     """Temperatures and drift under each filter."""
-    lines = head("filter", "T, K", "T of O", "T of H", "drift of the total energy 0–5 ps, eV/ps", "sound until, ps")
+    lines = header("filter", "T, K", "T of O", "T of H", "drift of the total energy 0–5 ps, eV/ps", "sound until, ps")
     for name, run in filters.items():
         temperatures = [f"{run['temperature_K'][k]:.0f}" for k in ("total", "O", "H")]
-        lines.append(row(name, *temperatures, one(run["drift_eV_per_ps"]["5"], 2), until(run)))
+        lines.append(row(name, *temperatures, one(run["drift_eV_per_ps"]["5"], 2), stable_until(run)))
     return lines
 
 
 def rotation_table(rotations: dict) -> list[str]:
     """Mean error over angles, its range, and how much predictions depend on the orientation."""
-    lines = head("training and prediction", "error of p, % (least to most over angles)", "spread, %")
+    lines = header("training and prediction", "error of p, % (least to most over angles)", "spread, %")
     for name, of in rotations.items():
         if name != "angles_deg":
             errors = 100 * np.array(of["momentum_error"])
@@ -224,9 +193,11 @@ def findings(results: dict[str, dict], cases: list[dict]) -> list[str]:
         for key, group in of.items()
     }
     survivors = [
-        f"w_p = {w:g}: {sum(map(lasted, group))} of {len(group)}" for (loss, w), group in of.items() if loss == "plain"
+        f"w_p = {w:g}: {sum(map(completed, group))} of {len(group)}"
+        for (loss, w), group in of.items()
+        if loss == "plain"
     ]
-    survived = any(lasted(case) for case in cases if case["loss"] == "plain")
+    survived = any(completed(case) for case in cases if case["loss"] == "plain")
     verdict = "What survives here:" if survived else "Not testable here, where nothing survives:"
     found = [
         _best(early, abs(results["reference"]["drift_eV_per_ps"]["5"] or 0.0)),

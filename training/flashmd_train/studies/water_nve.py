@@ -18,12 +18,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flashmd_rs.evaluation.nve import measure_run, run_nve
+from flashmd_rs.reference.generate import generate
+from flashmd_rs.reference.recipe import Recipe
+from flashmd_rs.reference.water import Water
+from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.config import Data, DirectConfig, DirectTraining, Loss, Optimizer
-from flashmd_train.data.generate import generate
-from flashmd_train.data.recipe import Recipe
-from flashmd_train.data.water import Water
-from flashmd_train.studies.nve import figures, nve
-from flashmd_train.whole import whole
 
 STRIDE_FS = 1.0
 CUTOFF_A = 4.0
@@ -154,7 +154,7 @@ def keep(folder: Path, name: str, result: dict) -> None:
     """Write a result in one go; momenta are kept of the filters only, which are what is drawn."""
     path = done(folder, name)
     path.parent.mkdir(exist_ok=True)
-    with whole(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({k: v for k, v in result.items() if k != "momenta"}))
 
 
@@ -221,7 +221,7 @@ def _case(folder: Path, scale: Scale, case: Case) -> None:
     path = _trained(folder, scale, case)
     if done(folder, case.name).exists():
         return
-    result = nve(path, start(folder, scale.waters, case.seed, scale.equilibration_ps), scale.time_ps)
+    result = run_nve(path, start(folder, scale.waters, case.seed, scale.equilibration_ps), scale.time_ps)
     (entry,) = onnx.load(path).metadata_props
     keep(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
 
@@ -238,7 +238,7 @@ def _reference(folder: Path, scale: Scale) -> None:
             reference.nve(0.5 * steps, 0.5)
             frames.append(reference.atoms())
             times.append((k + 1) * steps * 0.0005)
-        keep(folder, name, figures(frames, times, reference))
+        keep(folder, name, measure_run(frames, times, reference))
 
 
 def _large(folder: Path, scale: Scale, loss: str) -> None:
@@ -247,7 +247,7 @@ def _large(folder: Path, scale: Scale, loss: str) -> None:
     if done(folder, name).exists():
         return
     model, reference = model_file(folder, Case(loss, 1.0, 0)), start(folder, 258, 0, scale.equilibration_ps)
-    keep(folder, name, nve(model, reference, scale.large_ps))
+    keep(folder, name, run_nve(model, reference, scale.large_ps))
 
 
 def _filters(folder: Path, scale: Scale) -> None:
@@ -262,7 +262,7 @@ def _filters(folder: Path, scale: Scale) -> None:
             given["energy_model"] = reference.context
         if "temperature_K" in given:
             given.setdefault("thermostat", "langevin")
-        outcome = nve(model_file(folder, Case("plain", 1.0, 0)), reference, scale.filter_ps, **given)
+        outcome = run_nve(model_file(folder, Case("plain", 1.0, 0)), reference, scale.filter_ps, **given)
         result[name] = {k: v for k, v in outcome.items() if k != "trace"}
     keep(folder, "filters", result)
 

@@ -1,0 +1,187 @@
+"""A reference simulation, independent of what computes its forces.
+
+Two back ends implement it, :class:`~flashmd_rs.reference.openmm_system.OpenMMReference` and
+:class:`~flashmd_rs.reference.ase_system.ASEReference`; a system is one file that builds its atoms and its potential on
+one of them.
+
+The Langevin bath is the same for both: velocity Verlet with exact Ornstein–Uhlenbeck kicks every few steps. It leaves
+unchanged the distribution that velocity Verlet of the same time step conserves, and its momenta are Maxwell–Boltzmann
+without a time-step error (Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34), so a segment that begins from it
+does not relax. The noise comes from NumPy alone.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from pathlib import Path
+from typing import ClassVar, NamedTuple
+
+import numpy as np
+from ase import Atoms, units
+from numpy.typing import NDArray
+
+from flashmd_rs._structure import F64
+from flashmd_rs.writers.atomic_write import atomic_write
+
+# Time between two kicks. The sampled distribution does not depend on it while it is short against 1/friction.
+KICK_FS = 4.0
+
+
+class Frame(NamedTuple):
+    """One instant of A atoms.
+
+    Attributes:
+        positions: [A, 3], Å, unwrapped.
+        momenta: [A, 3], √(eV·u), at the instant of the positions.
+        forces: [A, 3], eV/Å.
+        energy: potential energy, eV.
+    """
+
+    positions: F64
+    momenta: F64
+    forces: F64
+    energy: float
+
+
+class Reference(ABC):
+    """A periodic system that can be simulated, in ASE units.
+
+    Attributes:
+        description: potential and method, in words a paper could print.
+        size_is: what ``size`` counts.
+        size: default number of these.
+        timestep_fs: time step of velocity Verlet, fs, in segments and in the bath before them.
+        equilibration_timestep_fs: time step while a chain equilibrates, fs.
+        temperatures_K: default temperatures, K.
+        spacing_fs: default time between frames, fs.
+        length_fs: default length of a segment, fs.
+        decorrelation_fs: default time in the bath between segments, fs.
+        equilibration_ps: default time in the bath before the first segment of a chain, ps.
+        anneal_K: the first third of the equilibration is at least this hot, K.
+        numbers: atomic numbers [A].
+        masses: [A], u.
+        cell: [3, 3], rows are lattice vectors, Å.
+        molecules: [A], index of each atom's molecule; molecules are wrapped into the box as wholes.
+    """
+
+    description: ClassVar[str]
+    size_is: ClassVar[str]
+    size: ClassVar[int]
+    timestep_fs: float
+    equilibration_timestep_fs: ClassVar[float]
+    temperatures_K: ClassVar[tuple[float, ...]]
+    spacing_fs: ClassVar[float]
+    length_fs: ClassVar[float]
+    decorrelation_fs: ClassVar[float]
+    equilibration_ps: ClassVar[float]
+    anneal_K: ClassVar[float] = 0.0
+
+    numbers: NDArray[np.int_]
+    masses: F64
+    cell: F64
+    molecules: NDArray[np.int_]
+
+    @abstractmethod
+    def start(self, rng: np.random.Generator) -> None:
+        """Set a first structure, energy-minimised where necessary, with all atoms at rest."""
+
+    @abstractmethod
+    def set(self, positions: F64, momenta: F64) -> None:
+        """Set positions (Å) and momenta (√(eV·u)), [A, 3] each, and reset every other state.
+
+        What follows depends on these numbers alone, to the last bit: neighbour lists, whose order decides how forces
+        are rounded, are built anew.
+        """
+
+    @abstractmethod
+    def get(self) -> Frame:
+        """The current frame."""
+
+    @abstractmethod
+    def energy(self, positions: F64) -> float:
+        """Potential energy (eV) at positions (Å) [A, 3]; the system stays at these positions."""
+
+    @abstractmethod
+    def energy_source(self) -> object:
+        """The potential in a form that ``flashmd_rs.rollout`` accepts as ``energy_model``."""
+
+    @abstractmethod
+    def momenta(self) -> F64:
+        """Momenta [A, 3], √(eV·u), at the instant of the positions."""
+
+    @abstractmethod
+    def set_momenta(self, momenta: F64) -> None:
+        """Set momenta [A, 3] (√(eV·u)); positions stay."""
+
+    @abstractmethod
+    def nve(self, time_fs: float, timestep_fs: float | None = None) -> None:
+        """Advance by ``time_fs`` with velocity Verlet, by default with the system's time step."""
+
+    def langevin(
+        self,
+        time_fs: float,
+        temperature_K: float,
+        rng: np.random.Generator,
+        friction_per_ps: float = 2.0,
+        timestep_fs: float | None = None,
+    ) -> None:
+        """Advance in a Langevin bath: velocity Verlet with Ornstein–Uhlenbeck kicks, half a kick at both ends.
+
+        The total momentum stays zero.
+
+        Args:
+            time_fs: time to advance, fs, rounded to whole intervals between kicks.
+            temperature_K: temperature of the bath, K.
+            rng: source of the noise.
+            friction_per_ps: friction γ, 1/ps.
+            timestep_fs: time step of velocity Verlet, fs; None for the system's.
+        """
+        timestep = timestep_fs or self.timestep_fs
+        interval = timestep * max(1, round(KICK_FS / timestep))
+        for _ in range(max(1, round(time_fs / interval))):
+            self._kick(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
+            self.nve(interval, timestep)
+            self._kick(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
+
+    def draw_momenta(self, temperature_K: float, rng: np.random.Generator) -> None:
+        """Draw Maxwell–Boltzmann momenta without net momentum."""
+        self._kick(temperature_K, rng, np.inf)
+
+    def _kick(self, temperature_K: float, rng: np.random.Generator, exponent: float) -> None:
+        """Ornstein–Uhlenbeck step p ← c p + √(m k_B T (1 − c²)) ξ with c = e^−exponent, exponent = γ Δt."""
+        c = np.exp(-exponent)
+        width = np.sqrt(self.masses[:, None] * units.kB * temperature_K * (1 - c**2))
+        self.set_momenta(self._internal(c * self.momenta() + width * rng.normal(size=(len(self.masses), 3))))
+
+    def _internal(self, momenta: F64) -> F64:
+        """Momenta less the motion of the centre of mass."""
+        internal: F64 = momenta - self.masses[:, None] * momenta.sum(0) / self.masses.sum()
+        return internal
+
+    def equilibrate(self, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
+        """Equilibrate a first structure: a third of ``time_ps`` in a strong bath, then a weak one.
+
+        The strong bath is at ``anneal_K`` or at ``temperature_K``, whichever is hotter.
+        """
+        self.start(rng)
+        hot = max(temperature_K, self.anneal_K)
+        step = self.equilibration_timestep_fs
+        self.draw_momenta(hot, rng)
+        self.langevin(1000 * time_ps / 3, hot, rng, 5.0, step)
+        self.langevin(1000 * time_ps * 2 / 3, temperature_K, rng, 2.0, step)
+
+    def equilibrate_once(self, path: Path, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
+        """As :meth:`equilibrate`, but the end is kept in the file ``path`` (NPZ), from which later calls begin."""
+        if not path.exists():
+            self.equilibrate(temperature_K, rng, time_ps)
+            frame = self.get()
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with atomic_write(path) as temporary:
+                np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
+        with np.load(path) as stored:
+            self.set(stored["positions"], stored["momenta"])
+
+    def atoms(self) -> Atoms:
+        """The current frame as ``ase.Atoms`` with momenta."""
+        frame = self.get()
+        return Atoms(self.numbers, frame.positions, cell=self.cell, pbc=True, masses=self.masses, momenta=frame.momenta)

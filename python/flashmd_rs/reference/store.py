@@ -1,0 +1,159 @@
+"""The HDF5 file of segments: appended to one by one, readable after a crash of the writer.
+
+Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`` [S, F, A, 3] f4, ``energy`` [S, F] f8,
+``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3]; attributes ``recipe`` (JSON), ``units``,
+``versions`` (JSON).
+
+The file is written in HDF5's single-writer mode, in which the file on disk is consistent at every instant: a process
+killed at any moment leaves all segments up to the last flush. Such a file is still marked as open; the next writer
+copies its segments into a new one and continues.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.recipe import Recipe, Segment
+from flashmd_rs.writers.atomic_write import atomic_write
+
+UNITS = "positions Å, momenta sqrt(eV u), forces eV/Å, energy eV, spacing fs"
+
+
+class Store:
+    """A data file opened for appending; a context manager.
+
+    Args:
+        path: the file; made if it does not exist.
+        recipe: the recipe of the file.
+        reference: the system, for the atoms and the box of a new file.
+
+    Raises:
+        ValueError: the file was made by another recipe, or is no data file.
+        BlockingIOError: another process is writing it.
+    """
+
+    def __init__(self, path: Path, recipe: Recipe, reference: Reference) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(f"{path}.lock")
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise BlockingIOError(f"another process is writing {path}") from None
+        try:
+            self._file = self._open(path, recipe, reference)
+        except BaseException:
+            self._lock.release()
+            raise
+
+    def __enter__(self) -> Store:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._lock.release()
+
+    def __len__(self) -> int:
+        return len(self._file["temperature_K"])
+
+    def end(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Positions and momenta [A, 3] of the last frame of segment ``number``."""
+        return self._file["positions"][number, -1], self._file["momenta"][number, -1]
+
+    def append(self, segment: Segment) -> None:
+        """Append one segment and flush it to disk."""
+        n = len(self)
+        for name, value in segment._asdict().items():
+            self._file[name].resize(n + 1, axis=0)
+            self._file[name][n] = value
+        self._file.flush()
+
+    @staticmethod
+    def _open(path: Path, recipe: Recipe, reference: Reference) -> h5py.File:
+        attributes = json.loads(json.dumps(recipe.attributes()))
+        if path.exists():
+            _check_recipe(path, attributes)
+        else:
+            _create(path, attributes, recipe.frames, reference)
+        if _marked_open(path):
+            _rescue(path, recipe.frames, reference)
+        file = h5py.File(path, "r+", libver="latest")
+        # A writer that was stopped between two data sets leaves them with different lengths.
+        complete = min(len(file[name]) for name in Segment._fields)
+        for name in Segment._fields:
+            file[name].resize(complete, axis=0)
+        file.swmr_mode = True
+        return file
+
+
+def _check_recipe(path: Path, attributes: dict[str, Any]) -> None:
+    """Raise ValueError if the file was made by another recipe."""
+    try:
+        with h5py.File(path, "r", libver="latest", swmr=True) as file:
+            found = json.loads(file.attrs["recipe"])
+    except (OSError, KeyError) as error:
+        raise ValueError(f"{path} is not a file of segments: {error}") from error
+    differences = [
+        f"{k} = {found.get(k)!r} there, {attributes.get(k)!r} here"
+        for k in sorted(found.keys() | attributes.keys())
+        if found.get(k) != attributes.get(k)
+    ]
+    if differences:
+        raise ValueError(
+            f"{path} was made by another recipe ({'; '.join(differences)}); delete it or name another file"
+        )
+
+
+def _marked_open(path: Path) -> bool:
+    """True if a writer was killed before it closed the file."""
+    try:
+        h5py.File(path, "r+", libver="latest").close()
+    except OSError as error:
+        if "consistency flags" in str(error):
+            return True
+        raise
+    return False
+
+
+def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
+    """Copy all complete segments into a new file in place of the old one."""
+    with atomic_write(path) as fresh, h5py.File(path, "r", libver="latest", swmr=True) as old:
+        _create(fresh, json.loads(old.attrs["recipe"]), n_frames, reference)
+        with h5py.File(fresh, "r+", libver="latest") as new:
+            new.attrs.update(old.attrs)
+            complete = min(len(old[name]) for name in Segment._fields)
+            for name in Segment._fields:
+                new[name].resize(complete, axis=0)
+                for n in range(complete):
+                    new[name][n] = old[name][n]
+
+
+def _create(path: Path, attributes: dict[str, Any], n_frames: int, reference: Reference) -> None:
+    """Write a file without segments, atomically."""
+    n_atoms = len(reference.numbers)
+    with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
+        file.attrs["recipe"] = json.dumps(attributes)
+        file.attrs["units"] = UNITS
+        packages = ("flashmd-rs", "openmm", "ase", "numpy")
+        file.attrs["versions"] = json.dumps({name: _version(name) for name in packages})
+        file["numbers"], file["masses"], file["cell"] = reference.numbers, reference.masses, reference.cell
+        frame = (n_frames, n_atoms, 3)
+        for name in ("positions", "momenta", "forces"):
+            file.create_dataset(name, (0, *frame), "f4", maxshape=(None, *frame), chunks=(1, *frame))
+        file.create_dataset("energy", (0, n_frames), "f8", maxshape=(None, n_frames))
+        file.create_dataset("temperature_K", (0,), "f8", maxshape=(None,))
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"

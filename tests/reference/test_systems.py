@@ -1,0 +1,154 @@
+"""Every reference system: velocities at the instant of positions, energy kept, the right distribution."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from ase import Atoms, units
+from ase.calculators.emt import EMT
+from scipy.stats import kstest
+
+from flashmd_rs.reference.alanine import AlanineDipeptide
+from flashmd_rs.reference.aluminium import Aluminium, AluminiumSurface
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
+from flashmd_rs.reference.systems import SYSTEMS, system
+from flashmd_rs.reference.water import Water
+
+SMALL = {"water": 64, "alanine-dipeptide": 64, "aluminium": 2, "aluminium-110": 2, "silver-iodide": 3}
+HOT_K = 400.0
+
+
+@pytest.fixture(scope="module", params=sorted(SYSTEMS))
+def reference(request: pytest.FixtureRequest) -> Reference:
+    built = system(request.param)(SMALL[request.param])
+    built.equilibrate(HOT_K, np.random.default_rng(1), 0.15)
+    return built
+
+
+def total_energy(reference: Reference) -> float:
+    frame = reference.get()
+    return frame.energy + float((frame.momenta**2 / reference.masses[:, None]).sum() / 2)
+
+
+def test_velocities_are_the_central_difference_of_positions(reference: Reference) -> None:
+    step = reference.timestep_fs
+    before = reference.get()
+    reference.nve(step)
+    now = reference.get()
+    reference.nve(step)
+    after = reference.get()
+    difference = reference.masses[:, None] * (after.positions - before.positions) / (2 * step * units.fs)
+    # Half a step of force is how far off a leapfrog's momenta would be.
+    half_a_step = np.linalg.norm(0.5 * step * units.fs * now.forces)
+    assert np.linalg.norm(now.momenta - difference) < 1e-3 * half_a_step
+
+
+def test_energy_is_conserved_and_momentum_stays_zero(reference: Reference) -> None:
+    energies, kinetic = [], []
+    for _ in range(60):
+        reference.nve(4.0)
+        energies.append(total_energy(reference))
+        kinetic.append(energies[-1] - reference.get().energy)
+    # Over 240 fs the total moves by a small part of what kinetic and potential energy exchange.
+    assert np.std(energies) < 0.05 * np.std(kinetic)
+    per_atom = np.polyfit(0.004 * np.arange(60), energies, 1)[0] / len(reference.masses)
+    assert abs(per_atom) < 1e-3  # eV/ps
+    assert np.abs(reference.momenta().sum(0)).max() < 1e-2
+
+
+def test_what_follows_set_is_the_same_to_the_last_bit(reference: Reference) -> None:
+    frame = reference.get()
+    ends = []
+    for _ in range(2):
+        reference.set(frame.positions, frame.momenta)
+        reference.nve(20 * reference.timestep_fs)
+        ends.append(reference.get())
+        # A detour, so that neighbour lists have another past the second time.
+        reference.nve(60 * reference.timestep_fs)
+    for first, second in zip(*ends, strict=True):
+        assert np.array_equal(first, second)
+
+
+def test_drawn_momenta_are_maxwell_boltzmann(reference: Reference) -> None:
+    rng = np.random.default_rng(7)
+    draws = []
+    for _ in range(200):
+        reference.draw_momenta(HOT_K, rng)
+        draws.append(reference.momenta())
+    # Zero total momentum takes the share m/M of an atom's variance.
+    share = 1 - reference.masses / reference.masses.sum()
+    scaled = np.array(draws) / np.sqrt(reference.masses * units.kB * HOT_K * share)[:, None]
+    for number in np.unique(reference.numbers):
+        assert kstest(scaled[:, reference.numbers == number].ravel(), "norm").pvalue > 0.01
+
+
+def test_the_bath_holds_the_temperature_that_verlet_then_keeps() -> None:
+    """The chain samples what velocity Verlet conserves: kinetic energy does not relax when the bath is taken away."""
+    reference, rng, temperature = SilverIodide(2), np.random.default_rng(3), 600.0
+    reference.equilibrate(temperature, rng, 2.0)
+    freedom = 3 * len(reference.masses) - 3
+
+    def kinetic_temperature() -> float:
+        return float((reference.momenta() ** 2 / reference.masses[:, None]).sum() / freedom / units.kB)
+
+    in_bath, after = [], []
+    for _ in range(50):
+        reference.langevin(100.0, temperature, rng, 20.0)
+        in_bath.append(kinetic_temperature())
+        reference.nve(60.0)
+        after.append(kinetic_temperature())
+    error = temperature * np.sqrt(2 / freedom / 50)
+    assert abs(np.mean(in_bath) - temperature) < 3 * error
+    assert abs(np.mean(after) - temperature) < 3 * error
+
+
+def test_the_constants_of_silver_iodide_follow_its_construction() -> None:
+    """H = A (σ_i + σ_j)^n of three pairs from two radii, P = α Z²/2 per polarisable end: a misprint would not fit."""
+    strength, silver, iodide, polarisability = 0.010249, 0.517, 2.3, 6.52
+    lengths = np.array([2 * silver, silver + iodide, 2 * iodide])
+    assert np.allclose(strength * lengths ** np.array(EXPONENT), STERIC, rtol=5e-4)
+    assert np.allclose(0.5 * polarisability * CHARGE**2 * np.array([0, 1, 2]), POLARISATION, rtol=1e-4)
+
+
+def test_silver_flows_through_a_standing_lattice_of_iodide() -> None:
+    reference, rng = SilverIodide(3), np.random.default_rng(5)
+    reference.equilibrate(600.0, rng, 2.0)
+    start = reference.get().positions
+    reference.nve(4000.0)
+    squared = ((reference.get().positions - start) ** 2).sum(1)
+    silver, iodide = squared[reference.numbers == 47].mean(), squared[reference.numbers == 53].mean()
+    # α-AgI: 2e-5 to 4e-5 cm²/s, so 5 to 10 Å² in 4 ps; iodide only vibrates.
+    assert silver > 4.0
+    assert iodide < 1.0
+
+
+def test_aluminium_surface_has_two_free_faces_and_no_images() -> None:
+    slab = AluminiumSurface(2)
+    slab.start(np.random.default_rng(0))
+    frame = slab.get()
+    alone = Atoms(slab.numbers, frame.positions, cell=slab.cell, pbc=(True, True, False), calculator=EMT())
+    assert alone.get_potential_energy() == pytest.approx(frame.energy, abs=1e-9)
+    bulk = Aluminium(2)
+    bulk.start(np.random.default_rng(0))
+    cost = frame.energy / len(slab.numbers) - bulk.get().energy / len(bulk.numbers)
+    assert cost > 0.1  # eV an atom, for broken bonds
+
+
+def test_alanine_dipeptide_is_whole_flexible_and_at_the_density_of_water() -> None:
+    reference = AlanineDipeptide(64)
+    counts = {int(z): int((reference.numbers == z).sum()) for z in np.unique(reference.numbers)}
+    assert counts == {1: 12 + 128, 6: 6, 7: 2, 8: 2 + 64}
+    assert reference.context.getSystem().getNumConstraints() == 0
+    assert reference.molecules.max() == 64
+    grams = reference.masses.sum() * 1.66053907
+    assert grams / np.linalg.det(reference.cell) == pytest.approx(0.997, abs=1e-3)
+
+
+def test_a_cell_of_water_has_one_molecule_number_per_molecule() -> None:
+    assert np.array_equal(Water(64).molecules, np.repeat(np.arange(64), 3))
+
+
+def test_an_unknown_system_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ValueError, match="no system 'gold'; there are water, alanine-dipeptide, aluminium"):
+        system("gold")
