@@ -210,17 +210,19 @@ class Run:
             trajectories.append(recorder.trajectory(self.plan.settings.seed, report, failure))
         return trajectories
 
-    def failure(self) -> StabilityError | None:
-        """Why the only system ended, if it did."""
-        return self._failures.get(0) if len(self.recorders) == 1 else None
+    def frames_kept(self, *, last: bool = False) -> int:
+        """Frames of the system with the most; without ``last``, less one off the beat that the next stride cuts off."""
+        if last or self._pauses is None:
+            return max(len(recorder) for recorder in self.recorders)
+        return max(pause.frames for pause in self._pauses)
 
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         """Refuse a call from a callback, or from another thread, before it touches what the call in progress uses."""
         if not self._lock.acquire(blocking=False):
             raise InputError(
-                "this simulation is at work: ask it between its strides, not from one of its own callbacks, and not from "
-                "another thread meanwhile"
+                "this simulation is at work: ask it between its strides, not from one of its own callbacks, and not "
+                "from another thread meanwhile"
             )
         try:
             yield
