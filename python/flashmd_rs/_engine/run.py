@@ -142,11 +142,18 @@ class Run:
                         self._core.start()
                         self._begun = True
                     going = self._core.advance(strides)
+                    if progress:
+                        self._show_where_it_is()
             except BaseException:
                 self._suspend()
                 raise
         self._collect_failures()
         return going
+
+    def _show_where_it_is(self) -> None:
+        """Bring the progress bar to the step that was reached, between two calls of the core."""
+        view = max(self.views(), key=lambda view: view.step)
+        self._show(view.step, view.temperature_K["total"])
 
     def begin(self) -> None:
         """Keep the first frame and save the first checkpoint, unless that is done."""
