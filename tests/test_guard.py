@@ -206,7 +206,10 @@ class TestPolicies:
         rest = rollout(kicked(crystal), models("watched"), steps=30, checkpoint=tmp_path / "c", resume=True, **options)
         np.testing.assert_array_equal(rest.frames[-1].positions, whole.frames[-1].positions)
         np.testing.assert_array_equal(rest.frames[-1].get_momenta(), whole.frames[-1].get_momenta())
-        assert rest.report["statistics"]["guard"]["fallback_strides"] == whole.report["statistics"]["guard"]["fallback_strides"]
+        assert (
+            rest.report["statistics"]["guard"]["fallback_strides"]
+            == whole.report["statistics"]["guard"]["fallback_strides"]
+        )
 
 
 def test_refused(models, crystal, tmp_path):

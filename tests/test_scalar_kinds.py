@@ -239,7 +239,9 @@ def test_fixed_atoms_stay(models, crystal, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("bath", [{}, {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat": CellRescaling(interval=2)}])
+@pytest.mark.parametrize(
+    "bath", [{}, {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat": CellRescaling(interval=2)}]
+)
 def test_stopped_and_resumed_to_the_last_bit(models, tmp_path, name, bath):
     """The gradient of the last kick is kept in memory and not in the checkpoint: it must not matter."""
     options = {"seed": 4, "energy_model": models("pair_energy"), **bath}
