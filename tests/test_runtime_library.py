@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import flashmd_rs
-from flashmd_rs import RuntimeLibraryError, library
+from flashmd_rs import RuntimeLibraryError
+from flashmd_rs import _runtime_library as library
 
 from conftest import fixture_model, one_clear_error
 

@@ -10,9 +10,9 @@ import time
 import ase.io
 import pytest
 
-from flashmd_rs import library
+from flashmd_rs import _runtime_library as library
 
-from conftest import fixture_model, make_crystal
+from conftest import fixture_model, make_crystal, one_clear_error
 
 
 @pytest.fixture
@@ -25,7 +25,18 @@ def structure(tmp_path):
 def test_run(shell, structure, tmp_path):
     result = shell(
         *("run", structure, "--model", fixture_model("pair_stride"), "--time-ps", 0.05, "--temperature-k", 60),
-        *("--thermostat", "langevin", "--time-constant-fs", 50, "--seed", 3, "--interval", 5, "--threads", 1),
+        *(
+            "--thermostat",
+            "langevin",
+            "--thermostat-time-constant-fs",
+            50,
+            "--seed",
+            3,
+            "--interval",
+            5,
+            "--threads",
+            1,
+        ),
         *("--trajectory", "run.extxyz", "--logfile", "run.log", "--energy-model", fixture_model("pair_energy")),
         *("--rescale-energy", "off", "--random-rotation", "off", "--device", "cpu", "--stride-fs", 2),
     )
@@ -130,12 +141,14 @@ def test_doctor(shell):
         assert words in result.stdout, words
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["info"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["resume"], ["info"], ["evaluate"], ["doctor"], ["demo"]])
 def test_help(shell, command):
     result = shell(*command, "--help")
     assert result.returncode == 0
     if command == ["run"]:
-        flags = "steps time-ps temperature-k thermostat time-constant-fs seed interval threads trajectory device"
+        flags = (
+            "steps time-ps temperature-k thermostat thermostat-time-constant-fs seed interval threads trajectory device"
+        )
         for flag in (*flags.split(), "rescale-energy", "random-rotation", "energy-model", "logfile", "stride-fs"):
             assert f"--{flag}" in result.stdout
 
@@ -146,23 +159,43 @@ def test_version(shell):
     assert shell("--version").stdout.strip() == f"flashmd-rs {flashmd_rs.__version__}"
 
 
-def test_importing_is_light(shell):
-    """No plotting, ONNX or PyTorch for ``import flashmd_rs``."""
-    code = (
-        "import sys, flashmd_rs; print([m for m in ('matplotlib', 'onnxruntime', 'onnx', 'torch') if m in sys.modules])"
-    )
-    assert shell("-c", code, module=False).stdout.strip() == "[]"
-
-
 @pytest.mark.skipif(importlib.util.find_spec("flashmd_train") is not None, reason="the training package is installed")
-@pytest.mark.parametrize(
-    ("command", "distribution"),
-    [
-        (("evaluate", "water"), "./training"),
-        (("convert", "model.ckpt", "-o", "model.onnx"), "./training[convert]"),
-    ],
-)
-def test_what_needs_the_training_package_names_the_command_that_installs_it(shell, command, distribution):
-    result = shell(*command)
+def test_convert_names_the_command_that_installs_it(shell):
+    result = shell("convert", "model.ckpt", "-o", "model.onnx")
     assert result.returncode == 1
-    assert f"pip install '{distribution}'" in result.stderr
+    assert one_clear_error(result.stderr)
+    assert "pip install . './training[convert]'" in result.stderr
+
+
+def test_evaluate_names_the_command_that_installs_what_it_needs(shell):
+    code = "import sys; sys.modules.update(openmm=None, filelock=None); sys.argv = ['flashmd-rs', 'evaluate', 'water']"
+    result = shell("-c", f"{code}\nfrom flashmd_rs.cli import app\napp()", module=False)
+    assert result.returncode == 1
+    assert one_clear_error(result.stderr)
+    assert "need openmm, filelock; " in result.stderr
+    assert "pip install '.[evaluate]'" in result.stderr
+
+
+def test_other_packages_bring_commands(shell, tmp_path):
+    """Through their entry points; one of them may take the place of `convert`. Their errors are one line too."""
+    folder = tmp_path / "other"
+    (folder / "other-1.0.dist-info").mkdir(parents=True)
+    (folder / "other-1.0.dist-info" / "METADATA").write_text("Metadata-Version: 2.1\nName: other\nVersion: 1.0\n")
+    entries = "[flashmd_rs.commands]\ngreet = other:greet\nconvert = other:convert\n"
+    (folder / "other-1.0.dist-info" / "entry_points.txt").write_text(entries)
+    (folder / "other.py").write_text(
+        "def greet(name: str, twice: bool = False) -> None:\n"
+        '    """Greet someone."""\n'
+        "    print('hello', name, name if twice else '')\n"
+        "def convert(file: str) -> None:\n"
+        '    """Convert in another way."""\n'
+        "    raise FileNotFoundError(2, 'No such file', file)\n"
+    )
+    env = {"PYTHONPATH": os.pathsep.join([str(folder), *filter(None, [os.environ.get("PYTHONPATH")])])}
+    shown = shell("--help", env=env).stdout
+    assert "Greet someone." in shown
+    assert "Convert in another way." in shown
+    assert shell("greet", "you", "--twice", env=env).stdout == "hello you you\n"
+    result = shell("convert", "it", env=env)
+    assert result.returncode == 1
+    assert result.stderr == "error: No such file: it\n"
