@@ -16,6 +16,7 @@ lint:
     ruff check .
     ruff format --check .
     mypy
+    python -m mypy.stubtest flashmd_rs._core --ignore-missing-stub
 
 # Put everything into the formatters' shape.
 format:
@@ -23,9 +24,14 @@ format:
     ruff format .
     ruff check --fix .
 
-# Speed against OpenMM on this machine.
+# The documentation as a site in site/; needs '.[docs]'.
+docs:
+    python -m mkdocs build --strict
+
+# Speed against OpenMM on this machine; what stepping and importing cost. Needs '.[evaluate]'.
 speed:
     python benches/speed.py
+    python benches/simulation.py
 
 # Fuzz loader, cell or neighbors for some seconds; needs cargo-fuzz and a nightly toolchain.
 fuzz target seconds="1800":
@@ -38,26 +44,26 @@ neighbors:
     python benches/neighbors.py memory
     python benches/scaling.py run
 
-# The physics page of the README: OpenMM, the bundled model, docs/water.md.
+# The physics page of the README: OpenMM, the bundled model, docs/validation/water.md.
 water:
     python benches/water.py reference
     python benches/water.py study
     python benches/water.py page
 
-# NVE of the bundled symplectic models against their references: the tables of docs/nve.md; needs './training[study]', and
-# runs/aluminium-direct.onnx of training/configs/aluminium-direct.yaml and runs/symplectic.onnx of docs/metatrain.md.
+# NVE of the bundled symplectic models against their references: the tables of docs/validation/nve.md; needs '.[evaluate]', and
+# runs/aluminium-direct.onnx of training/configs/aluminium-direct.yaml and runs/symplectic.onnx of docs/how-to/metatrain.md.
 nve:
-    flashmd-rs evaluate verlet:0.5 respa:2 respa:3 respa:4 water water:global water:species water:molecule water-nve water-nve:metropolis --folder docs/evaluation/water-64 --size 64 --nve-ps 20 --nvt-ps 20
-    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-258 --size 258 --nve-ps 50 --seeds 12
-    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/evaluation/water-64-starts --size 64 --nve-ps 50 --seeds 7
-    flashmd-rs evaluate water-nve --folder docs/evaluation/water-258-bath --size 258 --nve-ps 0 --nvt-ps 40 --seeds 6
-    flashmd-rs evaluate verlet:0.5 water-nve runs/symplectic.onnx --folder docs/evaluation/water-64-symplectic --size 64 --nve-ps 0.25
-    flashmd-rs evaluate verlet:10 aluminium --folder docs/evaluation/aluminium-256 --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
-    flashmd-rs evaluate verlet:24 runs/aluminium-direct.onnx --folder docs/evaluation/aluminium-256-opponents --system aluminium --size 4 --temperature-k 500 --nve-ps 50
+    flashmd-rs evaluate verlet:0.5 respa:2 respa:3 respa:4 water water:global water:species water:molecule water-nve water-nve:metropolis --folder docs/validation/evaluation/water-64 --size 64 --nve-ps 20 --nvt-ps 20
+    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/validation/evaluation/water-258 --size 258 --nve-ps 50 --seeds 12
+    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/validation/evaluation/water-64-starts --size 64 --nve-ps 50 --seeds 7
+    flashmd-rs evaluate water-nve --folder docs/validation/evaluation/water-258-bath --size 258 --nve-ps 0 --nvt-ps 40 --seeds 6
+    flashmd-rs evaluate verlet:0.5 water-nve runs/symplectic.onnx --folder docs/validation/evaluation/water-64-symplectic --size 64 --nve-ps 0.25
+    flashmd-rs evaluate verlet:10 aluminium --folder docs/validation/evaluation/aluminium-256 --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
+    flashmd-rs evaluate verlet:24 runs/aluminium-direct.onnx --folder docs/validation/evaluation/aluminium-256-opponents --system aluminium --size 4 --temperature-k 500 --nve-ps 50
 
 # The water study at its default scale, about an hour on two cores of its own; a rerun goes on.
 study:
-    flashmd-train study docs/study
+    flashmd-train study docs/validation/study
 
 # All that a change must pass, from a clean clone.
 ci:

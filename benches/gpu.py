@@ -34,7 +34,7 @@ def main() -> int:
     atoms = flashmd_rs.load_structure("water258")
     print(f"GPU            {device_name()}\nsystem         {len(atoms)} atoms of water, strides of 16 fs")
     for device, model in models.items():
-        options = dict(temperature_K=300.0, seed=1, progress=False, device=device)
+        options = dict(temperature_K=300.0, seed=1, progress=False)
         flashmd_rs.rollout(atoms, model, steps=20, **options)
         run = flashmd_rs.rollout(atoms, model, steps=STRIDES, **options)
         report, mean = run.report, {k: v[len(v) // 2 :].mean() for k, v in run.temperature_K.items()}

@@ -66,7 +66,7 @@ def water(copies: int, shape: str) -> Box:
 def calls(box: Box) -> dict[str, tuple[Callable, Callable]]:
     """By name: a call, and what turns its result into (i, j, S); ``half`` lists have every pair once."""
     positions, cell = box
-    nef = _core.Nef(CUTOFF_A)
+    edges = _core.Edges(CUTOFF_A)
     full, half = (vesin.NeighborList(cutoff=CUTOFF_A, full_list=f, n_threads=1) for f in (True, False))
     columns = neighborlist_rs.PyCell(cell.T.tolist(), [True] * 3)
     atoms = ase.Atoms(positions=positions, cell=cell, pbc=True)
@@ -79,7 +79,7 @@ def calls(box: Box) -> dict[str, tuple[Callable, Callable]]:
         return lambda: matscipy_neighbours.neighbour_list(quantities, **options)
 
     def pairs_of_arrays(_: object) -> tuple:
-        vectors, mask, neighbors, _ = nef.arrays()
+        vectors, mask, neighbors, _ = edges.arrays()
         i, j = np.nonzero(mask)[0], neighbors[mask]
         shifts = np.rint((vectors[mask] - positions[j] + positions[i]) @ np.linalg.inv(cell)).astype(np.int64)
         return i, j, shifts
@@ -88,7 +88,7 @@ def calls(box: Box) -> dict[str, tuple[Callable, Callable]]:
         return np.concatenate([i, j]), np.concatenate([j, i]), np.concatenate([shifts, -shifts])
 
     found = {
-        OURS: (lambda: nef.update(positions, cell, PBC), pairs_of_arrays),
+        OURS: (lambda: edges.update(positions, cell, PBC), pairs_of_arrays),
         "flashmd_rs ijdDS": (lambda: flashmd_rs.neighbor_list("ijdDS", atoms, CUTOFF_A), lambda r: (r[0], r[1], r[4])),
         "vesin ijSDd": (vesin_call(full, "PSDd"), lambda r: (*r[0].T.astype(np.int64), r[1])),
         "vesin ijSd": (vesin_call(full, "PSd"), lambda r: (*r[0].T.astype(np.int64), r[1])),
@@ -172,7 +172,7 @@ def peak(copies: int, name: str) -> None:
     result = [call() for _ in range(2)]
     found = dict(peak=_status_mb("VmHWM") - before)
     if name == OURS:
-        search = _core.Nef(CUTOFF_A)
+        search = _core.Edges(CUTOFF_A)
         search.update(*box, PBC)
         found["beyond_arrays"] = found["peak"] - BYTES_PER_SLOT * search.arrays()[1].size / 2**20
     del result

@@ -1,6 +1,6 @@
 """How time and memory of everything but the network grow with the number of atoms, on one thread.
 
-    python benches/scaling.py run      # benches/results/scaling.json and docs/scaling.png
+    python benches/scaling.py run      # benches/results/scaling.json and docs/validation/scaling.png
 
 The model is the test fixture in which atoms fly freely: all of the runtime's work (wrap, neighbours, arrays,
 thermostat, conservation, guard) and next to none of a network's. Time is processor time of the process less the
@@ -28,7 +28,7 @@ from flashmd_rs import _core
 
 ROOT = Path(__file__).parent.parent
 MODEL = ROOT / "tests" / "fixtures" / "free_flight.onnx"
-RESULT, PICTURE = ROOT / "benches" / "results" / "scaling.json", ROOT / "docs" / "scaling.png"
+RESULT, PICTURE = ROOT / "benches" / "results" / "scaling.json", ROOT / "docs" / "validation" / "scaling.png"
 COPIES = [1, 2, 3, 4, 6, 8]
 BYTES_PER_SLOT = 12 + 1 + 4 + 4
 STRIDES_OF_ATOMS = 400_000
@@ -64,7 +64,7 @@ def one(copies: int, repeats: int = 5) -> None:
         (short, _), (long, in_network) = seconds_of(atoms, model, steps), seconds_of(atoms, model, 3 * steps)
         stride.append((long - short) / (2 * steps))
         network.append(in_network / (3 * steps))
-    arrays = _core.Nef(model.metadata["cutoff_A"])
+    arrays = _core.Edges(model.metadata["cutoff_A"])
     edges = arrays.update(atoms.positions, atoms.cell.array, atoms.pbc)
     slots = arrays.arrays()[1].size
     result = dict(
@@ -105,7 +105,7 @@ def fit(rows: list[dict]) -> dict[str, float]:
 
 
 def plot(rows: list[dict], growth: dict[str, float]) -> None:
-    """docs/scaling.png."""
+    """docs/validation/scaling.png."""
     atoms = np.array([row["atoms"] for row in rows])
     figure = Figure(figsize=(10, 3.9), layout="constrained")
     left, right = figure.subplots(1, 2)

@@ -3,7 +3,7 @@ OpenMM's force field and by the forces of the bundled energy model.
 
     python benches/speed.py [--model water-nve] [--threads 2]
 
-Needs ``pip install '.[bench]'`` and ``pip install --no-deps ./training`` (for the reference system, not for PyTorch).
+Needs ``pip install '.[bench]'``.
 """
 
 from __future__ import annotations

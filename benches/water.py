@@ -3,9 +3,9 @@
     python benches/water.py reference     # OpenMM, Langevin, 0.5 fs: benches/results/openmm.json
     python benches/water.py study         # the bundled model: benches/results/flashmd.json
     python benches/water.py measured      # benches/results/measured.json, for the model's metadata
-    python benches/water.py page          # docs/water.md and docs/water.png from both
+    python benches/water.py page          # docs/validation/water.md and docs/validation/water.png from both
 
-Needs ``pip install . openmm`` and, for the reference, ``pip install --no-deps h5py ./training``.
+Needs ``pip install '.[evaluate]'``.
 """
 
 from __future__ import annotations
@@ -21,10 +21,11 @@ from matplotlib.figure import Figure
 
 import flashmd_rs
 from flashmd_rs.analysis import first_peak, radial_distribution
-from flashmd_rs.temperature import temperatures
+from flashmd_rs.reference.water import Water
+from flashmd_rs.temperature import draw_momenta, temperatures
 
 ROOT = Path(__file__).parent.parent
-RESULTS = ROOT / "benches" / "results"
+RESULTS, PAGES = ROOT / "benches" / "results", ROOT / "docs" / "validation"
 TARGET_K, TIME_CONSTANT_FS, WEAK_FS = 300.0, 100.0, 1000.0
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -62,8 +63,6 @@ def reference(
     time_ps: float = 60.0, sample_fs: float = 100.0, discard_ps: float = 5.0, threads: int = 1, seed: int = 11
 ) -> None:
     """OpenMM on the same box: Langevin with the same time constant, 0.5 fs steps."""
-    from flashmd_rs.reference.water import Water
-
     start = flashmd_rs.load_structure("water258")
     openmm = Water(len(start) // 3, 0.5, threads)
     rng = np.random.default_rng(seed)
@@ -116,16 +115,23 @@ def study(
     save(output, result)
 
 
-def _run(start: Atoms, model: flashmd_rs.Model, discard_ps: float, **options: object) -> dict:
-    run = flashmd_rs.rollout(start, model, progress=False, **options)
+def _run(
+    start: Atoms, model: flashmd_rs.Model, discard_ps: float, time_constant_fs: float | None = None, **options: object
+) -> dict:
+    thermostat = None if time_constant_fs is None else flashmd_rs.Langevin(time_constant_fs=time_constant_fs)
+    run = flashmd_rs.rollout(start, model, thermostat=thermostat, progress=False, **options)
     kept = run.times_ps >= discard_ps
     frames = [frame for frame, keep in zip(run.frames, kept) if keep]
     result = dict(
-        options={k: v for k, v in options.items() if isinstance(v, int | float | str)},
+        options={
+            k: v
+            for k, v in (options | dict(time_constant_fs=time_constant_fs)).items()
+            if isinstance(v, int | float | str)
+        },
         temperature_K={name: with_error(values[kept]) for name, values in run.temperature_K.items()},
         ns_per_day=run.report["ns_per_day"],
         conserved_drift_eV_per_ps=_slope(run.times_ps, run.conserved_energy),
-        rescale=run.report.get("rescale"),
+        rescale=run.report["statistics"]["rescaling"],
         trace=dict(
             times_ps=run.times_ps[::10].round(3).tolist(),
             **{name: values[::10].round(1).tolist() for name, values in run.temperature_K.items()},
@@ -147,7 +153,7 @@ def _attempt(start: Atoms, model: flashmd_rs.Model, discard_ps: float, **options
 def _nve(start: Atoms, model: flashmd_rs.Model, **options: object) -> dict:
     """Momenta are redrawn with the seed, so that the seeds are different runs."""
     atoms = start.copy()
-    atoms.set_momenta(flashmd_rs.temperature.draw_momenta(atoms.get_masses(), TARGET_K, options["seed"]))
+    atoms.set_momenta(draw_momenta(atoms.get_masses(), TARGET_K, options["seed"]))
     try:
         run = flashmd_rs.rollout(atoms, model, progress=False, **options)
     except flashmd_rs.StabilityError as error:
@@ -186,10 +192,10 @@ def measured(name: str = "flashmd.json") -> None:
 
 @app.command()
 def page(name: str = "flashmd.json") -> None:
-    """docs/water.md and docs/water.png from the result files."""
+    """docs/validation/water.md and docs/validation/water.png from the result files."""
     openmm, ours = (json.loads((RESULTS / n).read_text()) for n in ("openmm.json", name))
-    _draw(openmm, ours, ROOT / "docs" / "water.png")
-    (ROOT / "docs" / "water.md").write_text(_words(openmm, ours))
+    _draw(openmm, ours, PAGES / "water.png")
+    (PAGES / "water.md").write_text(_words(openmm, ours))
 
 
 def _draw(openmm: dict, ours: dict, path: Path) -> None:

@@ -8,6 +8,7 @@ Units are ASE's: Å, eV, u, momenta √(eV·u); times carry their unit in the na
 """
 
 from flashmd_rs._core import __version__
+from flashmd_rs._runtime_library import open_library
 from flashmd_rs.bundled import bundled, load_structure
 from flashmd_rs.errors import (
     CheckpointError,
@@ -18,21 +19,41 @@ from flashmd_rs.errors import (
     RuntimeLibraryError,
     StabilityError,
 )
-from flashmd_rs.library import open_library
 from flashmd_rs.model import Model
 from flashmd_rs.neighbors import neighbor_list
+from flashmd_rs.options import (
+    Bussi,
+    CellRescaling,
+    Checkpoint,
+    EnergyRescaling,
+    Guard,
+    Langevin,
+    MonteCarloBarostat,
+    Output,
+)
 from flashmd_rs.rollout import resume, rollout
+from flashmd_rs.simulation import Simulation, StateView
 from flashmd_rs.trajectory import Trajectory
 
 __all__ = [
+    "Bussi",
+    "CellRescaling",
+    "Checkpoint",
     "CheckpointError",
+    "EnergyRescaling",
     "FlashMDError",
     "FlashMDWarning",
+    "Guard",
     "InputError",
+    "Langevin",
     "Model",
     "ModelError",
+    "MonteCarloBarostat",
+    "Output",
     "RuntimeLibraryError",
+    "Simulation",
     "StabilityError",
+    "StateView",
     "Trajectory",
     "__version__",
     "bundled",

@@ -4,15 +4,11 @@ Units: Å, eV, u, momenta √(eV·u); times carry their unit in the name.
 Errors are those of ``flashmd_rs.errors``.
 """
 
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, Self, final
 
 import numpy as np
 from numpy.typing import NDArray
-
-from flashmd_rs.checkpoint import Saving
-from flashmd_rs.run import Calls
-from flashmd_rs.settings import Settings
-from flashmd_rs.structure import Start
 
 _F64 = NDArray[np.float64]
 
@@ -39,7 +35,7 @@ def neighbor_list(
     """Full list ``i, j, d, D, S`` sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
 
 @final
-class Nef:
+class Edges:
     """The neighbour search of a run and the arrays of the model contract that it fills, kept from call to call.
 
     ``threads`` are used where a structure is large enough; the arrays are the same bits for any number of them.
@@ -60,7 +56,7 @@ class _Energy(Protocol):
 
 @final
 class Model:
-    """A loaded model: contract checked, session open.
+    """A loaded model: contract checked, session open; locked for one run of the network at a time.
 
     ``data`` is the whole file; ``name`` is used in messages; ``device`` is "cpu" or "cuda";
     ``threads`` None lets the runtime use every core.
@@ -86,39 +82,171 @@ class Model:
         cell: _F64,
         pbc: NDArray[np.bool_],
     ) -> tuple[_F64, _F64]:
-        """One stride of design §5, steps 1 and 3–6 and the finite check; returns new positions (unwrapped), momenta."""
+        """One stride without rotation, noise, filters or guard; returns new positions (unwrapped), momenta."""
 
     def energy(
         self, positions: _F64, masses: _F64, numbers: NDArray[np.int64], cell: _F64, pbc: NDArray[np.bool_]
     ) -> tuple[float, _F64, _F64]:
         """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV, −Σ r⊗∂E/∂r) of an ``energy`` model."""
 
-def rollout(
-    model: Model,
-    starts: list[Start],
-    settings: Settings,
-    *,
-    energy: Model | _Energy | None,
-    calls: Calls,
-    saving: Saving | None = None,
-    resume: str | None = None,
-) -> dict[str, Any]:
-    """Run every start, or the checkpoint at ``resume``, to stride ``settings.steps``; the GIL is released.
+class _SystemInput(Protocol):
+    """One system: arrays of N atoms, whose random numbers it draws, its thermostat's temperature (K) if it has one."""
 
-    ``on_frame`` gets {"system" (place in ``starts``), "step", "time_fs", "positions", "momenta", "cell",
-    "potential_energy" (eV or None), "conserved_energy" (eV or None)} at step 0, at each multiple of the interval and at
-    the last step. ``on_flag`` gets {"system", "step", "time_ps", "positions", "momenta", "cell",
-    "findings": [(quantity, atoms, message)]} where quantities leave their bounds. Exceptions of the calls end the run
-    and propagate. With ``saving`` a checkpoint is written at the start, every interval, at the end, and where
-    ``on_stride`` ends the run.
+    @property
+    def positions(self) -> _F64: ...
+    @property
+    def momenta(self) -> _F64: ...
+    @property
+    def masses(self) -> _F64: ...
+    @property
+    def numbers(self) -> NDArray[np.int64]: ...
+    @property
+    def cell(self) -> _F64: ...
+    @property
+    def pbc(self) -> NDArray[np.bool_]: ...
+    @property
+    def fixed(self) -> NDArray[np.bool_]: ...
+    @property
+    def bond_radii(self) -> _F64: ...
+    @property
+    def replica(self) -> int: ...
+    @property
+    def temperature_K(self) -> float | None: ...
 
-    Returns {"steps", "seconds", "seconds_neighbors", "seconds_network", "seconds_energy", "seconds_callbacks",
-    "systems": [{"heat_eV", "work_eV", "molecules", "rescale": None or {"count", "skipped", "clamped", "alpha_min",
-    "alpha_max"}, "barostat": None or {"tried", "accepted"}, "guard": None or {"fallback_strides",
-    "strides": [(quantity, strides out of bounds)]}, "failure": None or a StabilityError}]}.
+class _Settings(Protocol):
+    """What is the same for every system of a run; ``interval`` 0 keeps no frame between the first and the last.
 
-    StabilityError carries step, time_ps, atoms, quantity and last_good = {"positions", "momenta", "cell"}.
+    ``thermostat`` has ``kind`` ("langevin", "bussi") and ``time_constant_fs``; ``barostat`` has ``kind``
+    ("cell_rescaling", "monte_carlo"), ``interval``, ``coupling``, ``compressibility_per_bar`` and, for cell rescaling,
+    ``time_constant_fs``; ``rescale_energy`` has ``scope``, ``fallback`` and ``limit``; ``guard`` has ``policy``,
+    ``fallback_strides`` and ``timestep_fs``.
     """
+
+    @property
+    def interval(self) -> int: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def stride_fs(self) -> float: ...
+    @property
+    def random_rotation(self) -> bool: ...
+    @property
+    def metropolis(self) -> bool: ...
+    @property
+    def pressure_bar(self) -> float: ...
+    @property
+    def thermostat(self) -> Any: ...
+    @property
+    def barostat(self) -> Any: ...
+    @property
+    def rescale_energy(self) -> Any: ...
+    @property
+    def guard(self) -> Any: ...
+
+class _Callbacks(Protocol):
+    """What the core calls.
+
+    ``on_begin`` once everything was found good, before the first frame. ``on_frame`` with each frame to keep:
+    {"system" (place among the inputs), "step", "time_fs", "positions", "momenta", "cell", "potential_energy" (eV or
+    None), "conserved_energy" (eV or None)}. ``on_violations`` with what has just left its bounds: {"system", "step",
+    "time_ps", "positions", "momenta", "cell", "violations": [(quantity, atoms, message)]}.
+
+    ``on_observe`` after strides whose step is a multiple of any of ``observe_intervals``, once per living system,
+    with the dictionary of :meth:`Simulation.state`; what is true ends the run. ``on_stride`` after every stride.
+    ``on_progress`` with the step and the temperature (K), a few times a second and when the run is finished.
+    """
+
+    @property
+    def on_begin(self) -> Callable[[], None]: ...
+    @property
+    def on_frame(self) -> Callable[[dict[str, Any]], None]: ...
+    @property
+    def on_violations(self) -> Callable[[dict[str, Any]], None]: ...
+    @property
+    def on_stride(self) -> Callable[[], None]: ...
+    @property
+    def on_progress(self) -> Callable[[int, float], None]: ...
+    @property
+    def on_observe(self) -> Callable[[dict[str, Any]], object]: ...
+    @property
+    def observe_intervals(self) -> list[int]: ...
+
+class _CheckpointWriter(Protocol):
+    """Where and how often checkpoints are saved; ``describe`` brings files to disk and returns the text to keep."""
+
+    @property
+    def path(self) -> str: ...
+    @property
+    def interval(self) -> int: ...
+    @property
+    def describe(self) -> Callable[[], str]: ...
+
+@final
+class Simulation:
+    """Systems and the loop that moves them, stride by stride, with the GIL released.
+
+    Everything is checked when it is made; nothing is called back or written before :meth:`start`. However the strides
+    are divided among calls of :meth:`advance`, states and frames are the same bits. One call at a time: a method that
+    is called from a callback of this simulation, or from another thread meanwhile, raises InputError.
+    """
+
+    def __new__(
+        cls,
+        model: Model,
+        inputs: Sequence[_SystemInput],
+        settings: _Settings,
+        *,
+        energy: Model | _Energy | None,
+        callbacks: _Callbacks,
+        writer: _CheckpointWriter | None = None,
+        resume: str | None = None,
+    ) -> Self: ...
+    def start(self) -> None:
+        """Begin: energies to conserve, trial forces, ``on_begin``, and for a new run the first frame and checkpoint.
+
+        To be called once, before the other methods that do something.
+        """
+
+    def advance(self, strides: int) -> bool:
+        """Move every living system; False if an observer ended the run or no system is left.
+
+        Frames are kept at multiples of ``settings.interval``, checkpoints saved at multiples of ``writer.interval``.
+        What ``on_observe``, ``on_stride`` and ``on_progress`` raise propagates after the checkpoint is saved; the
+        simulation may go on later. What the other callbacks raise propagates at once; frames of that step that were
+        not kept are given again when it goes on. After an error inside a stride it refuses to go on.
+        """
+
+    def finish(self) -> None:
+        """Save the checkpoint, if there is a writer, then keep the current frame; neither twice for one step.
+
+        :meth:`advance` may follow.
+        """
+
+    def save(self, path: str, run: str) -> None:
+        """Write a checkpoint with the text ``run`` in it."""
+
+    @property
+    def step(self) -> int:
+        """Strides done by the systems that live."""
+
+    def state(self, system: int) -> dict[str, Any]:
+        """``{"system", "step", "time_fs", "positions", "momenta", "cell", "potential_energy"}``, copies.
+
+        The potential energy (eV) is None unless it has been computed at this step already.
+        """
+
+    def statistics(self) -> dict[str, Any]:
+        """What was done so far.
+
+        {"steps" (by this object), "seconds", "seconds_neighbors", "network_runs", "seconds_network",
+        "seconds_energy", "seconds_callbacks", "solver" (of action models): {"strides", "mean_iterations",
+        "most_iterations", "largest_residual"}, "systems": [{"heat_eV", "work_eV", "molecules", "metropolis": None or
+        {"tried", "accepted"}, "rescaling": None or {"count", "skipped", "clamped", "alpha_min", "alpha_max"},
+        "barostat": None or {"tried", "accepted"}, "guard": None or {"fallback_strides", "strides": [(quantity,
+        strides out of bounds)]}, "failure": None or a StabilityError}]}.
+
+        StabilityError carries step, time_ps, atoms, quantity and last_good = {"positions", "momenta", "cell"}.
+        """
 
 def read_checkpoint(path: str) -> dict[str, Any]:
     """What a checkpoint says.

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flashmd_rs._structure import F64
 from flashmd_rs.errors import InputError
 from flashmd_rs.neighbors import neighbor_list
-from flashmd_rs.structure import F64
 
 if TYPE_CHECKING:
     import ase

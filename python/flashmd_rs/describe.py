@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from importlib import metadata as distributions
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -41,12 +40,14 @@ _UNITS = {
 
 def versions() -> dict[str, str]:
     """Versions of what a run depends on."""
+    from importlib.metadata import version
+
     info = _core.runtime_info()
     return {
         "flashmd-rs": _core.__version__,
         "onnxruntime": info["version"] if info else "not open",
-        "ase": distributions.version("ase"),
-        "numpy": distributions.version("numpy"),
+        "ase": version("ase"),
+        "numpy": version("numpy"),
     }
 
 
@@ -61,10 +62,11 @@ def drift_at_export(metadata: dict[str, Any]) -> str:
 def describe_model(name: str, metadata: dict[str, Any], sha256: str, size: int) -> str:
     """A model's metadata for people, every number with its unit."""
     rows = [("model", name), ("SHA-256", sha256), ("size", f"{size / 1e6:.2f} MB"), *_flatten(metadata)]
-    return _table(rows)
+    return table(rows)
 
 
-def _table(rows: list[tuple[str, str]]) -> str:
+def table(rows: list[tuple[str, str]]) -> str:
+    """Labels and texts in two columns."""
     width = max(len(label) for label, _ in rows)
     return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
 
@@ -116,9 +118,10 @@ def run_header(report: dict[str, Any]) -> list[str]:
         ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
         f"on {report['device']}",
-        f"thermostat {_bath(report)}; barostat {_barostat(report)}",
-        f"Metropolis test {_switch(bool(report['metropolis']))}",
-        f"random rotation {_switch(report['random_rotation'])}; energy rescaling {report['rescale_energy'] or 'off'}",
+        f"thermostat {_thermostat(report)}",
+        f"barostat {_barostat(report)}",
+        f"Metropolis test {_switch(report['metropolis'])}; random rotation {_switch(report['random_rotation'])}",
+        f"energy rescaling {report['rescale_energy'] or 'off'}",
         f"guard {report['guard']}",
         f"seed {report['seed']}, replica {report['replica']}",
     ]
@@ -128,19 +131,14 @@ def run_header(report: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _bath(report: dict[str, Any]) -> str:
-    if report["thermostat"] == "none":
-        return "none"
-    return f"{report['thermostat']}, {report['temperature_K']:g} K, {report['time_constant_fs']:g} fs"
+def _thermostat(report: dict[str, Any]) -> str:
+    thermostat = report["thermostat"]
+    return "none" if thermostat is None else f"{thermostat} at {report['temperature_K']:g} K"
 
 
 def _barostat(report: dict[str, Any]) -> str:
-    if report["barostat"] == "none":
-        return "none"
-    how = f"{report['barostat'].replace('_', ' ')}, {report['barostat_coupling']}, {report['pressure_bar']:g} bar"
-    if report["barostat"] == "cell_rescaling":
-        how += f", {report['barostat_time_constant_fs']:g} fs"
-    return f"{how}, every {report['barostat_interval']} strides"
+    barostat = report["barostat"]
+    return "none" if barostat is None else f"{barostat} at {report['pressure_bar']:g} bar"
 
 
 def _switch(on: bool) -> str:
@@ -161,12 +159,12 @@ def summary(trajectory: Trajectory) -> str:
         *_guard_rows(report),
         ("seed", f"{trajectory.seed}"),
     ]
-    return _table(rows)
+    return table(rows)
 
 
 def _metropolis_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """How many strides stood, where they were tested."""
-    moves = report["metropolis"]
+    moves = report["statistics"]["metropolis"]
     if not moves or not moves["tried"]:
         return []
     return [("accepted", f"{100 * moves['accepted'] / moves['tried']:.1f} % of the strides")]
@@ -174,7 +172,7 @@ def _metropolis_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _guard_rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     """What was out of bounds, where anything was."""
-    guard = report["guard"]
+    guard = report["statistics"]["guard"]
     if not guard or not guard["strides"]:
         return []
     found = ", ".join(f"{quantity} in {count}" for quantity, count in guard["strides"].items())
@@ -211,7 +209,7 @@ def _temperature_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
 
 def _energy_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
     """The energy that should stay: the total in NVE, less the heat of the bath with a thermostat."""
-    bath = trajectory.report["thermostat"] != "none"
+    bath = trajectory.report["thermostat"] is not None
     values = trajectory.conserved_energy if bath else trajectory.total_energy
     if values is None or len(values) < 2:
         return []

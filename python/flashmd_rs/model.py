@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import logging
 import os
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flashmd_rs import _core, library
+from flashmd_rs import _core, _runtime_library
+from flashmd_rs._structure import F64, check_unconstrained, geometry, momenta, with_state
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
 from flashmd_rs.errors import FlashMDWarning, InputError, ModelError, RuntimeLibraryError
-from flashmd_rs.structure import F64, check_unconstrained, geometry, momenta, with_state
 
 if TYPE_CHECKING:
     import ase
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
 
 _LARGEST_FILE = 2 * 1024**3
 _DEVICES = ("auto", "cpu", "cuda")
-_log = logging.getLogger("flashmd_rs")
 
 
 def find_model(path_or_name: str | os.PathLike[str]) -> Path:
@@ -75,6 +72,8 @@ def read_metadata(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
+    import json
+
     try:
         metadata: dict[str, Any] = json.loads(_core.inspect_model(data))
     except ModelError as error:
@@ -202,9 +201,11 @@ class Model:
 
     def calculator(self) -> Calculator:
         """An ASE calculator (energy, forces, stress) around a model of kind ``"energy"``."""
-        from flashmd_rs.calculator import ModelCalculator
+        from flashmd_rs.energies.model_calculator import ModelCalculator
 
-        return ModelCalculator(self)
+        if self.kind != "energy":
+            raise ModelError(f"{self.name} is of kind {self.kind!r}: a calculator needs an 'energy' model")
+        return ModelCalculator(self._evaluate)
 
     def _evaluate(self, atoms: ase.Atoms) -> tuple[float, F64, F64]:
         """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV)."""
@@ -227,15 +228,17 @@ def check_threads(threads: int | None) -> None:
 
 
 def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
-    info = library.open_library()
-    obstacle = library.cuda_obstacle(info) if device != "cpu" else "not asked for"
+    import logging
+
+    info = _runtime_library.open_library()
+    obstacle = _runtime_library.cuda_obstacle(info) if device != "cpu" else "not asked for"
     if device == "cuda" and obstacle is not None:
         raise RuntimeLibraryError(f"device='cuda' is not usable: {obstacle}")
     try:
         if obstacle is None:
-            library.preload_cuda()
+            _runtime_library.preload_cuda()
             return _open_cuda(data, path, device, threads)
-        _log.info("%s runs on the CPU: %s", path.name, obstacle)
+        logging.getLogger("flashmd_rs").info("%s runs on the CPU: %s", path.name, obstacle)
         return _core.Model(data, name=path.name, device="cpu", threads=threads)
     except ModelError as error:
         raise _named(error, path) from None
@@ -247,7 +250,7 @@ def _open_cuda(data: bytes, path: Path, device: str, threads: int | None) -> _co
         return _core.Model(data, name=path.name, device="cuda", threads=threads)
     except RuntimeLibraryError as error:
         if device == "cuda":
-            gpu = library.gpu_wheel()
+            gpu = _runtime_library.gpu_wheel()
             if gpu is not None and gpu.damaged:
                 raise RuntimeLibraryError(f"{error}; parts of onnxruntime-gpu were overwritten: `{gpu.mend}`") from None
             raise

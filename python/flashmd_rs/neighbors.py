@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from flashmd_rs import _core
+from flashmd_rs._structure import check_is_atoms, geometry
 from flashmd_rs.errors import InputError
-from flashmd_rs.structure import check_is_atoms, geometry
 
 _LETTERS = "ijdDS"
 

@@ -11,7 +11,7 @@ import numpy as np
 from ase.units import kB
 from numpy.typing import NDArray
 
-from flashmd_rs.structure import F64
+from flashmd_rs._structure import F64
 
 # Streams that one seed feeds on the Python side; the core addresses its own by (seed, step).
 _MOMENTA_STREAM = 0x6D6F6D656E7461

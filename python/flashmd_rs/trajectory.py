@@ -7,14 +7,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
+from flashmd_rs._structure import F64
 from flashmd_rs.errors import InputError, StabilityError
-from flashmd_rs.stored import StoredFrames
-from flashmd_rs.structure import F64
-from flashmd_rs.writers import check_frames, check_trajectory_path, open_frames
 
 if TYPE_CHECKING:
     import ase
     from matplotlib.figure import Figure
+
+    from flashmd_rs.plots import RunSeries
 
 
 @dataclass
@@ -78,6 +78,9 @@ class Trajectory:
             InputError: another suffix, one whose library is not installed, or the file these frames are read from.
             OSError: the file cannot be written.
         """
+        from flashmd_rs.writers import check_frames, check_trajectory_path, open_frames
+        from flashmd_rs.writers.stored_frames import StoredFrames
+
         target = check_trajectory_path(path)
         if isinstance(self.frames, StoredFrames) and target.exists() and target.samefile(self.frames.path):
             raise InputError(f"the frames are in {target} already, and are read from it: write to another file")
@@ -101,4 +104,17 @@ class Trajectory:
         """
         from flashmd_rs.plots import plot_run
 
-        return plot_run(self, path)
+        return plot_run(self.series(), path)
+
+    def series(self) -> RunSeries:
+        """What a figure shows of the run."""
+        from flashmd_rs.plots import RunSeries
+
+        energies = {"total": self.total_energy, "conserved": self.conserved_energy}
+        return RunSeries(
+            times_ps=self.times_ps,
+            temperature_K=self.temperature_K,
+            target_K=self.report.get("temperature_K"),
+            atoms=len(self.frames[0]) if len(self) else 0,
+            energies_eV={name: values for name, values in energies.items() if values is not None},
+        )

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from ase import units
 
-from flashmd_rs.evaluation import evaluate as module
-from flashmd_rs.evaluation.evaluate import evaluate
+from flashmd_rs.evaluation.evaluate import evaluate, measure_bath
 from flashmd_rs.evaluation.integrators import parse_integrator
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
+from flashmd_rs.evaluation.results import load_results
 
 
 def stamps(folder: Path) -> dict[str, int]:
@@ -38,7 +38,7 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
     assert apart == pytest.approx(oxygen - hydrogen, abs=0.16)
     assert total == pytest.approx((2 * hydrogen + oxygen) / 3, abs=0.16)
     per_ps = [
-        module._results(folder, parse_integrator(text).key, protocol)["nve"][0]["evaluations_per_ps"]
+        load_results(folder, parse_integrator(text).key, protocol)["nve"][0]["evaluations_per_ps"]
         for text in integrators[:3]
     ]
     assert per_ps == pytest.approx([2000, 500, 62.5])
@@ -51,9 +51,9 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
     assert "## NVE" not in alone
     # What a start holds beyond the mean of the bath, and the mean, are what it holds.
     protocol = replace(protocol, bath_ps=1.0)
-    module._bath(protocol, folder)
+    measure_bath(protocol, folder)
     (potential,) = map(np.load, (folder / "starts").glob("*bath*"))
-    run, _ = module._results(folder, parse_integrator("verlet:0.5").key, protocol)["nve"]
+    run, _ = load_results(folder, parse_integrator("verlet:0.5").key, protocol)["nve"]
     degrees, thermal = 3 * 192, units.kB * 300.0
     held = potential.mean() + (degrees - 3) * thermal / 2 + degrees * units.kB * run["energy_excess_K"]
     assert len(potential) == 10

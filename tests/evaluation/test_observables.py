@@ -12,10 +12,11 @@ from ase import units
 from scipy.stats import norm
 
 from flashmd_rs.evaluation.bond_energy import stretch_excess
-from flashmd_rs.evaluation.integrators import Respa, Verlet
+from flashmd_rs.evaluation.estimates import at_mean_energies, slope
+from flashmd_rs.evaluation.integrators import Respa, VelocityVerlet
 from flashmd_rs.evaluation.momenta import departure
-from flashmd_rs.evaluation.observables import diffusion, highest, mean_square_displacement, vibrations
-from flashmd_rs.evaluation.page import at_mean_energies, equipartition_table, slope
+from flashmd_rs.evaluation.observables import diffusion, highest_peak, mean_square_displacement, vibrations
+from flashmd_rs.evaluation.page import equipartition_table
 from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
 from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
 from flashmd_rs.reference.recipe import Recipe
@@ -44,9 +45,9 @@ def test_a_swing_shows_at_its_frequency() -> None:
     momenta = np.sin(2 * np.pi * times * wavenumber * units._c * 100 * 1e-15)
     frames = [ase.Atoms("H2", np.zeros((2, 3)), momenta=[[p, 0, 0], [-p, 0, 0]]) for p in momenta]
     found, density = vibrations(frames, spacing)
-    assert abs(highest(found, density, 2500.0) - wavenumber) < 10
+    assert abs(highest_peak(found, density, 2500.0) - wavenumber) < 10
     assert np.isclose(density.sum() * found[1], 1.0)
-    assert highest(*vibrations(frames[::8], 8 * spacing), 2500.0) is None
+    assert highest_peak(*vibrations(frames[::8], 8 * spacing), 2500.0) is None
 
 
 def test_departure_of_momenta_from_maxwell_and_boltzmann() -> None:
@@ -68,7 +69,7 @@ def test_a_drift_is_found_within_its_error() -> None:
     off = []
     for _ in range(100):
         energy = 0.02 * times + 0.1 * rng.normal(size=200)
-        fit, error = slope(dict(trace=dict(times_ps=times.tolist(), energy_eV=energy.tolist()), stable_ps=50.0))
+        fit, error = slope({"trace": {"times_ps": times.tolist(), "energy_eV": energy.tolist()}, "stable_ps": 50.0})
         off.append((fit - 0.02) / error)
     assert 0.8 < np.std(off) < 1.5  # of Student's t with eight degrees of freedom: 1.15
 
@@ -76,7 +77,7 @@ def test_a_drift_is_found_within_its_error() -> None:
 def test_the_last_half_of_a_drift_is_told_from_the_whole() -> None:
     times = np.linspace(0, 50, 200)
     bent = np.maximum(0.0, times - 25.0) * 0.02
-    run = dict(trace=dict(times_ps=times.tolist(), energy_eV=bent.tolist()), stable_ps=50.0)
+    run = {"trace": {"times_ps": times.tolist(), "energy_eV": bent.tolist()}, "stable_ps": 50.0}
     assert np.isclose(slope(run, last=0.5)[0], 0.02)
     assert 0.005 < slope(run)[0] < 0.015
 
@@ -88,7 +89,7 @@ def test_what_a_start_has_of_its_own_cancels_against_verlet() -> None:
         found = []
         for start, a in apart.items():
             half, whole = ({"total": 300.0, "H": h + a, "O": 300.0} for h in (300.0, 301.0))
-            found.append(dict(name=name, start=start, temperature_K=half, whole_temperature_K=whole))
+            found.append({"name": name, "start": start, "temperature_K": half, "whole_temperature_K": whole})
         return found
 
     verlet, others = runs("Verlet", {0: 12, 1: 8, 2: 10}), runs("m", {0: 11, 2: 9, 3: 7})
@@ -107,7 +108,8 @@ def test_what_starts_hold_by_chance_is_taken_out() -> None:
         x, e, missed = 13 * rng.normal(size=12), 6 * rng.normal(size=12), 0.5 * rng.normal()
         values = dict(enumerate(150 - 4 * x + 8 * (e + missed) + 10 * rng.normal(size=12)))
         runs = [
-            dict(start=k, stretch_excess_K=x[k], energy_excess_K=e[k], energy_excess_error_K=0.5) for k in range(12)
+            {"start": k, "stretch_excess_K": x[k], "energy_excess_K": e[k], "energy_excess_error_K": 0.5}
+            for k in range(12)
         ]
         found, error = (float(number) for number in at_mean_energies(runs, values).split(" ± "))
         off.append((found - 150, error))
@@ -202,7 +204,7 @@ def test_r_respa_follows_verlet() -> None:
     reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
     start = reference.atoms()
     runs = []
-    for integrator in (Verlet(0.25), Respa(1.0)):
+    for integrator in (VelocityVerlet(0.25), Respa(1.0)):
         reference.set(start.positions, start.get_momenta())
         runs.append(integrator.run(reference, 20.0, 4.0, None, 1))
     one, other = (run.frames[-1] for run in runs)
@@ -215,7 +217,7 @@ def test_r_respa_follows_verlet() -> None:
 def test_a_step_that_is_too_long_ends_the_run_and_not_the_page() -> None:
     reference = Water(64)
     reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
-    run = Verlet(16.0).run(reference, 8000.0, 80.0, None, 1)
+    run = VelocityVerlet(16.0).run(reference, 8000.0, 80.0, None, 1)
     assert run.stopped
     assert np.isfinite(run.frames[-1].positions).all()
     assert len(run.frames) == len(run.times_ps)

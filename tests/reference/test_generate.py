@@ -19,18 +19,18 @@ from flashmd_rs.reference.recipe import Recipe, Segment
 from flashmd_rs.reference.store import Store
 
 # 32 ions: thousands of steps a second.
-IONS = dict(size=2, temperatures_K=(500.0, 650.0), spacing_fs=4.0, length_fs=16.0)
+IONS = {"size": 2, "temperatures_K": (500.0, 650.0), "spacing_fs": 4.0, "length_fs": 16.0}
 
 
 def ions(seed: int = 1, **changed: object) -> Recipe:
-    return Recipe.of("silver-iodide", seed, **(IONS | dict(equilibration_ps=0.2) | changed))
+    return Recipe.of("silver-iodide", seed, **(IONS | {"equilibration_ps": 0.2} | changed))
 
 
 def contents(path: Path) -> dict[str, np.ndarray]:
     with h5py.File(path) as file:
-        return {name: file[name][:] for name in (*Segment._fields, "numbers", "masses", "cell")} | dict(
-            recipe=np.array(file.attrs["recipe"])
-        )
+        return {name: file[name][:] for name in (*Segment._fields, "numbers", "masses", "cell")} | {
+            "recipe": np.array(file.attrs["recipe"])
+        }
 
 
 def assert_same(one: Path, other: Path) -> None:

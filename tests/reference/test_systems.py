@@ -66,7 +66,7 @@ def test_what_follows_set_is_the_same_to_the_last_bit(reference: Reference) -> N
         ends.append(reference.get())
         # A detour, so that neighbour lists have another past the second time.
         reference.nve(60 * reference.timestep_fs)
-    for first, second in zip(*ends):
+    for first, second in zip(*ends, strict=True):
         assert np.array_equal(first, second)
 
 

@@ -70,7 +70,7 @@ def test_error_falls_with_the_square_of_the_time_step(water: Start) -> None:
             energies.append(total_energy(reference))
         ends.append((*reference.get()[:2], np.array(energies)))
     reference.context = kept
-    for coarse, middle, fine in zip(*ends):
+    for coarse, middle, fine in zip(*ends, strict=True):
         # Second order: (1/2² − 1/8²) / (1/4² − 1/8²) = 5; first order would give 3.
         assert 4.4 < np.linalg.norm(coarse - fine) / np.linalg.norm(middle - fine) < 5.8
 

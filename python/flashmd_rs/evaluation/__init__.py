@@ -1,6 +1,12 @@
 """Integrators side by side, measured with the reference's energies: drift, equipartition, structure, motion, cost.
 
-:func:`~flashmd_rs.evaluation.evaluate.evaluate` runs them and writes a page; ``flashmd-rs evaluate`` is its command.
+An integrator is a model under the runtime, velocity Verlet or r-RESPA (:mod:`~flashmd_rs.evaluation.integrators`). Each
+goes through one :class:`~flashmd_rs.evaluation.protocol.EvaluationProtocol`;
+:func:`~flashmd_rs.evaluation.evaluate.evaluate` runs them and writes a page. The command is ``flashmd-rs evaluate``.
 
 Needs the extra ``evaluate``; from a clone: ``pip install '.[evaluate]'``.
 """
+
+from flashmd_rs.reference import require_extra
+
+require_extra()

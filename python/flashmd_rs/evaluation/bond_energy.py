@@ -1,8 +1,8 @@
-"""How much more energy the bonds of a start hold than is their due.
+"""Excess energy of the bonds of a start: a control variate for the temperatures of species.
 
-Bonds that are much faster than all else keep what a start gave them for tens of picoseconds, and the light atoms at
-their ends are that much hotter. It is chance, not the integrator's doing, and its mean over starts is known, zero: a control
-variate (Hammersley & Handscomb, Monte Carlo Methods, 1964, chapter 5) for what species' temperatures differ by.
+Bonds that are much faster than all other motions keep the energy they had at the start for tens of picoseconds, and the
+light atoms at their ends are hotter or colder accordingly. This excess is chance, not an effect of the integrator, and
+its mean over starts is known to be zero: a control variate (Hammersley & Handscomb, Monte Carlo Methods, 1964, ch. 5).
 """
 
 from __future__ import annotations
@@ -13,40 +13,51 @@ import numpy as np
 import openmm
 from ase import units
 from ase.geometry import find_mic
+from numpy.typing import NDArray
 from openmm import unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
 
 
 class Bonds(NamedTuple):
-    """Harmonic bonds, B of them.
+    """B harmonic bonds.
 
     Attributes:
-        heavy, light: indices of their ends [B]. length_A: at rest [B]. constant: k of ½k(r − r₀)² [B], eV/Å².
+        heavy: indices of the heavier ends [B].
+        light: indices of the lighter ends [B].
+        length_A: lengths at rest r₀ [B], Å.
+        constant: force constants k of ½k(r − r₀)² [B], eV/Å².
     """
 
-    heavy: np.ndarray
-    light: np.ndarray
-    length_A: np.ndarray
-    constant: np.ndarray
+    heavy: NDArray[np.int_]
+    light: NDArray[np.int_]
+    length_A: F64
+    constant: F64
 
 
 def stretch_excess(reference: Reference, temperature_K: float, timestep_fs: float) -> float | None:
-    """Energy of the bond stretches beyond k_B·T for each, in K; its mean over starts from a bath is zero.
+    """Energy of the bond stretches beyond its canonical mean, K per bond; zero on average over starts from a bath.
 
-    Kinetic energy: ½ ṙ²/G with Wilson's G. Potential energy: the virial ⟨ξ·∇U⟩ = k_B·T ⟨∇·ξ⟩ of the field ξ that moves
-    the lighter end of each bond by r − r₀ along it, whatever else pulls at it (Jepps, Ayton & Evans, Phys. Rev. E 62,
-    4757 (2000)). A bath of velocity Verlet samples more than the canonical ⟨(r − r₀)²⟩, by 1/(1 − (ωΔt/2)²) for a bond
-    of frequency ω, 3 % for OH at 0.5 fs, which is allowed for. So zero is what that bath gives; a integrator without that
-    error of its own turns half of the 3 % into kinetic energy.
+    =====  ======================================================================================
+    r, ṙ   length of a bond and its rate of change
+    G      Wilson's element 1/m₁ + 1/m₂: the kinetic energy of a stretch is ½ ṙ²/G, on average k_B T/2
+    ξ      field that moves the lighter end by r − r₀ along the bond: ⟨ξ·∇U⟩ = k_B T ⟨∇·ξ⟩
+    =====  ======================================================================================
+
+    The potential energy is the virial of ξ, which holds whatever other forces act on the bond (Jepps, Ayton & Evans,
+    Phys. Rev. E 62, 4757 (2000)). A bath of velocity Verlet samples ⟨(r − r₀)²⟩ larger than the canonical one by
+    1/(1 − (ωΔt/2)²) for a bond of frequency ω, 3 % for OH at 0.5 fs; this is taken into account. Zero is thus the mean
+    in that bath; an integrator without this error turns half of the 3 % into kinetic energy.
 
     Args:
-        reference: where it stands; no other stiff bond ends at the lighter atom of one. temperature_K: of its bath.
-        timestep_fs: of velocity Verlet in that bath.
+        reference: the system at a start; the lighter end of a bond is the end of no other stiff bond.
+        temperature_K: temperature of the bath it comes from, K.
+        timestep_fs: time step of velocity Verlet in that bath, fs.
 
     Returns:
-        The mean over the bonds, None if there are none.
+        The mean over the bonds; None if the system has none.
     """
     bonds = _bonds(reference)
     if bonds is None:
@@ -62,24 +73,25 @@ def stretch_excess(reference: Reference, temperature_K: float, timestep_fs: floa
     stretched = lengths - bonds.length_A
     virial = -stretched * (along * frame.forces[bonds.light]).sum(1)
     widened = 1 / (1 - bonds.constant * wilson * (0.5 * timestep_fs * units.fs) ** 2)
-    due = thermal * widened * (1 + 2 * stretched / lengths)
-    return float(((twice_kinetic - thermal) + (virial - due)).mean() / (2 * units.kB))
+    expected = thermal * widened * (1 + 2 * stretched / lengths)
+    return float(((twice_kinetic - thermal) + (virial - expected)).mean() / (2 * units.kB))
 
 
 def _bonds(reference: Reference) -> Bonds | None:
+    """The harmonic bonds of an OpenMM system; None if there are none."""
     if not isinstance(reference, OpenMMReference):
         return None
     forces = reference.context.getSystem().getForces()
     harmonic = [force for force in forces if isinstance(force, openmm.HarmonicBondForce)]
-    found = [force.getBondParameters(k) for force in harmonic for k in range(force.getNumBonds())]
-    if not found:
+    parameters = [force.getBondParameters(k) for force in harmonic for k in range(force.getNumBonds())]
+    if not parameters:
         return None
-    ends = np.array([bond[:2] for bond in found])
+    ends = np.array([bond[:2] for bond in parameters])
     first_is_light = reference.masses[ends[:, 0]] < reference.masses[ends[:, 1]]
-    constants = [bond[3].value_in_unit(unit.kilojoule_per_mole / unit.angstrom**2) for bond in found]
+    constants = [bond[3].value_in_unit(unit.kilojoule_per_mole / unit.angstrom**2) for bond in parameters]
     return Bonds(
         heavy=np.where(first_is_light, ends[:, 1], ends[:, 0]),
         light=np.where(first_is_light, ends[:, 0], ends[:, 1]),
-        length_A=np.array([bond[2].value_in_unit(unit.angstrom) for bond in found]),
+        length_A=np.array([bond[2].value_in_unit(unit.angstrom) for bond in parameters]),
         constant=np.array(constants) * EV_PER_KJ_MOL,
     )

@@ -1,47 +1,54 @@
-"""Momenta of runs against Maxwell and Boltzmann's distribution: a picture, and one figure of how far it is."""
+"""Momenta of runs against the Maxwell–Boltzmann distribution: a picture, and the distance as one figure."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import units
 from matplotlib.figure import Figure
 from scipy.stats import kstest, norm
 
+from flashmd_rs._structure import F64
+
 # p/√m by species, √eV.
-Momenta = dict[str, np.ndarray]
-# The picture's range, in thermal widths, and its bins.
+Momenta = dict[str, F64]
+# The picture's range in thermal widths, and its number of bins.
 RANGE, BINS = 4.0, 32
 
 
-def pool(runs: list[dict]) -> Momenta:
-    """Of all runs of one integrator, as :func:`~flashmd_rs.evaluation.nve.measure_run` keeps them."""
+def pool(runs: list[dict[str, Any]]) -> Momenta:
+    """Momenta of all runs of an integrator, as :func:`~flashmd_rs.evaluation.nve.measure_run` keeps them."""
     return {symbol: np.concatenate([run["momenta"][symbol] for run in runs]) for symbol in runs[0]["momenta"]}
 
 
-def departure(values: np.ndarray) -> float:
-    """Largest difference of the cumulative distribution from that of the normal distribution of the same width.
+def departure(values: F64) -> float:
+    """Kolmogorov–Smirnov distance of values from the normal distribution of the same width.
 
-    The Kolmogorov–Smirnov distance; of n independent values it is about 0.9/√n by chance.
+    It is the largest difference of the cumulative distributions; for n independent values about 0.9/√n by chance.
     """
     return float(kstest(values, norm(scale=np.sqrt(np.mean(np.square(values)))).cdf).statistic)
 
 
 def draw_momenta(rows: dict[str, dict[str, Momenta]], temperature_K: float, path: Path) -> None:
-    """Densities of p/√m on a logarithmic scale: a row per ensemble, a panel per species, a line per integrator."""
+    """Draw densities of p/√m on a logarithmic scale: a row per ensemble, a panel per species, a line per integrator.
+
+    Args:
+        rows: momenta by ensemble and name of the integrator.
+        temperature_K: temperature of the Maxwell–Boltzmann curve, K.
+        path: image file.
+    """
     symbols = list(next(iter(next(iter(rows.values())).values())))
     figure = Figure(figsize=(2.5 + 4.5 * len(symbols), 3.5 * len(rows)), layout="constrained")
     panels = figure.subplots(len(rows), len(symbols), sharex=True, sharey=True, squeeze=False)
     thermal = norm(scale=(temperature_K * units.kB) ** 0.5)
     edges = np.linspace(-RANGE, RANGE, BINS + 1) * thermal.std()
     x = np.linspace(edges[0], edges[-1], 200)
-    colours = {
-        name: f"C{k}"
-        for k, name in enumerate(dict.fromkeys(name for integrators in rows.values() for name in integrators))
-    }
-    for axes, (ensemble, integrators) in zip(panels, rows.items()):
-        for axis, symbol in zip(axes, symbols):
+    names = dict.fromkeys(name for integrators in rows.values() for name in integrators)
+    colours = {name: f"C{k}" for k, name in enumerate(names)}
+    for axes, (ensemble, integrators) in zip(panels, rows.items(), strict=True):
+        for axis, symbol in zip(axes, symbols, strict=True):
             for name, momenta in integrators.items():
                 counts, _ = np.histogram(momenta[symbol], edges)
                 # An empty bin has no logarithm.

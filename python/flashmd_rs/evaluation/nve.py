@@ -1,78 +1,119 @@
-"""One run of one model without a thermostat, judged by the reference: energies, drift, temperatures, momenta."""
+"""Measurements on one run by the reference's energies: drift, temperatures, momenta, and how long it was stable."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from ase import Atoms
+from numpy.typing import NDArray
 
+from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.integrators import ModelIntegrator
+from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
+from flashmd_rs.temperature import temperatures
 
-# Beyond it a run has exploded.
+# Temperature above which a run has exploded.
 EXPLODED_K = 1000.0
+# Lengths of the windows over which a drift is fitted.
 WINDOWS_PS = (5.0, 10.0, 50.0)
-# Of each species that are kept for a histogram.
+# Momenta of each species that are kept for a histogram.
 MOMENTA = 4000
+# Points of a trace that are kept, about.
+TRACE = 200
 
 
-def run_nve(model: Path, reference: Reference, time_ps: float, **options: object) -> dict:
-    """RunResult from where the reference is, without a thermostat or with ``options`` of the runtime: see :func:`measure_run`."""
-    run = ModelIntegrator(model, **options).run(reference, 1000 * time_ps, time_ps, None, seed=1)
-    return measure_run(run.frames, run.times_ps.tolist(), reference) | dict(stopped=run.stopped)
+def run_nve(model: str | Path, reference: Reference, time_ps: float, **options: Any) -> RunFigures:
+    """Figures of one run of a model from the reference's current frame, without a bath.
 
-
-def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference) -> dict:
-    """Temperatures, total energies by the reference, drift by window, and how long the run was sound.
+    Args:
+        model: ONNX file, or the name of a bundled model.
+        reference: the system; its energies are those that count.
+        time_ps: length of the run, ps; it has 1000 frames.
+        options: further arguments of ``flashmd_rs.rollout``.
 
     Returns:
-        ``drift_eV_per_ps`` by window, over what is sound of it; ``temperature_K`` of the second half of that, in all
-        and by species, ``whole_temperature_K`` of all of it, and their standard deviation; rms of the energy about its
-        line (eV); ``stable_ps``; traces; momenta of the second half, by species.
+        See :func:`measure_run`; and ``stopped``, why the run ended early, or None.
     """
-    from flashmd_rs.temperature import temperatures
+    run = ModelIntegrator(model, **options).run(reference, 1000 * time_ps, time_ps, None, seed=1)
+    return measure_run(run.frames, run.times_ps.tolist(), reference) | {"stopped": run.stopped}
 
+
+def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference) -> RunFigures:
+    """Figures of a run by the reference's energies.
+
+    A run is stable until its temperature passes :data:`EXPLODED_K` or its energy is not finite; figures are taken over
+    the stable part.
+
+    Args:
+        frames: frames with momenta.
+        times_ps: their times, ps.
+        reference: the system; it is left at the last frame.
+
+    Returns:
+        ``atoms``; ``time_ps``, ``stable_ps``, ``exploded``; ``drift_eV_per_ps`` by window, None where the run is too
+        short for it; ``temperature_K`` of the second half and ``whole_temperature_K`` of the whole, for all atoms
+        (``total``) and by species; ``sigma_temperature_K``, their standard deviation; ``sigma_energy_eV``, the rms
+        deviation of the total energy from its straight line; ``trace`` of times, energies (eV) and temperatures (K);
+        ``momenta`` p/√m (√eV) of the second half, by species.
+    """
     masses, symbols = frames[0].get_masses(), np.array(frames[0].get_chemical_symbols())
-    rows, energies = [], []
-    for frame in frames:
-        momenta = frame.get_momenta()
-        rows.append(temperatures(momenta, masses, symbols))
-        kinetic = float((momenta**2 / masses[:, None]).sum() / 2)
-        energies.append(reference.energy(frame.positions) + kinetic)
-    times, energy = np.array(times_ps), np.array(energies)
+    rows = [temperatures(frame.get_momenta(), masses, symbols) for frame in frames]
+    times, energy = np.array(times_ps), np.array([_total_energy(frame, masses, reference) for frame in frames])
     total = np.array([row["total"] for row in rows])
-    bad = np.flatnonzero((total > EXPLODED_K) | ~np.isfinite(energy))
-    sound = int(bad[0]) if len(bad) else len(times)
-    drift = {}
+    unstable = np.flatnonzero((total > EXPLODED_K) | ~np.isfinite(energy))
+    stable = int(unstable[0]) if len(unstable) else len(times)
+    line = np.polyfit(times[:stable], energy[:stable], 1) if stable >= 3 else np.zeros(2)
+    second_half = slice(stable // 2, max(stable, 1))
+    every = max(1, len(times) // TRACE)
+    return {
+        "atoms": len(masses),
+        "time_ps": float(times[-1]),
+        "stable_ps": float(times[stable - 1]) if stable else 0.0,
+        "exploded": stable < len(times),
+        "drift_eV_per_ps": _drifts(times, energy, stable),
+        "temperature_K": _means(rows[second_half]),
+        "whole_temperature_K": _means(rows[: max(stable, 1)]),
+        "sigma_temperature_K": float(total[:stable].std()),
+        "sigma_energy_eV": float((energy[:stable] - np.polyval(line, times[:stable])).std()),
+        "trace": {
+            "times_ps": times[::every].tolist(),
+            "energy_eV": energy[::every].tolist(),
+            "T": total[::every].tolist(),
+        },
+        "momenta": _momenta(frames[second_half], masses, symbols),
+    }
+
+
+def _total_energy(frame: Atoms, masses: F64, reference: Reference) -> float:
+    kinetic = float((frame.get_momenta() ** 2 / masses[:, None]).sum() / 2)
+    return reference.energy(frame.positions) + kinetic
+
+
+def _drifts(times: F64, energy: F64, stable: int) -> dict[str, float | None]:
+    """Slope of the total energy (eV/ps) over the stable part of each window; None for windows beyond the run."""
+    drifts = {}
     for window in WINDOWS_PS:
-        inside = np.arange(len(times)) < sound
+        inside = np.arange(len(times)) < stable
         inside &= times <= window + 1e-9
         long_enough = inside.sum() >= 3 and (times[-1] >= 0.99 * window or window == WINDOWS_PS[0])
-        drift[f"{window:g}"] = float(np.polyfit(times[inside], energy[inside], 1)[0]) if long_enough else None
-    line = np.polyfit(times[:sound], energy[:sound], 1) if sound >= 3 else np.zeros(2)
-    half = slice(sound // 2, max(sound, 1))
-    momenta = {
-        symbol: np.concatenate([f.get_momenta()[symbols == symbol].ravel() for f in frames[half]])
-        / math.sqrt(masses[symbols == symbol][0])
-        for symbol in dict.fromkeys(symbols.tolist())
-    }
-    every = max(1, len(times) // 200)
-    draw = np.random.default_rng(0).choice
-    return dict(
-        atoms=len(masses),
-        time_ps=float(times[-1]),
-        stable_ps=float(times[sound - 1]) if sound else 0.0,
-        exploded=sound < len(times),
-        drift_eV_per_ps=drift,
-        temperature_K=_means(rows[half]),
-        whole_temperature_K=_means(rows[: max(sound, 1)]),
-        sigma_temperature_K=float(total[:sound].std()),
-        sigma_energy_eV=float((energy[:sound] - np.polyval(line, times[:sound])).std()),
-        trace=dict(times_ps=times[::every].tolist(), energy_eV=energy[::every].tolist(), T=total[::every].tolist()),
-        momenta={k: draw(v, min(len(v), MOMENTA), replace=False).tolist() for k, v in momenta.items()},
-    )
+        drifts[f"{window:g}"] = float(np.polyfit(times[inside], energy[inside], 1)[0]) if long_enough else None
+    return drifts
+
+
+def _momenta(frames: list[Atoms], masses: F64, symbols: NDArray[np.str_]) -> dict[str, list[float]]:
+    """A random selection of p/√m (√eV) by species."""
+    choose = np.random.default_rng(0).choice
+    momenta = {}
+    for symbol in dict.fromkeys(symbols.tolist()):
+        chosen = symbols == symbol
+        values = np.concatenate([frame.get_momenta()[chosen].ravel() for frame in frames])
+        values = values / math.sqrt(masses[chosen][0])
+        momenta[symbol] = choose(values, min(len(values), MOMENTA), replace=False).tolist()
+    return momenta
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:

@@ -1,4 +1,12 @@
-"""How far one stride of a model is from being reversible and symplectic."""
+"""Reversibility and symplecticity of one stride of a model, measured by finite differences.
+
+=====  ==================================================================
+J      Jacobian of a stride in the coordinates (√m q, p/√m)
+Ω      the symplectic form, [[0, 1], [−1, 0]]
+=====  ==================================================================
+
+A stride is symplectic if JᵀΩJ = Ω (Hairer, Lubich & Wanner, Geometric Numerical Integration, chapter VI).
+"""
 
 from __future__ import annotations
 
@@ -7,52 +15,70 @@ from pathlib import Path
 import numpy as np
 from ase import Atoms
 
-# Of the central differences: far above what 32 bits resolve, below what an OH bond bends.
+from flashmd_rs._structure import F64
+
+# Step of the central differences, in Å·√u and thermal momenta: far above the resolution of 32 bits, and small against
+# the amplitude of an OH bond.
 DISPLACEMENT = 0.004
 
 
 def _stride(model: str | Path, starts: list[Atoms]) -> list[Atoms]:
-    """Each start one stride on."""
+    """Each start after one stride, without any filter."""
     import flashmd_rs
 
-    options = dict(thermostat="none", rescale_energy=False, guard="off", random_rotation=False, seed=1, progress=False)
-    return [run.frames[-1] for run in flashmd_rs.rollout(starts, model, steps=1, **options)]
+    runs = flashmd_rs.rollout(
+        starts,
+        model,
+        steps=1,
+        thermostat="none",
+        rescale_energy=False,
+        guard="off",
+        random_rotation=False,
+        seed=1,
+        progress=False,
+    )
+    return [run.frames[-1] for run in runs]
 
 
 def reversibility(model: str | Path, atoms: Atoms) -> dict[str, float]:
-    """One stride, momenta turned round, one stride: rms of what is missing to the start, over rms Δq and rms p."""
-    (there,) = _stride(model, [atoms])
-    moved = there.positions - atoms.positions
-    there.set_momenta(-there.get_momenta())
-    (back,) = _stride(model, [there])
+    """Rms distance to the start after a stride, a reversal of momenta, and another stride.
+
+    Returns:
+        ``positions``, in units of the rms displacement of a stride; ``momenta``, in units of the rms momentum.
+    """
+    (forward,) = _stride(model, [atoms])
+    displacement = forward.positions - atoms.positions
+    forward.set_momenta(-forward.get_momenta())
+    (back,) = _stride(model, [forward])
     q, p = back.positions - atoms.positions, back.get_momenta() + atoms.get_momenta()
-    return dict(
-        positions=float(np.sqrt((q**2).mean() / (moved**2).mean())),
-        momenta=float(np.sqrt((p**2).mean() / (atoms.get_momenta() ** 2).mean())),
-    )
+    return {
+        "positions": float(np.sqrt((q**2).mean() / (displacement**2).mean())),
+        "momenta": float(np.sqrt((p**2).mean() / (atoms.get_momenta() ** 2).mean())),
+    }
 
 
 def symplecticity(model: str | Path, atoms: Atoms) -> float:
-    """Largest element of JᵀΩJ − Ω for the stride's Jacobian J of (√m q, p/√m), by central differences.
+    """Largest element of |JᵀΩJ − Ω| for one stride.
 
-    Positions in Å·√u, momenta in their rms. The model computes in 32 bits: about 1e-3 is as good as zero.
+    Coordinates are √m q in Å·√u and p/√m in units of its rms. The model computes in 32 bits: about 1e-3 cannot be told
+    from zero.
     """
-    root, count = np.sqrt(atoms.get_masses())[:, None], 3 * len(atoms)
-    scale = np.repeat([1.0, np.sqrt((atoms.get_momenta() ** 2 / root**2).mean())], count)
+    root_mass, count = np.sqrt(atoms.get_masses())[:, None], 3 * len(atoms)
+    scale = np.repeat([1.0, np.sqrt((atoms.get_momenta() ** 2 / root_mass**2).mean())], count)
 
-    def shifted(k: int, by: float) -> Atoms:
+    def shifted(index: int, shift: float) -> Atoms:
         step = np.zeros(2 * count)
-        step[k] = by * scale[k]
-        copy = atoms.copy()
-        copy.positions += step[:count].reshape(-1, 3) / root
-        copy.set_momenta(copy.get_momenta() + step[count:].reshape(-1, 3) * root)
+        step[index] = shift * scale[index]
+        copy: Atoms = atoms.copy()
+        copy.positions += step[:count].reshape(-1, 3) / root_mass
+        copy.set_momenta(copy.get_momenta() + step[count:].reshape(-1, 3) * root_mass)
         return copy
 
-    def state(frame: Atoms) -> np.ndarray:
-        return np.concatenate([(frame.positions * root).ravel(), (frame.get_momenta() / root).ravel()])
+    def coordinates(frame: Atoms) -> F64:
+        return np.concatenate([(frame.positions * root_mass).ravel(), (frame.get_momenta() / root_mass).ravel()])
 
-    starts = [shifted(k, sign * DISPLACEMENT) for k in range(2 * count) for sign in (1, -1)]
-    ends = np.array([state(frame) for frame in _stride(model, starts)]) / scale
+    starts = [shifted(index, sign * DISPLACEMENT) for index in range(2 * count) for sign in (1, -1)]
+    ends = np.array([coordinates(frame) for frame in _stride(model, starts)]) / scale
     jacobian = ((ends[::2] - ends[1::2]) / (2 * DISPLACEMENT)).T
     omega = np.block([[np.zeros((count, count)), np.eye(count)], [-np.eye(count), np.zeros((count, count))]])
     return float(np.abs(jacobian.T @ omega @ jacobian - omega).max())

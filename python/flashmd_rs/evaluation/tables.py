@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import textwrap
 from collections import Counter
+from typing import Any
 
 
 def paragraph(*parts: str) -> str:
-    """Sentences, wrapped."""
+    """Sentences as one wrapped paragraph."""
     return textwrap.fill(" ".join(parts), 118)
 
 
@@ -21,16 +22,16 @@ def header(*cells: str) -> list[str]:
     return [row(*cells), row(*["---"] * len(cells))]
 
 
-def completed(case: dict) -> bool:
-    """Whether a run came to its end, sound."""
-    return not case["exploded"] and not case.get("stopped")
+def completed(run: dict[str, Any]) -> bool:
+    """True if a run was stable until its planned end."""
+    return not run["exploded"] and not run.get("stopped")
 
 
-def stable_until(case: dict) -> str:
-    """How long a run was sound, ps."""
-    return f"{case['time_ps']:.1f}, end" if completed(case) else f"{case['stable_ps']:.1f}"
+def stable_until(run: dict[str, Any]) -> str:
+    """How long a run was stable, ps."""
+    return f"{run['time_ps']:.1f}, end" if completed(run) else f"{run['stable_ps']:.1f}"
 
 
-def stable_until_each(cases: list[dict]) -> str:
-    """The same of several, equal ones counted."""
-    return "; ".join(text if n == 1 else f"{n} × {text}" for text, n in Counter(map(stable_until, cases)).items())
+def stable_until_each(runs: list[dict[str, Any]]) -> str:
+    """How long several runs were stable; equal times are counted."""
+    return "; ".join(text if n == 1 else f"{n} × {text}" for text, n in Counter(map(stable_until, runs)).items())

@@ -1,9 +1,29 @@
 """Reference molecular dynamics of any potential, and the file that keeps its segments; no PyTorch.
 
 A system (:mod:`~flashmd_rs.reference.systems` lists them) builds its atoms and its potential on one of two back ends,
-:mod:`~flashmd_rs.reference.openmm_system` and :mod:`~flashmd_rs.reference.ase_system`. A
-:class:`~flashmd_rs.reference.recipe.Recipe` says what to simulate, :func:`~flashmd_rs.reference.generate.generate` does it
-on all cores, :mod:`~flashmd_rs.reference.store` is the HDF5 file, :func:`~flashmd_rs.reference.check.check` tests one.
+:mod:`~flashmd_rs.reference.openmm_system` and :mod:`~flashmd_rs.reference.ase_system`. A data file is described by a
+:class:`~flashmd_rs.reference.recipe.Recipe`, simulated on all cores by
+:func:`~flashmd_rs.reference.generate.generate`, kept as HDF5 by :mod:`~flashmd_rs.reference.store`, and tested by
+:func:`~flashmd_rs.reference.check.check`.
 
 Needs the extra ``evaluate``; from a clone: ``pip install '.[evaluate]'``.
 """
+
+from importlib.util import find_spec
+
+
+def require_extra() -> None:
+    """Check that the packages of the extra ``evaluate`` are installed; nothing is imported.
+
+    Raises:
+        ImportError: some are not; the message names them and the command that installs them.
+    """
+    missing = [name for name in ("openmm", "h5py", "scipy", "filelock") if find_spec(name) is None]
+    if missing:
+        raise ImportError(
+            f"reference MD and evaluation need {', '.join(missing)}; from a clone of this repository: "
+            "pip install '.[evaluate]'"
+        )
+
+
+require_extra()

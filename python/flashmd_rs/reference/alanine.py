@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from openmm import app, unit
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.openmm_system import OpenMMReference
 from flashmd_rs.reference.water import DENSITY_G_CM3
 
@@ -15,11 +16,11 @@ CUTOFF_A = 9.0
 U_PER_A3_IN_G_CM3 = 1.66053907
 
 
-def solvated(forcefield: app.ForceField, waters: int) -> tuple[app.Topology, np.ndarray]:
-    """The dipeptide among ``waters``, at 0.997 g/cm³.
+def solvated(forcefield: app.ForceField, waters: int) -> tuple[app.Topology, F64]:
+    """The dipeptide in ``waters`` molecules of water, at 0.997 g/cm³.
 
-    OpenMM cuts the waters out of a larger box and leaves gaps at the faces, a fifth of the volume in a
-    small box; here molecules are drawn together, each as a whole, until the density is right.
+    OpenMM cuts the waters out of a larger box and leaves gaps at the faces, a fifth of the volume in a small box; here
+    the molecules are moved towards the centre, each as a whole, until the density is right.
 
     Returns:
         Topology with its cubic box, and positions [A, 3] (Å).
@@ -70,4 +71,5 @@ class AlanineDipeptide(OpenMMReference):
         super().__init__(system, [atom.element.atomic_number for atom in topology.atoms()], timestep_fs, threads)
 
     def start(self, rng: np.random.Generator) -> None:
+        """Set the minimised solvated structure, with all atoms at rest."""
         self.minimise_from(self._first, 500)

@@ -1,6 +1,6 @@
-"""Aluminium: bulk and the (110) surface, in ASE's effective-medium theory.
+"""Aluminium, bulk and (110) surface, in ASE's effective-medium theory (EMT).
 
-EMT is the potential of Jacobsen, Stoltze & Nørskov, Surf. Sci. 366, 394 (1996), as ASE carries it.
+Source of the potential: Jacobsen, Stoltze & Nørskov, Surf. Sci. 366, 394 (1996), as implemented in ASE.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 
 from flashmd_rs.reference.ase_system import ASEReference
 
-# EMT has 3.99 Å at 0 K; here its pressure is −0.6 GPa at 300 K, 0 at 500 K, +0.6 GPa at 700 K.
+# EMT's lattice constant at 0 K is 3.99 Å; at this one its pressure is −0.6 GPa at 300 K, 0 at 500 K, +0.6 GPa at 700 K.
 LATTICE_A = 4.05
 
 
@@ -32,6 +32,7 @@ class Aluminium(ASEReference):
         super().__init__(bulk("Al", "fcc", a=LATTICE_A, cubic=True) * (size, size, size), timestep_fs)
 
     def calculator(self) -> EMT:
+        """A new EMT calculator."""
         return EMT()
 
 
@@ -44,6 +45,6 @@ class AluminiumSurface(Aluminium):
 
     def __init__(self, size: int = size, timestep_fs: float | None = None) -> None:
         slab = fcc110("Al", (size, round(size * 2**0.5), 7), a=LATTICE_A, vacuum=8.0)
-        # The vacuum is wider than EMT reaches, so images along the normal do not meet.
+        # The vacuum is wider than EMT's cutoff, so periodic images along the normal do not interact.
         slab.pbc = True
         ASEReference.__init__(self, slab, timestep_fs)

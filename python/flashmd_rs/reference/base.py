@@ -1,13 +1,13 @@
-"""What a reference simulation can do, whoever computes its forces.
+"""A reference simulation, independent of what computes its forces.
 
-Two back ends stand behind it, :class:`~flashmd_rs.reference.openmm_system.OpenMMReference` and
-:class:`~flashmd_rs.reference.ase_system.ASEReference`; a system is one file that builds its atoms and
-its potential on one of them.
+Two back ends implement it, :class:`~flashmd_rs.reference.openmm_system.OpenMMReference` and
+:class:`~flashmd_rs.reference.ase_system.ASEReference`; a system is one file that builds its atoms and its potential on
+one of them.
 
-The bath is the same for both: velocity Verlet with exact Ornstein–Uhlenbeck kicks every few steps. Such
-a chain leaves unchanged the very distribution that velocity Verlet of the same step conserves, and its
-momenta are Maxwell–Boltzmann without an error of the step (Leimkuhler & Matthews, Appl. Math. Res. Express
-2013, 34), so a segment begun from it does not relax. The noise comes from NumPy alone.
+The Langevin bath is the same for both: velocity Verlet with exact Ornstein–Uhlenbeck kicks every few steps. It leaves
+unchanged the distribution that velocity Verlet of the same time step conserves, and its momenta are Maxwell–Boltzmann
+without a time-step error (Leimkuhler & Matthews, Appl. Math. Res. Express 2013, 34), so a segment that begins from it
+does not relax. The noise comes from NumPy alone.
 """
 
 from __future__ import annotations
@@ -18,15 +18,17 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 from ase import Atoms, units
+from numpy.typing import NDArray
 
+from flashmd_rs._structure import F64
 from flashmd_rs.writers.atomic_write import atomic_write
 
-# Between kicks; the friction's effect does not depend on it as long as it is short against 1/friction.
+# Time between two kicks. The sampled distribution does not depend on it while it is short against 1/friction.
 KICK_FS = 4.0
 
 
 class Frame(NamedTuple):
-    """One instant, A atoms.
+    """One instant of A atoms.
 
     Attributes:
         positions: [A, 3], Å, unwrapped.
@@ -35,9 +37,9 @@ class Frame(NamedTuple):
         energy: potential energy, eV.
     """
 
-    positions: np.ndarray
-    momenta: np.ndarray
-    forces: np.ndarray
+    positions: F64
+    momenta: F64
+    forces: F64
     energy: float
 
 
@@ -48,21 +50,24 @@ class Reference(ABC):
         description: potential and method, in words a paper could print.
         size_is: what ``size`` counts.
         size: default number of these.
-        timestep_fs: default step of velocity Verlet, in segments and in the bath before them.
-        equilibration_timestep_fs: step while a chain equilibrates.
-        temperatures_K: default temperatures.
-        spacing_fs: default time between frames. length_fs: default length of a segment.
-        decorrelation_fs: default time in the bath between segments.
-        equilibration_ps: default time in the bath before the first segment of a chain.
-        anneal_K: the first third of the equilibration is at least this hot.
-        numbers: atomic numbers [A]. masses: u [A]. cell: rows are lattice vectors, Å [3, 3].
-        molecules: [A], atoms with the same number are moved into the box together.
+        timestep_fs: time step of velocity Verlet, fs, in segments and in the bath before them.
+        equilibration_timestep_fs: time step while a chain equilibrates, fs.
+        temperatures_K: default temperatures, K.
+        spacing_fs: default time between frames, fs.
+        length_fs: default length of a segment, fs.
+        decorrelation_fs: default time in the bath between segments, fs.
+        equilibration_ps: default time in the bath before the first segment of a chain, ps.
+        anneal_K: the first third of the equilibration is at least this hot, K.
+        numbers: atomic numbers [A].
+        masses: [A], u.
+        cell: [3, 3], rows are lattice vectors, Å.
+        molecules: [A], index of each atom's molecule; molecules are wrapped into the box as wholes.
     """
 
     description: ClassVar[str]
     size_is: ClassVar[str]
     size: ClassVar[int]
-    timestep_fs: ClassVar[float]
+    timestep_fs: float
     equilibration_timestep_fs: ClassVar[float]
     temperatures_K: ClassVar[tuple[float, ...]]
     spacing_fs: ClassVar[float]
@@ -71,21 +76,21 @@ class Reference(ABC):
     equilibration_ps: ClassVar[float]
     anneal_K: ClassVar[float] = 0.0
 
-    numbers: np.ndarray
-    masses: np.ndarray
-    cell: np.ndarray
-    molecules: np.ndarray
+    numbers: NDArray[np.int_]
+    masses: F64
+    cell: F64
+    molecules: NDArray[np.int_]
 
     @abstractmethod
     def start(self, rng: np.random.Generator) -> None:
-        """Build a first structure, minimised where it must be, at rest."""
+        """Set a first structure, energy-minimised where necessary, with all atoms at rest."""
 
     @abstractmethod
-    def set(self, positions: np.ndarray, momenta: np.ndarray) -> None:
-        """Set positions (Å) and momenta (√(eV·u)), [A, 3] each, and forget everything else.
+    def set(self, positions: F64, momenta: F64) -> None:
+        """Set positions (Å) and momenta (√(eV·u)), [A, 3] each, and reset every other state.
 
-        What follows is a function of these numbers alone, to the last bit: neighbour lists, whose order
-        decides how forces are rounded, are built anew.
+        What follows depends on these numbers alone, to the last bit: neighbour lists, whose order decides how forces
+        are rounded, are built anew.
         """
 
     @abstractmethod
@@ -93,24 +98,24 @@ class Reference(ABC):
         """The current frame."""
 
     @abstractmethod
-    def energy(self, positions: np.ndarray) -> float:
-        """Potential energy (eV) at positions (Å) [A, 3], where the system is left."""
+    def energy(self, positions: F64) -> float:
+        """Potential energy (eV) at positions (Å) [A, 3]; the system stays at these positions."""
 
     @abstractmethod
     def energy_source(self) -> object:
-        """Its energies, as ``flashmd_rs.rollout`` takes them for its ``energy_model``."""
+        """The potential in a form that ``flashmd_rs.rollout`` accepts as ``energy_model``."""
 
     @abstractmethod
-    def momenta(self) -> np.ndarray:
+    def momenta(self) -> F64:
         """Momenta [A, 3], √(eV·u), at the instant of the positions."""
 
     @abstractmethod
-    def set_momenta(self, momenta: np.ndarray) -> None:
-        """Set momenta [A, 3] (√(eV·u)), positions stay."""
+    def set_momenta(self, momenta: F64) -> None:
+        """Set momenta [A, 3] (√(eV·u)); positions stay."""
 
     @abstractmethod
     def nve(self, time_fs: float, timestep_fs: float | None = None) -> None:
-        """Velocity Verlet for ``time_fs``, by default with the system's step."""
+        """Advance by ``time_fs`` with velocity Verlet, by default with the system's time step."""
 
     def langevin(
         self,
@@ -120,7 +125,17 @@ class Reference(ABC):
         friction_per_ps: float = 2.0,
         timestep_fs: float | None = None,
     ) -> None:
-        """Velocity Verlet with Ornstein–Uhlenbeck kicks, half of one at both ends; total momentum stays zero."""
+        """Advance in a Langevin bath: velocity Verlet with Ornstein–Uhlenbeck kicks, half a kick at both ends.
+
+        The total momentum stays zero.
+
+        Args:
+            time_fs: time to advance, fs, rounded to whole intervals between kicks.
+            temperature_K: temperature of the bath, K.
+            rng: source of the noise.
+            friction_per_ps: friction γ, 1/ps.
+            timestep_fs: time step of velocity Verlet, fs; None for the system's.
+        """
         timestep = timestep_fs or self.timestep_fs
         interval = timestep * max(1, round(KICK_FS / timestep))
         for _ in range(max(1, round(time_fs / interval))):
@@ -129,19 +144,25 @@ class Reference(ABC):
             self._kick(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
 
     def draw_momenta(self, temperature_K: float, rng: np.random.Generator) -> None:
-        """Maxwell–Boltzmann momenta without net momentum."""
+        """Draw Maxwell–Boltzmann momenta without net momentum."""
         self._kick(temperature_K, rng, np.inf)
 
     def _kick(self, temperature_K: float, rng: np.random.Generator, exponent: float) -> None:
-        kept = np.exp(-exponent)
-        width = np.sqrt(self.masses[:, None] * units.kB * temperature_K * (1 - kept**2))
-        self.set_momenta(self._at_rest(kept * self.momenta() + width * rng.normal(size=(len(self.masses), 3))))
+        """Ornstein–Uhlenbeck step p ← c p + √(m k_B T (1 − c²)) ξ with c = e^−exponent, exponent = γ Δt."""
+        c = np.exp(-exponent)
+        width = np.sqrt(self.masses[:, None] * units.kB * temperature_K * (1 - c**2))
+        self.set_momenta(self._internal(c * self.momenta() + width * rng.normal(size=(len(self.masses), 3))))
 
-    def _at_rest(self, momenta: np.ndarray) -> np.ndarray:
-        return momenta - self.masses[:, None] * momenta.sum(0) / self.masses.sum()
+    def _internal(self, momenta: F64) -> F64:
+        """Momenta less the motion of the centre of mass."""
+        internal: F64 = momenta - self.masses[:, None] * momenta.sum(0) / self.masses.sum()
+        return internal
 
     def equilibrate(self, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
-        """From a first structure: a third of ``time_ps`` in a strong bath, ``anneal_K`` or hotter, then a weak one."""
+        """Equilibrate a first structure: a third of ``time_ps`` in a strong bath, then a weak one.
+
+        The strong bath is at ``anneal_K`` or at ``temperature_K``, whichever is hotter.
+        """
         self.start(rng)
         hot = max(temperature_K, self.anneal_K)
         step = self.equilibration_timestep_fs
@@ -150,15 +171,15 @@ class Reference(ABC):
         self.langevin(1000 * time_ps * 2 / 3, temperature_K, rng, 2.0, step)
 
     def equilibrate_once(self, path: Path, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
-        """As :meth:`equilibrate`; where that ends is kept in ``path`` (NPZ), and the next call begins there."""
+        """As :meth:`equilibrate`, but the end is kept in the file ``path`` (NPZ), from which later calls begin."""
         if not path.exists():
             self.equilibrate(temperature_K, rng, time_ps)
             frame = self.get()
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
                 np.savez(temporary, positions=frame.positions, momenta=frame.momenta)
-        with np.load(path) as kept:
-            self.set(kept["positions"], kept["momenta"])
+        with np.load(path) as stored:
+            self.set(stored["positions"], stored["momenta"])
 
     def atoms(self) -> Atoms:
         """The current frame as ``ase.Atoms`` with momenta."""

@@ -1,6 +1,6 @@
-"""Is a data file what it says? Momenta against Maxwell–Boltzmann, temperatures, drift of the total energy.
+"""Checks of a data file: momenta against Maxwell–Boltzmann, temperatures, drift of the total energy.
 
-A plot beside the figures shows momenta and speeds per species and temperature on the analytic curves.
+A plot shows momenta and speeds per species and temperature beside the analytic curves.
 """
 
 from __future__ import annotations
@@ -8,70 +8,79 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import h5py
 import numpy as np
 from ase import units
 from ase.data import chemical_symbols
+from numpy.typing import NDArray
 from scipy.stats import kstest
 
-# Chance that a good file is refused, all its tests together.
+from flashmd_rs._structure import F64
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Probability that a good file is refused, over all its tests.
 SIGNIFICANCE = 0.01
-# First frames of a chain count as independent once their momenta correlate less than this.
+# First frames of segments of a chain count as independent once their momenta correlate less than this.
 UNCORRELATED = 0.05
 
 
 @dataclass
 class Temperature:
-    """The segments of one temperature.
+    """Measurements on the segments of one temperature.
 
     Attributes:
-        bath_K: temperature of the bath. expected_K: what the momenta are tested against.
-        frames: independent frames. scaled: per species, p/√m of these, √eV [frames, atoms of the species, 3].
+        bath_K: temperature of the bath, K.
+        expected_K: temperature that the momenta are tested against, K.
+        frames: number of independent frames.
+        scaled: per species, p/√m in these frames [frames, atoms of the species, 3], √eV.
         width: per species, standard deviation of p/√m expected at zero total momentum, √eV.
         ks_p: per species, p value of the Kolmogorov–Smirnov test.
-        temperature_K: per species and for all, mean and standard error.
-        drift_meV_per_atom_ps: mean slope of the total energy, and its standard error, over the segments, or
-            over whole chains if they are NVE runs.
-        noise_meV_per_atom: rms departure of the total energy from its line.
-        time_fs, energy_meV_per_atom: mean change of the total energy since the start and its standard error,
-            [T] and [T, 2].
+        temperature_K: per species and for all atoms, mean and standard error, K.
+        drift_meV_per_atom_ps: mean slope of the total energy and its standard error, over the segments, or over whole
+            chains if they are NVE runs.
+        noise_meV_per_atom: rms deviation of the total energy from a straight line.
+        time_fs: times [T] of ``energy_meV_per_atom``, fs.
+        energy_meV_per_atom: mean change of the total energy since the start and its standard error [T, 2].
     """
 
     bath_K: float
     expected_K: float
     frames: int
-    scaled: dict[str, np.ndarray]
+    scaled: dict[str, F64]
     width: dict[str, float]
     ks_p: dict[str, float]
     temperature_K: dict[str, tuple[float, float]]
     drift_meV_per_atom_ps: tuple[float, float]
     noise_meV_per_atom: float
-    time_fs: np.ndarray
-    energy_meV_per_atom: np.ndarray
+    time_fs: F64
+    energy_meV_per_atom: F64
 
-    def figures(self) -> dict:
-        """What a person or a log wants: rounded, and None for the error of a single value."""
+    def figures(self) -> dict[str, Any]:
+        """The main figures, rounded, for people and logs; the error of a single value is None."""
 
         def pair(values: tuple[float, float], digits: int) -> list[float | None]:
             return [round(x, digits) if np.isfinite(x) else None for x in values]
 
-        return dict(
-            bath_K=self.bath_K,
-            independent_frames=self.frames,
-            temperature_K={k: pair(v, 2) for k, v in self.temperature_K.items()},
-            ks_p={k: round(v, 4) for k, v in self.ks_p.items()},
-            drift_meV_per_atom_ps=pair(self.drift_meV_per_atom_ps, 5),
-            noise_meV_per_atom=round(self.noise_meV_per_atom, 5),
-        )
+        return {
+            "bath_K": self.bath_K,
+            "independent_frames": self.frames,
+            "temperature_K": {k: pair(v, 2) for k, v in self.temperature_K.items()},
+            "ks_p": {k: round(v, 4) for k, v in self.ks_p.items()},
+            "drift_meV_per_atom_ps": pair(self.drift_meV_per_atom_ps, 5),
+            "noise_meV_per_atom": round(self.noise_meV_per_atom, 5),
+        }
 
 
 def check(path: Path) -> list[Temperature]:
-    """Measure a file, temperature by temperature.
+    """Measurements on a data file, temperature by temperature.
 
-    The tests use the first frames of segments, taken so far apart within a chain that their momenta no
-    longer correlate. Where chains are NVE runs (``decorrelation_fs`` of 0) there is no bath, and momenta are
-    tested against the run's own mean temperature.
+    The tests use the first frames of segments, taken so far apart within a chain that their momenta no longer
+    correlate. Where chains are NVE runs (``decorrelation_fs`` of 0) there is no bath, and momenta are tested against
+    the run's own mean temperature.
 
     Raises:
         ValueError: no segments in the file, or a number that is not finite.
@@ -93,7 +102,7 @@ def check(path: Path) -> list[Temperature]:
 
 
 def refusals(temperatures: list[Temperature]) -> list[str]:
-    """One sentence for every test that fails, at ``SIGNIFICANCE`` shared by all of them (Bonferroni)."""
+    """One sentence for every test that fails at ``SIGNIFICANCE``, shared by all tests (Bonferroni)."""
     tests = sum(len(t.ks_p) for t in temperatures)
     return [
         f"{symbol} at {t.bath_K:g} K: momenta are not Maxwell-Boltzmann at {t.expected_K:.1f} K, "
@@ -105,15 +114,15 @@ def refusals(temperatures: list[Temperature]) -> list[str]:
 
 
 def _temperature(
-    recipe: dict,
-    numbers: np.ndarray,
-    masses: np.ndarray,
-    momenta: np.ndarray,
-    energy: np.ndarray,
-    chain: np.ndarray,
+    recipe: dict[str, Any],
+    numbers: NDArray[np.int_],
+    masses: F64,
+    momenta: F64,
+    energy: F64,
+    chain: NDArray[np.int_],
     bath_K: float,
 ) -> Temperature:
-    atoms, total = len(masses), masses.sum()
+    atoms, mass = len(masses), masses.sum()
     scaled = momenta.astype(float) / np.sqrt(masses)[:, None]
     kinetic = 0.5 * (scaled**2).sum((2, 3))
     expected_K = bath_K
@@ -123,13 +132,13 @@ def _temperature(
     species = {chemical_symbols[z]: numbers == z for z in np.unique(numbers)}
     # At zero total momentum an atom of mass m keeps 1 − m/M of its variance.
     width = {
-        symbol: float(np.sqrt(units.kB * expected_K * (1 - masses[of].mean() / total)))
-        for symbol, of in species.items()
+        symbol: float(np.sqrt(units.kB * expected_K * (1 - masses[mask].mean() / mass)))
+        for symbol, mask in species.items()
     }
     measured = {}
-    for symbol, of in {**species, "all": np.full(atoms, True)}.items():
-        freedom = 3 * (of.sum() - masses[of].sum() / total)
-        values = (first[:, of] ** 2).sum((1, 2)) / (freedom * units.kB)
+    for symbol, mask in {**species, "all": np.full(atoms, True)}.items():
+        freedom = 3 * (mask.sum() - masses[mask].sum() / mass)
+        values = (first[:, mask] ** 2).sum((1, 2)) / (freedom * units.kB)
         measured[symbol] = (float(values.mean()), _standard_error(values))
     total, time_fs = energy + kinetic, recipe["spacing_fs"] * np.arange(energy.shape[1])
     if not recipe["decorrelation_fs"]:
@@ -141,9 +150,9 @@ def _temperature(
         bath_K=bath_K,
         expected_K=expected_K,
         frames=len(first),
-        scaled={symbol: first[:, of] for symbol, of in species.items()},
+        scaled={symbol: first[:, mask] for symbol, mask in species.items()},
         width=width,
-        ks_p={s: float(kstest((first[:, of] / width[s]).ravel(), "norm").pvalue) for s, of in species.items()},
+        ks_p={s: float(kstest((first[:, mask] / width[s]).ravel(), "norm").pvalue) for s, mask in species.items()},
         temperature_K=measured,
         drift_meV_per_atom_ps=(float(slope.mean()), _standard_error(slope)),
         noise_meV_per_atom=float(np.sqrt((noise**2).mean())),
@@ -152,9 +161,7 @@ def _temperature(
     )
 
 
-def _joined(
-    total: np.ndarray, chain: np.ndarray, time_fs: np.ndarray, length_fs: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _joined(total: F64, chain: NDArray[np.int_], time_fs: F64, length_fs: float) -> tuple[F64, F64]:
     """Energies [chains, n·F] and times [n·F] of chains whose segments follow each other without a bath."""
     members = np.unique(chain)
     n = min(int((chain == c).sum()) for c in members)
@@ -162,16 +169,16 @@ def _joined(
     return runs, (length_fs * np.arange(n)[:, None] + time_fs).ravel()
 
 
-def _standard_error(values: np.ndarray) -> float:
-    """Of the mean of successive values, from up to 20 blocks of them: energy forgets more slowly than momenta."""
+def _standard_error(values: F64) -> float:
+    """Standard error of the mean of successive values, from up to 20 blocks: energies correlate longer than momenta."""
     if len(values) < 2:
         return float("nan")
     means = np.array([block.mean() for block in np.array_split(values, min(20, len(values)))])
     return float(means.std(ddof=1) / np.sqrt(len(means)))
 
 
-def _independent(scaled: np.ndarray) -> np.ndarray:
-    """Of successive frames of one chain [n, A, 3], those far enough apart."""
+def _independent(scaled: F64) -> F64:
+    """Those frames of one chain [n, A, 3] that are far enough apart to be independent."""
     n = len(scaled)
     variance = (scaled**2).mean()
     lag = 1
@@ -181,17 +188,16 @@ def _independent(scaled: np.ndarray) -> np.ndarray:
 
 
 def plot(temperatures: list[Temperature], output: Path, title: str) -> None:
-    """Distributions of momentum and speed per species, temperatures and energy, to an image file."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
+    """Draw distributions of momentum and speed per species, temperatures and energy to an image file."""
+    from matplotlib import colormaps
+    from matplotlib.figure import Figure
 
     symbols = list(temperatures[0].width)
-    figure, axes = pyplot.subplots(len(symbols) + 1, 2, figsize=(10, 2.9 * (len(symbols) + 1)), layout="constrained")
-    colours = pyplot.get_cmap("plasma")(np.linspace(0.05, 0.8, len(temperatures)))
-    for symbol, (component, speed) in zip(symbols, axes):
-        for t, colour in zip(temperatures, colours):
+    figure = Figure(figsize=(10, 2.9 * (len(symbols) + 1)), layout="constrained")
+    axes = figure.subplots(len(symbols) + 1, 2)
+    colours = colormaps["plasma"](np.linspace(0.05, 0.8, len(temperatures)))
+    for symbol, (component, speed) in zip(symbols, axes[:-1], strict=True):
+        for t, colour in zip(temperatures, colours, strict=True):
             _distributions(component, speed, t, symbol, colour)
         component.set(xlabel=f"{symbol}: momentum component / √m (√eV)", ylabel="density", ylim=(0, None))
         speed.set(xlabel=f"{symbol}: speed · √m (√eV)", xlim=(0, None), ylim=(0, None))
@@ -209,10 +215,9 @@ def plot(temperatures: list[Temperature], output: Path, title: str) -> None:
         axis.spines[["top", "right"]].set_visible(False)
     figure.suptitle(title)
     figure.savefig(output, dpi=130)
-    pyplot.close(figure)
 
 
-def _distributions(component, speed, t: Temperature, symbol: str, colour: np.ndarray) -> None:
+def _distributions(component: Axes, speed: Axes, t: Temperature, symbol: str, colour: F64) -> None:
     from scipy.stats import maxwell, norm
 
     values, width = t.scaled[symbol], t.width[symbol]
@@ -228,16 +233,16 @@ def _distributions(component, speed, t: Temperature, symbol: str, colour: np.nda
         )
 
 
-def _temperatures(axis, temperatures: list[Temperature], symbols: list[str]) -> None:
+def _temperatures(axis: Axes, temperatures: list[Temperature], symbols: list[str]) -> None:
     names = [*symbols, "all"] if len(symbols) > 1 else symbols
-    # Species side by side, not on top of each other.
+    # Species are drawn side by side.
     baths = np.array([t.bath_K for t in temperatures])
-    apart = 0.08 * (np.diff(baths).min() if len(baths) > 1 else 100.0)
+    shift = 0.08 * (np.diff(baths).min() if len(baths) > 1 else 100.0)
     for k, name in enumerate(names):
         mean, error = np.array([t.temperature_K[name] for t in temperatures]).T
         expected = np.array([t.expected_K for t in temperatures])
         axis.errorbar(
-            baths + (k - 0.5 * (len(names) - 1)) * apart, mean - expected, error, fmt="o", ms=4, capsize=2, label=name
+            baths + (k - 0.5 * (len(names) - 1)) * shift, mean - expected, error, fmt="o", ms=4, capsize=2, label=name
         )
     axis.axhline(0, color="0.6", lw=0.8, zorder=0)
     axis.set(xlabel="bath (K)", ylabel="measured − expected (K)", xticks=baths)
@@ -245,8 +250,8 @@ def _temperatures(axis, temperatures: list[Temperature], symbols: list[str]) -> 
     axis.legend(fontsize="small", frameon=False, ncols=len(names))
 
 
-def _energies(axis, temperatures: list[Temperature], colours: np.ndarray) -> None:
-    for t, colour in zip(temperatures, colours):
+def _energies(axis: Axes, temperatures: list[Temperature], colours: F64) -> None:
+    for t, colour in zip(temperatures, colours, strict=True):
         # Long runs as means of blocks: a line through every frame would be a solid band.
         blocks = min(200, len(t.time_fs))
         time_fs, mean, error = (

@@ -1,8 +1,8 @@
-"""Simulate the segments of a recipe on many cores and write them to one HDF5 file.
+"""Simulation of the segments of a recipe on many cores, into one HDF5 file.
 
-Chains, one per temperature and replica, take turns in the file: segment s belongs to chain s mod C. A
-segment is a function of the recipe, its number and the stored end of its chain's segment before it, so
-the file depends neither on the number of workers nor on where a run was killed and resumed.
+Chains, one per temperature and replica, take turns in the file: segment s belongs to chain s mod C. A segment is a
+function of the recipe, its number and the stored end of its chain's previous segment, so the file depends neither on
+the number of workers nor on where a run was killed and resumed.
 """
 
 from __future__ import annotations
@@ -16,26 +16,29 @@ from pathlib import Path
 
 from tqdm import tqdm
 
-from flashmd_rs.reference.recipe import Recipe, simulate
+from flashmd_rs.reference.recipe import Recipe, Segment, simulate
 from flashmd_rs.reference.store import Store
 
 
 @contextmanager
 def executor(workers: int, cluster: str | None = None) -> Iterator[Executor]:
-    """Where segments are simulated; what still waits is dropped when the block is left by an error.
+    """The pool that simulates segments; pending segments are cancelled when the block is left by an error.
 
     Args:
-        workers: processes of one thread each; one worker stays in this process.
-        cluster: address of a Dask scheduler, or ``local`` for a Dask cluster of ``workers`` on this
-            machine; None for a plain pool of processes.
+        workers: processes of one thread each; a single worker runs in this process.
+        cluster: address of a Dask scheduler, or ``local`` for a Dask cluster of ``workers`` on this machine; None for a
+            plain pool of processes.
+
+    Raises:
+        ValueError: ``workers`` is not positive, or Dask is not installed.
     """
     if workers < 1:
         raise ValueError(f"workers must be positive, got {workers}")
     if cluster is not None:
-        with _dask(workers, cluster) as pool:
-            yield pool
+        with _dask(workers, cluster) as remote:
+            yield remote
         return
-    # spawn: neither OpenMM nor HDF5 outlives a fork.
+    # spawn: neither OpenMM nor HDF5 survives a fork.
     pool: Executor = (
         ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
     )
@@ -47,6 +50,7 @@ def executor(workers: int, cluster: str | None = None) -> Iterator[Executor]:
 
 @contextmanager
 def _dask(workers: int, cluster: str) -> Iterator[Executor]:
+    """The executor of a Dask client."""
     try:
         from distributed import Client, LocalCluster
     except ImportError as error:
@@ -64,19 +68,18 @@ def _dask(workers: int, cluster: str) -> Iterator[Executor]:
 def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluster: str | None = None) -> None:
     """Append segments to ``path`` until it holds ``segments``.
 
-    A rerun after an interruption goes on where the file ends; one with more segments continues the same
-    chains.
+    A rerun after an interruption continues where the file ends; one with more segments continues the same chains.
 
     Args:
         path: HDF5 file (layout in :mod:`flashmd_rs.reference.store`).
         recipe: what to simulate.
-        segments: how many the file shall hold.
-        workers: processes; more than ``recipe.chains`` have nothing to do.
+        segments: number of segments the file shall hold.
+        workers: processes; at most ``recipe.chains`` can be busy at a time.
         cluster: see :func:`executor`.
 
     Raises:
         ValueError: bad numbers, or the file was made by another recipe.
-        FloatingPointError: a simulation did not keep its energy.
+        FloatingPointError: a simulation did not conserve its energy.
     """
     if segments < 1:
         raise ValueError(f"segments must be positive, got {segments}")
@@ -84,11 +87,11 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluste
     with Store(path, recipe, recipe.build()) as store, executor(workers, cluster) as pool:
         done = len(store)
 
-        def submit(number: int) -> Future:
+        def submit(number: int) -> Future[Segment]:
             before = store.end(number - chains) if number >= chains else None
             return pool.submit(simulate, recipe, number, before)
 
-        # One segment of every chain is under way; the oldest is the next to be written.
+        # One segment of every chain is in progress; the oldest is the next to be written.
         waiting = deque(submit(number) for number in range(done, min(done + chains, segments)))
         for number in tqdm(range(done, segments), total=segments, initial=done, unit="seg", mininterval=10):
             store.append(waiting.popleft().result())

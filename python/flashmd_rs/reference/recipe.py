@@ -1,37 +1,43 @@
-"""What a data file is made of: the recipe, and the one segment that it makes of a seed and a number."""
+"""The recipe of a data file, and the simulation of one of its segments."""
 
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
+from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.systems import system
 
-# Short, strong pieces of the bath between segments renew momenta without waiting for diffusion.
+# Friction of the bath between segments: strong, so that a short time renews the momenta.
 DECORRELATION_FRICTION_PER_PS = 20.0
-# Share of the kinetic energy by which the total may move in a segment; sound runs stay below a hundredth.
-ENERGY_KEPT = 0.1
-# Fields of a recipe that have no default of their own in a system.
-_NOT_THE_SYSTEMS = ("system", "seed", "replicas", "density_g_per_cm3")
+# Largest change of the total energy in a segment, as a share of the kinetic energy; stable runs stay below a hundredth.
+LARGEST_ENERGY_CHANGE = 0.1
+# Fields of a recipe for which a system has no default.
+_WITHOUT_DEFAULT = ("system", "seed", "replicas", "density_g_per_cm3")
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """All that decides the numbers of a file, beside the machine and the versions.
+    """Everything that determines the numbers in a data file, apart from the machine and the versions.
 
     Attributes:
-        system: name of the system. size: its size.
-        temperatures_K: of the chains; ``replicas`` chains for each.
-        seed: of every random number.
-        timestep_fs: step of velocity Verlet.
-        spacing_fs: between frames. length_fs: of a segment.
-        decorrelation_fs: in the bath between segments; 0 makes each chain one NVE run, cut into segments.
-        equilibration_ps: in the bath before the first segment of a chain.
-        density_g_per_cm3: of the box, for water; None is the system's own.
+        system: name of the system, a key of :data:`~flashmd_rs.reference.systems.SYSTEMS`.
+        size: its size, in what its ``size_is`` counts.
+        temperatures_K: temperatures of the chains, K.
+        replicas: chains at each temperature.
+        seed: seed of every random number.
+        timestep_fs: time step of velocity Verlet, fs.
+        spacing_fs: time between frames, fs.
+        length_fs: length of a segment, fs.
+        decorrelation_fs: time in the bath between segments, fs; 0 makes each chain one NVE run, cut into segments.
+        equilibration_ps: time in the bath before the first segment of a chain, ps.
+        density_g_per_cm3: density of a box of water, g/cm³; None for the system's own.
 
     Raises:
         ValueError: a number that is out of bounds or does not divide into time steps.
@@ -66,19 +72,19 @@ class Recipe:
             raise ValueError(
                 f"seed and decorrelation_fs must not be negative, got {self.seed} and {self.decorrelation_fs}"
             )
-        for name, whole, part in (
+        for name, total, part in (
             ("spacing_fs", self.spacing_fs, self.timestep_fs),
             ("length_fs", self.length_fs, self.spacing_fs),
         ):
-            if abs(whole / part - round(whole / part)) > 1e-9:
-                raise ValueError(f"{name} = {whole} fs is not a multiple of {part} fs")
+            if abs(total / part - round(total / part)) > 1e-9:
+                raise ValueError(f"{name} = {total} fs is not a multiple of {part} fs")
 
     @classmethod
-    def of(cls, name: str, seed: int = 1, replicas: int = 1, **given: object) -> Recipe:
-        """A recipe with the defaults of the system ``name`` where ``given`` is silent or None."""
-        words = system(name)
-        own = (f.name for f in fields(cls) if f.name not in _NOT_THE_SYSTEMS)
-        values = {k: getattr(words, k) if given.get(k) is None else given[k] for k in own}
+    def of(cls, name: str, seed: int = 1, replicas: int = 1, **given: Any) -> Recipe:
+        """A recipe of the system ``name``, with the system's defaults for every field not given or None."""
+        defaults = system(name)
+        names = (field.name for field in fields(cls) if field.name not in _WITHOUT_DEFAULT)
+        values = {name: getattr(defaults, name) if given.get(name) is None else given[name] for name in names}
         density = given.get("density_g_per_cm3")
         return cls(system=name, seed=seed, replicas=replicas, density_g_per_cm3=density, **values)
 
@@ -98,48 +104,58 @@ class Recipe:
 
     def build(self) -> Reference:
         """The system, on one thread."""
-        more = {} if self.density_g_per_cm3 is None else dict(density_g_per_cm3=self.density_g_per_cm3)
-        return system(self.system)(self.size, self.timestep_fs, **more)
+        more = {} if self.density_g_per_cm3 is None else {"density_g_per_cm3": self.density_g_per_cm3}
+        make: Callable[..., Reference] = system(self.system)
+        return make(self.size, self.timestep_fs, **more)
 
-    def attributes(self) -> dict:
-        """For the file: the fields, and what the system is in words."""
-        words = system(self.system)
-        return dict(reference=words.description, size_is=words.size_is, **asdict(self)) | dict(
-            temperatures_K=list(self.temperatures_K)
-        )
+    def attributes(self) -> dict[str, Any]:
+        """The attribute ``recipe`` of a data file: the fields and the system's description."""
+        kind = system(self.system)
+        values = {"reference": kind.description, "size_is": kind.size_is, **asdict(self)}
+        return values | {"temperatures_K": list(self.temperatures_K)}
 
 
 class Segment(NamedTuple):
-    """F frames of A atoms: positions, momenta and forces [F, A, 3] (f4), potential energy [F] (f8), bath (K)."""
+    """A stretch of NVE: F frames of A atoms.
 
-    positions: np.ndarray
-    momenta: np.ndarray
-    forces: np.ndarray
-    energy: np.ndarray
+    Attributes:
+        positions: [F, A, 3], Å.
+        momenta: [F, A, 3], √(eV·u).
+        forces: [F, A, 3], eV/Å.
+        energy: potential energy [F], eV.
+        temperature_K: temperature of the bath before it, K.
+    """
+
+    positions: NDArray[np.float32]
+    momenta: NDArray[np.float32]
+    forces: NDArray[np.float32]
+    energy: F64
     temperature_K: float
 
 
-_held = threading.local()
+# The reference that a thread last built: an OpenMM context must not be shared between threads, and building one takes
+# longer than a segment.
+_built = threading.local()
 
 
 def _reference(recipe: Recipe) -> Reference:
-    # One per thread: an OpenMM context must not be shared, and building it takes longer than a segment.
-    if getattr(_held, "recipe", None) != recipe:
-        _held.recipe, _held.reference = recipe, recipe.build()
-    return _held.reference
+    if getattr(_built, "recipe", None) != recipe:
+        _built.recipe, _built.reference = recipe, recipe.build()
+    reference: Reference = _built.reference
+    return reference
 
 
-def simulate(recipe: Recipe, number: int, before: tuple[np.ndarray, np.ndarray] | None) -> Segment:
-    """Segment ``number`` of the file, a function of these arguments alone.
+def simulate(recipe: Recipe, number: int, before: tuple[NDArray[Any], NDArray[Any]] | None) -> Segment:
+    """Segment ``number`` of a data file, a function of these arguments alone.
 
     Args:
-        recipe: of the file.
+        recipe: the recipe of the file.
         number: segment ``number`` belongs to chain ``number % recipe.chains``.
-        before: positions and momenta [A, 3] at the end of the chain's last segment, as stored; None
-            starts the chain with an equilibration.
+        before: positions and momenta [A, 3] at the end of the chain's last segment, as stored; None starts the chain
+            with an equilibration.
 
     Raises:
-        FloatingPointError: the total energy was not kept.
+        FloatingPointError: the total energy was not conserved.
     """
     reference = _reference(recipe)
     rng = np.random.default_rng([recipe.seed, number])
@@ -154,20 +170,20 @@ def simulate(recipe: Recipe, number: int, before: tuple[np.ndarray, np.ndarray] 
 
 
 def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segment:
-    """The segment of a recipe from where the reference is now.
+    """The segment of a recipe that begins at the current frame of a reference.
 
     Raises:
-        FloatingPointError: the total energy was not kept.
+        FloatingPointError: the total energy was not conserved.
     """
     frames = [reference.get()]
     for _ in range(recipe.frames - 1):
         reference.nve(recipe.spacing_fs)
         frames.append(reference.get())
-    positions, momenta, forces, energy = (np.array(x) for x in zip(*frames))
+    positions, momenta, forces, energy = (np.array(values) for values in zip(*frames, strict=True))
     kinetic = 0.5 * (momenta**2 / reference.masses[:, None]).sum((1, 2))
     gained = np.abs(energy + kinetic - energy[0] - kinetic[0]).max()
-    # Also false for what is not a number.
-    if not gained < ENERGY_KEPT * kinetic[0]:
+    # Written so that NaN fails as well.
+    if not gained < LARGEST_ENERGY_CHANGE * kinetic[0]:
         raise FloatingPointError(
             f"{recipe.system} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a segment, "
             f"without a bath; take a shorter time step than {recipe.timestep_fs} fs"
@@ -176,8 +192,9 @@ def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segmen
     return Segment(positions.astype("f4"), momenta.astype("f4"), forces.astype("f4"), energy, temperature_K)
 
 
-def _lattice_shift(positions: np.ndarray, reference: Reference) -> np.ndarray:
-    """Shift [A, 3] that brings the first atom of each molecule into the box, so that f4 keeps its digits."""
+def _lattice_shift(positions: F64, reference: Reference) -> F64:
+    """Lattice vectors [A, 3] to subtract so that each molecule's first atom is in the box and f4 keeps its digits."""
     _, first = np.unique(reference.molecules, return_index=True)
-    whole = np.floor(positions[first] @ np.linalg.inv(reference.cell))
-    return (whole @ reference.cell)[reference.molecules]
+    boxes = np.floor(positions[first] @ np.linalg.inv(reference.cell))
+    shift: F64 = (boxes @ reference.cell)[reference.molecules]
+    return shift

@@ -1,12 +1,12 @@
-"""The HDF5 file: segments appended one by one, readable again whatever happens to the writer.
+"""The HDF5 file of segments: appended to one by one, readable after a crash of the writer.
 
-Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`` [S, F, A, 3] f4,
-``energy`` [S, F] f8, ``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3]; attributes
-``recipe`` (JSON), ``units``, ``versions`` (JSON).
+Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`` [S, F, A, 3] f4, ``energy`` [S, F] f8,
+``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3]; attributes ``recipe`` (JSON), ``units``,
+``versions`` (JSON).
 
-The file is written in HDF5's single-writer mode, in which what is on disk is consistent at every
-instant: a process killed at any moment leaves all segments up to the last flush. Such a file is still
-marked as open; the next writer copies its segments into a fresh one and goes on.
+The file is written in HDF5's single-writer mode, in which the file on disk is consistent at every instant: a process
+killed at any moment leaves all segments up to the last flush. Such a file is still marked as open; the next writer
+copies its segments into a new one and continues.
 """
 
 from __future__ import annotations
@@ -14,10 +14,12 @@ from __future__ import annotations
 import importlib.metadata
 import json
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
 from filelock import FileLock, Timeout
+from numpy.typing import NDArray
 
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.recipe import Recipe, Segment
@@ -30,8 +32,8 @@ class Store:
     """A data file opened for appending; a context manager.
 
     Args:
-        path: file, made if it is not there.
-        recipe: what the file is or will be made of.
+        path: the file; made if it does not exist.
+        recipe: the recipe of the file.
         reference: the system, for the atoms and the box of a new file.
 
     Raises:
@@ -62,12 +64,12 @@ class Store:
     def __len__(self) -> int:
         return len(self._file["temperature_K"])
 
-    def end(self, number: int) -> tuple[np.ndarray, np.ndarray]:
+    def end(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Positions and momenta [A, 3] of the last frame of segment ``number``."""
         return self._file["positions"][number, -1], self._file["momenta"][number, -1]
 
     def append(self, segment: Segment) -> None:
-        """Write one more segment and flush."""
+        """Append one segment and flush it to disk."""
         n = len(self)
         for name, value in segment._asdict().items():
             self._file[name].resize(n + 1, axis=0)
@@ -84,7 +86,7 @@ class Store:
         if _marked_open(path):
             _rescue(path, recipe.frames, reference)
         file = h5py.File(path, "r+", libver="latest")
-        # A writer stopped between two data sets leaves them of different length.
+        # A writer that was stopped between two data sets leaves them with different lengths.
         complete = min(len(file[name]) for name in Segment._fields)
         for name in Segment._fields:
             file[name].resize(complete, axis=0)
@@ -92,7 +94,8 @@ class Store:
         return file
 
 
-def _check_recipe(path: Path, attributes: dict) -> None:
+def _check_recipe(path: Path, attributes: dict[str, Any]) -> None:
+    """Raise ValueError if the file was made by another recipe."""
     try:
         with h5py.File(path, "r", libver="latest", swmr=True) as file:
             found = json.loads(file.attrs["recipe"])
@@ -110,6 +113,7 @@ def _check_recipe(path: Path, attributes: dict) -> None:
 
 
 def _marked_open(path: Path) -> bool:
+    """True if a writer was killed before it closed the file."""
     try:
         h5py.File(path, "r+", libver="latest").close()
     except OSError as error:
@@ -120,6 +124,7 @@ def _marked_open(path: Path) -> bool:
 
 
 def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
+    """Copy all complete segments into a new file in place of the old one."""
     with atomic_write(path) as fresh, h5py.File(path, "r", libver="latest", swmr=True) as old:
         _create(fresh, json.loads(old.attrs["recipe"]), n_frames, reference)
         with h5py.File(fresh, "r+", libver="latest") as new:
@@ -131,8 +136,8 @@ def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
                     new[name][n] = old[name][n]
 
 
-def _create(path: Path, attributes: dict, n_frames: int, reference: Reference) -> None:
-    """An empty file, put in place in one go."""
+def _create(path: Path, attributes: dict[str, Any], n_frames: int, reference: Reference) -> None:
+    """Write a file without segments, atomically."""
     n_atoms = len(reference.numbers)
     with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["recipe"] = json.dumps(attributes)

@@ -1,4 +1,7 @@
-"""The systems by name; one is imported when it is asked for, so that each needs only its own libraries."""
+"""The reference systems by name.
+
+A system's module is imported when it is asked for, so that one in ASE does not load OpenMM.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +21,12 @@ SYSTEMS = {
 
 
 def system(name: str) -> type[Reference]:
-    """The class behind a name.
+    """The class of a reference system.
 
     Raises:
-        ValueError: there is no such system; the message lists those there are.
+        ValueError: there is no system of that name; the message lists all names.
     """
     if name not in SYSTEMS:
         raise ValueError(f"no system {name!r}; there are {', '.join(SYSTEMS)}")
-    return resolve_name(SYSTEMS[name])
+    found: type[Reference] = resolve_name(SYSTEMS[name])
+    return found

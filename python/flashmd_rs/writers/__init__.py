@@ -11,8 +11,8 @@ suffix    keeps                                      precision                  
 .dcd      positions, cell; times evenly spaced       single                            ``[xtc]``
 ========  =========================================  ================================  ==========
 
-What was written can be marked, and a file be cut back to a mark, at any time and after any crash: extended XYZ, XTC and
-DCD by their length, ``.traj`` and H5MD by the segments that :mod:`flashmd_rs.writers.segmented` describes.
+A file can be cut back to where it once ended, at any time and after any crash: extended XYZ, XTC and DCD by their
+length, ``.traj`` and H5MD by the segments that :mod:`flashmd_rs.writers.segmented` describes.
 """
 
 from __future__ import annotations
@@ -23,24 +23,21 @@ from typing import TYPE_CHECKING
 
 from flashmd_rs.errors import InputError
 from flashmd_rs.writers.appended import AppendedFrames
-from flashmd_rs.writers.dcd import DcdFrames
 from flashmd_rs.writers.extxyz import Extxyz
 from flashmd_rs.writers.files import check_replaceable, check_writable
-from flashmd_rs.writers.frames import FrameReader, FrameWriter, Mark, StoredFrame, check_cell_orientation, require
-from flashmd_rs.writers.h5md import H5mdSegment
+from flashmd_rs.writers.frames import FileOffset, FrameReader, FrameWriter, StoredFrame, check_cell_orientation, require
 from flashmd_rs.writers.log import LogWriter
 from flashmd_rs.writers.segmented import SegmentedFrames
-from flashmd_rs.writers.traj import TrajSegment
 from flashmd_rs.writers.xtc import Xtc
 
 if TYPE_CHECKING:
     import ase
 
 __all__ = [
+    "FileOffset",
     "FrameReader",
     "FrameWriter",
     "LogWriter",
-    "Mark",
     "StoredFrame",
     "check_frames",
     "check_replaceable",
@@ -91,28 +88,35 @@ def open_frames(path: Path) -> FrameWriter:
     return _open(path, None)
 
 
-def reopen_frames(path: Path, mark: Mark) -> FrameWriter:
-    """A writer that goes on after ``mark``; whatever was written later is dropped.
+def reopen_frames(path: Path, offset: FileOffset) -> FrameWriter:
+    """A writer that goes on after ``offset``; whatever was written later is dropped.
 
     Args:
         path: the file that an earlier writer left, closed or not.
-        mark: what that writer's ``mark()`` returned.
+        offset: what that writer's ``sync()`` or ``offset()`` returned.
 
     Raises:
-        OSError: the file is missing, unreadable, or holds less than was marked.
+        OSError: the file is missing, unreadable, or holds less than that.
     """
-    return _open(path, mark if mark["frames"] else None)
+    return _open(path, offset if offset["frames"] else None)
 
 
-def _open(path: Path, mark: Mark | None) -> FrameWriter:
+def _open(path: Path, offset: FileOffset | None) -> FrameWriter:
+    # Libraries of a format are imported with it.
     match path.suffix.lower():
         case ".traj":
-            return SegmentedFrames(path, TrajSegment, mark)
+            from flashmd_rs.writers.traj import TrajSegment
+
+            return SegmentedFrames(path, TrajSegment, offset)
         case ".h5md":
-            return SegmentedFrames(path, H5mdSegment, mark)
+            from flashmd_rs.writers.h5md import H5mdSegment
+
+            return SegmentedFrames(path, H5mdSegment, offset)
         case ".xtc":
-            return AppendedFrames(path, Xtc(), mark)
+            return AppendedFrames(path, Xtc(), offset)
         case ".dcd":
-            return DcdFrames(path, mark)
+            from flashmd_rs.writers.dcd import DcdFrames
+
+            return DcdFrames(path, offset)
         case _:
-            return AppendedFrames(path, Extxyz(), mark)
+            return AppendedFrames(path, Extxyz(), offset)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from flashmd_rs.writers.files import AppendedFile
-from flashmd_rs.writers.frames import Mark, StoredFrame
+from flashmd_rs.writers.frames import FileOffset, StoredFrame
 
 if TYPE_CHECKING:
     import ase
@@ -32,18 +32,18 @@ class AppendedFrames:
     """Writes one frame after the other; the same frames are the same bytes, however often the file was reopened.
 
     Args:
-        path: file to empty, or, with ``mark``, to cut back.
+        path: file to empty, or, with ``offset``, to cut back.
         codec: the format.
-        mark: what :meth:`mark` returned.
+        offset: what :meth:`offset` returned.
 
     Raises:
-        OSError: the file cannot be written, or is shorter than the mark says.
+        OSError: the file cannot be written, or is shorter than the offset says.
     """
 
-    def __init__(self, path: Path, codec: Codec, mark: Mark | None = None) -> None:
+    def __init__(self, path: Path, codec: Codec, offset: FileOffset | None = None) -> None:
         self._path, self._codec = path, codec
-        self._file = AppendedFile(path, "trajectory", mark["end"] if mark else None)
-        self._frames = mark["frames"] if mark else 0
+        self._file = AppendedFile(path, "trajectory", offset["end"] if offset else None)
+        self._frames = offset["frames"] if offset else 0
         self._starts = array("q")
 
     def write(self, atoms: ase.Atoms) -> None:
@@ -54,10 +54,14 @@ class AppendedFrames:
         self._starts.append(start)
         self._frames += 1
 
-    def mark(self) -> Mark:
-        """Number of frames and bytes, once they are safely on disk."""
-        self._file.sync()
+    def offset(self) -> FileOffset:
+        """Number of frames and bytes."""
         return {"frames": self._frames, "end": self._file.end}
+
+    def sync(self) -> FileOffset:
+        """The offset, once everything before it is safely on disk."""
+        self._file.sync()
+        return self.offset()
 
     def close(self) -> None:
         """Close the file."""

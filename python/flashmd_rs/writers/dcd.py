@@ -12,7 +12,7 @@ from ase.geometry import cellpar_to_cell
 from ase.units import fs, kcal, mol
 
 from flashmd_rs.writers.appended import AppendedFrames
-from flashmd_rs.writers.frames import Mark, StoredFrame, check_cell_orientation, step_and_time
+from flashmd_rs.writers.frames import FileOffset, StoredFrame, check_cell_orientation, step_and_time
 from flashmd_rs.writers.memory import content_of, memory_file
 
 if TYPE_CHECKING:
@@ -70,10 +70,10 @@ class DcdFrames(AppendedFrames):
     The format knows no times but (first step + k · interval) · stride: a last frame off the beat gets a late time.
     """
 
-    def __init__(self, path: Path, mark: Mark | None = None) -> None:
-        super().__init__(path, Dcd(), mark)
-        self._first = mark["first"] if mark else 0
-        if mark:
+    def __init__(self, path: Path, offset: FileOffset | None = None) -> None:
+        super().__init__(path, Dcd(), offset)
+        self._first = offset["first"] if offset else 0
+        if offset:
             self._put(_COUNT_AT, "<i", self._frames)
 
     def write(self, atoms: ase.Atoms) -> None:
@@ -87,9 +87,9 @@ class DcdFrames(AppendedFrames):
             self._put(_STRIDE_AT, "<f", _stride_akma(step, time_ps))
         self._put(_COUNT_AT, "<i", self._frames)
 
-    def mark(self) -> Mark:
-        """Number of frames, bytes and the first frame's step, once they are safely on disk."""
-        return super().mark() | {"first": self._first}
+    def offset(self) -> FileOffset:
+        """Number of frames, bytes and the first frame's step."""
+        return super().offset() | {"first": self._first}
 
     def _put(self, start: int, form: str, value: float) -> None:
         self._file.overwrite(start, struct.pack(form, value))

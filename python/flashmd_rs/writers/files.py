@@ -7,7 +7,6 @@ import errno
 import os
 import signal
 import stat
-import tempfile
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -251,11 +250,13 @@ def check_replaceable(path: Path, what: str) -> None:
 
 
 def _check_folder(folder: Path) -> None:
+    import tempfile
+
     tempfile.TemporaryFile(dir=folder).close()
 
 
 def not_what_was_left(path: Path, what: str, found: str, wanted: str) -> OSError:
-    """The error for a file that a mark does not fit."""
+    """The error for a file that an offset does not fit."""
     reason = f"cannot go on with the {what}: it holds {found} where {wanted} were left"
     return OSError(errno.EINVAL, reason, str(path))
 

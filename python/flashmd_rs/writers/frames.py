@@ -6,13 +6,13 @@ import importlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from flashmd_rs._structure import F64
 from flashmd_rs.errors import InputError
-from flashmd_rs.structure import F64
 
 if TYPE_CHECKING:
     import ase
 
-Mark = dict[str, int]
+FileOffset = dict[str, int]
 
 
 @dataclass(frozen=True)
@@ -43,8 +43,11 @@ class FrameWriter(Protocol):
     def write(self, atoms: ase.Atoms) -> None:
         """Append one frame, whole or not at all."""
 
-    def mark(self) -> Mark:
-        """Where the trajectory ends, once that is safely on disk; ``reopen_frames`` cuts it back to there."""
+    def offset(self) -> FileOffset:
+        """Where the trajectory ends; ``reopen_frames`` cuts it back to there."""
+
+    def sync(self) -> FileOffset:
+        """The same, once everything before it is safely on disk."""
 
     def close(self) -> None:
         """Finish the file."""
@@ -62,7 +65,7 @@ def require(module: str, extra: str, suffix: str) -> None:
     try:
         importlib.import_module(module)
     except ImportError as error:
-        raise InputError(f"{suffix} needs {module}: pip install 'flashmd-rs[{extra}]' ({error})") from None
+        raise InputError(f"{suffix} needs {module}: pip install {module} ({error})") from None
 
 
 def step_and_time(atoms: ase.Atoms) -> tuple[int, float]:

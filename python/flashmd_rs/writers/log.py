@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from flashmd_rs.writers.files import AppendedFile
-from flashmd_rs.writers.frames import Mark
+from flashmd_rs.writers.frames import FileOffset
 
 
 class LogWriter:
@@ -21,10 +21,10 @@ class LogWriter:
         header: lines that open the log.
         species: chemical symbols, in the order of their temperatures.
         atoms: number of atoms, which sets the digits of the energies.
-        mark: what :meth:`mark` returned: the file is cut back to there and goes on without another header.
+        offset: what :meth:`sync` returned: the file is cut back to there and goes on without another header.
 
     Raises:
-        OSError: the file cannot be written, or is not the one that was marked.
+        OSError: the file cannot be written, or is shorter than that.
     """
 
     def __init__(
@@ -33,9 +33,9 @@ class LogWriter:
         header: list[str],
         species: list[str],
         atoms: int,
-        mark: Mark | None = None,
+        offset: FileOffset | None = None,
     ) -> None:
-        end = mark.get("end") if mark else None
+        end = offset.get("end") if offset else None
         self._file = None if target == "-" else AppendedFile(Path(target), "log file", end)
         digits = next((d for limit, d in ((100, 4), (1000, 3), (10_000, 2)) if atoms <= limit), 1)
         self._energy_format = f"{{:14.{digits}f}}"
@@ -64,12 +64,15 @@ class LogWriter:
         else:
             self._file.append(text.encode())
 
-    def mark(self) -> Mark:
-        """Where the log ends, once that is safely on disk; empty for what cannot be cut back (standard output)."""
-        if self._file is None or not self._file.regular:
-            return {}
-        self._file.sync()
-        return {"end": self._file.end}
+    def offset(self) -> FileOffset:
+        """Where the log ends; empty for what cannot be cut back (standard output)."""
+        return {} if self._file is None or not self._file.regular else {"end": self._file.end}
+
+    def sync(self) -> FileOffset:
+        """The offset, once everything before it is safely on disk."""
+        if self._file is not None and self._file.regular:
+            self._file.sync()
+        return self.offset()
 
     def close(self) -> None:
         """Close the file (standard output stays open)."""

@@ -1,7 +1,7 @@
-"""Trajectories of formats that cannot be cut back: a new segment begins after each mark, and close joins them.
+"""Trajectories of formats that cannot be cut back: a new segment begins after each sync, and close joins them.
 
-The first segment is the file itself, ``run.h5md``; those after a mark are ``run.segment-1.h5md``,
-``run.segment-2.h5md`` and so on, each a whole file of its format. A marked segment is never written to again.
+The first segment is the file itself, ``run.h5md``; those after a sync are ``run.segment-1.h5md``,
+``run.segment-2.h5md`` and so on, each a whole file of its format. A segment that was synced is never written to again.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from flashmd_rs.writers.files import not_what_was_left, sync, sync_folder
-from flashmd_rs.writers.frames import Mark, StoredFrame
+from flashmd_rs.writers.frames import FileOffset, StoredFrame
 
 if TYPE_CHECKING:
     import ase
@@ -46,18 +46,18 @@ class SegmentedFrames:
     """Writes frames into segments.
 
     Args:
-        path: file to empty, or, with ``mark``, to go on with.
+        path: file to empty, or, with ``offset``, to go on with.
         kind: the format.
-        mark: what :meth:`mark` returned.
+        offset: what :meth:`sync` returned.
 
     Raises:
-        OSError: the files cannot be written, or hold other frames than the mark says.
+        OSError: the files cannot be written, or hold other frames than were synced.
     """
 
-    def __init__(self, path: Path, kind: type[Segment], mark: Mark | None = None) -> None:
+    def __init__(self, path: Path, kind: type[Segment], offset: FileOffset | None = None) -> None:
         self._path, self._kind = path, kind
-        self._before = self._frames = mark["frames"] if mark else 0
-        self._parts = self._marked(self._frames) if mark else []
+        self._before = self._frames = offset["frames"] if offset else 0
+        self._parts = self._synced_parts(self._frames) if offset else []
         for stale in _segments(path):
             if stale not in self._parts:
                 stale.unlink()
@@ -67,8 +67,8 @@ class SegmentedFrames:
         if not self._parts:
             self._begin()
 
-    def _marked(self, frames: int) -> list[Path]:
-        """The segments that hold exactly the marked frames.
+    def _synced_parts(self, frames: int) -> list[Path]:
+        """The segments that hold exactly the frames up to the offset.
 
         A file whose segments were joined holds all of them, and perhaps later ones, which are cut off.
         """
@@ -124,14 +124,18 @@ class SegmentedFrames:
         self._written += 1
         self._frames += 1
 
-    def mark(self) -> Mark:
+    def offset(self) -> FileOffset:
+        """Number of frames."""
+        return {"frames": self._frames}
+
+    def sync(self) -> FileOffset:
         """Number of frames, once they are safely on disk; the next frame begins a segment."""
         if self._written:
             self._end()
             sync(self._parts[-1])
             sync_folder(self._path.parent)
             self._written = 0
-        return {"frames": self._frames}
+        return self.offset()
 
     def close(self) -> None:
         """Join the segments in one file, unless writing failed: whoever goes on then needs them as they are.

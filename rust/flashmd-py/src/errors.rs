@@ -37,6 +37,7 @@ pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
         Error::Checkpoint(message) => raise(py, "CheckpointError", &message, None),
         Error::File { doing, path, source } => file_error(doing, &path, &source),
         Error::Stability(details) => stability(py, &details),
+        Error::Defect(message) => raise(py, "FlashMDError", &message, None),
         Error::Interrupted { .. } => PyKeyboardInterrupt::new_err(()),
         Error::Callback(inner) => match inner.downcast::<PyErr>() {
             Ok(original) => *original,
@@ -75,7 +76,8 @@ fn raise(py: Python<'_>, class: &str, message: &str, details: Option<&Bound<'_, 
     build().map_or_else(|failure| failure, PyErr::from_value)
 }
 
-fn stability(py: Python<'_>, details: &Instability) -> PyErr {
+/// A `StabilityError`.
+pub(crate) fn stability(py: Python<'_>, details: &Instability) -> PyErr {
     let keywords = || {
         let dict = PyDict::new(py);
         dict.set_item("step", details.step)?;
@@ -95,6 +97,6 @@ fn last_good<'py>(py: Python<'py>, frame: &GoodFrame) -> PyResult<Bound<'py, PyD
     let dict = PyDict::new(py);
     dict.set_item("positions", to_array(py, &frame.positions))?;
     dict.set_item("momenta", to_array(py, &frame.momenta))?;
-    dict.set_item("cell", to_array(py, frame.cell.matrix()))?;
+    dict.set_item("cell", to_array(py, &frame.cell))?;
     Ok(dict)
 }

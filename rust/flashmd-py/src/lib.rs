@@ -1,14 +1,17 @@
 //! The Python binding: conversions and error mapping only. Its interface is `python/flashmd_rs/_core.pyi`.
 #![allow(missing_docs, reason = "the documentation of the Python interface is in _core.pyi")]
 
+mod callbacks;
 mod convert;
+mod edges;
+mod energy;
 mod errors;
 mod model;
-mod nef;
 mod neighbors;
-mod observer;
-mod rollout;
 mod runtime;
+mod settings;
+mod simulation;
+mod statistics;
 mod systems;
 
 use pyo3::prelude::*;
@@ -21,8 +24,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(runtime::runtime_info, module)?)?;
     module.add_function(wrap_pyfunction!(model::inspect_model, module)?)?;
     module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;
-    module.add_function(wrap_pyfunction!(rollout::rollout, module)?)?;
-    module.add_function(wrap_pyfunction!(rollout::read_checkpoint, module)?)?;
-    module.add_class::<nef::Nef>()?;
-    module.add_class::<model::Model>()
+    module.add_function(wrap_pyfunction!(simulation::read_checkpoint, module)?)?;
+    module.add_class::<edges::Edges>()?;
+    module.add_class::<model::Model>()?;
+    module.add_class::<simulation::Simulation>()
 }

@@ -1,15 +1,14 @@
 //! The class `Model`.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::Arc;
 
 use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::model::energy::EnergyModel;
-use flashmd::model::{Contract, Device, Kind, Model as CoreModel, process};
+use flashmd::model::{Contract, Device, Kind, Model as CoreModel};
 use flashmd::propagators::prepare;
 use flashmd::stride::Randomness;
-use flashmd::{Error, State, guard};
+use flashmd::{State, guard};
 use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
@@ -23,78 +22,22 @@ pub(crate) fn inspect_model(py: Python<'_>, data: &[u8]) -> PyResult<String> {
     detached(py, || Contract::read(data)).map(|contract| contract.json)
 }
 
-/// A session serves one run at a time: others wait, except the thread that is already inside.
+/// A loaded model; simulations that use it hold a share of their own.
 #[pyclass(frozen, module = "flashmd_rs._core")]
 pub(crate) struct Model {
-    inner: Mutex<CoreModel>,
-    /// Number of the thread that holds `inner`, 0 for none.
-    holder: AtomicU64,
-    metadata_json: String,
-    sha256: String,
-    inputs: Vec<&'static str>,
-    outputs: Vec<String>,
-    device: Device,
-    kind: Kind,
-    name: String,
-}
-
-/// The model, for as long as a call uses it.
-pub(crate) struct Held<'a> {
-    guard: MutexGuard<'a, CoreModel>,
-    holder: &'a AtomicU64,
-}
-
-impl Held<'_> {
-    pub(crate) fn model(&mut self) -> &mut CoreModel {
-        &mut self.guard
-    }
-}
-
-impl Drop for Held<'_> {
-    fn drop(&mut self) {
-        self.holder.store(0, Ordering::SeqCst);
-    }
+    inner: Arc<CoreModel>,
 }
 
 impl Model {
-    /// `Model` if the model is of another kind.
-    pub(crate) fn expect_kind(&self, wanted: Kind) -> Result<()> {
-        if self.kind == wanted {
-            return Ok(());
-        }
-        let (name, got, wanted) = (&self.name, self.kind.name(), wanted.name());
-        Err(Error::Model(format!("{name}: it is of kind {got:?}, wanted {wanted:?} here; give a model of that kind")))
-    }
-
-    /// Checks that the model moves atoms.
-    pub(crate) fn expect_to_move(&self) -> Result<()> {
-        if self.kind.moves() { Ok(()) } else { self.expect_kind(Kind::Direct) }
-    }
-
-    /// Takes the model; call it without the GIL, which another thread may need to let go of the model.
-    ///
-    /// # Errors
-    /// `Input` if this thread holds it already, `RuntimeLibrary` in a forked process, where the lock may never open.
-    pub(crate) fn hold(&self) -> Result<Held<'_>> {
-        process::check()?;
-        let me = thread_number();
-        if self.holder.load(Ordering::SeqCst) == me {
-            return Err(Error::Input(
-                "this model is running the rollout that called you back; load it a second time".into(),
-            ));
-        }
-        let guard =
-            self.inner.lock().map_err(|_| Error::Model("a run with this model panicked; load it again".into()))?;
-        self.holder.store(me, Ordering::SeqCst);
-        Ok(Held { guard, holder: &self.holder })
+    /// A share of the model.
+    pub(crate) fn share(&self) -> Arc<CoreModel> {
+        Arc::clone(&self.inner)
     }
 }
 
-/// A number of the current thread, from 1.
-fn thread_number() -> u64 {
-    static NEXT: AtomicU64 = AtomicU64::new(1);
-    thread_local!(static NUMBER: u64 = NEXT.fetch_add(1, Ordering::Relaxed));
-    NUMBER.with(|number| *number)
+/// Checks that a model moves atoms.
+pub(crate) fn expect_to_move(model: &CoreModel) -> Result<()> {
+    if model.metadata().kind.moves() { Ok(()) } else { model.expect_kind(Kind::Direct) }
 }
 
 #[pymethods]
@@ -113,43 +56,32 @@ impl Model {
             Some(_) => return Err(input_error(py, "threads must be a number from 1 to 4096, or None for every core")),
         };
         let model = detached(py, || CoreModel::load(data, name, device, threads))?;
-        let contract = model.contract();
-        Ok(Self {
-            metadata_json: contract.json.clone(),
-            sha256: model.sha256().to_owned(),
-            inputs: contract.inputs.iter().map(|i| i.name()).collect(),
-            outputs: contract.output_names.clone(),
-            device,
-            kind: model.metadata().kind,
-            name: name.to_owned(),
-            holder: AtomicU64::new(0),
-            inner: Mutex::new(model),
-        })
+        Ok(Self { inner: Arc::new(model) })
     }
 
     #[getter]
     fn metadata_json(&self) -> &str {
-        &self.metadata_json
+        &self.inner.contract().json
     }
 
     #[getter]
-    pub(crate) fn sha256(&self) -> &str {
-        &self.sha256
+    fn sha256(&self) -> &str {
+        self.inner.sha256()
     }
 
     #[getter]
     fn inputs(&self) -> Vec<&'static str> {
-        self.inputs.clone()
+        self.inner.contract().inputs.iter().map(|input| input.name()).collect()
     }
 
     #[getter]
-    fn outputs(&self) -> Vec<String> {
-        self.outputs.clone()
+    fn outputs(&self) -> Vec<&str> {
+        self.inner.contract().output_names.iter().map(String::as_str).collect()
     }
 
     #[getter]
     fn device(&self) -> &'static str {
-        self.device.name()
+        self.inner.device().name()
     }
 
     #[allow(clippy::too_many_arguments, reason = "the arrays of an ase.Atoms")]
@@ -188,14 +120,18 @@ impl Model {
 
 impl Model {
     fn one_stride(&self, state: &mut State) -> Result<()> {
-        let mut held = self.hold()?;
-        let mut stride = prepare(held.model(), &[&*state], Randomness::default(), false)?;
-        let time_ps = stride.stride_fs() / flashmd::units::FS_PER_PS;
-        stride.advance(state).and_then(|()| guard::check_finite(state)).map_err(|e| e.at(1, time_ps, None))
+        expect_to_move(&self.inner)?;
+        let mut propagator = prepare(&self.inner, &[&*state], Randomness::default(), false)?;
+        let time_ps = propagator.stride_fs() / flashmd::units::FS_PER_PS;
+        let mut advance = || {
+            let outcomes = propagator.advance(&mut [&mut *state])?;
+            outcomes.into_iter().try_for_each(|outcome| outcome.result)?;
+            guard::check_finite(state)
+        };
+        advance().map_err(|e| e.at(1, time_ps))
     }
 
     fn evaluate(&self, state: &State) -> Result<EnergyForces> {
-        let mut held = self.hold()?;
-        EnergyModel::new(held.model(), &[state])?.evaluate(state)
+        EnergyModel::new(self.share(), &[state])?.evaluate(state)
     }
 }

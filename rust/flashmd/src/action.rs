@@ -5,34 +5,35 @@
 //! SIAM J. Numer. Anal. 49, 1715 (2011)), and a stride whose equation is not solved is an error, never a result.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gradient;
-use crate::guard::Finding;
 use crate::linalg::{Vec3, add, scale};
 use crate::model::{Kind, Model, Output};
 use crate::network::{Network, Timing, View};
-use crate::rollout::{Propagator, Solver};
+use crate::propagators::{Outcome, Propagator, SolverStatistics};
 use crate::state::State;
 use crate::units::FS;
-use crate::watch::Watch;
+use crate::violation::Violation;
+use crate::watch::{DomainMonitor, outcomes};
 
 /// Residual at which the equation counts as solved, as a share of the rms momentum: what f32 leaves of the network.
 const TOLERANCE: f64 = 2e-6;
 /// Evaluations of the network before it counts as unsolved.
-const MOST_SWEEPS: u64 = 50;
-/// Earlier sweeps that are mixed.
+const MOST_ITERATIONS: u64 = 50;
+/// Earlier iterations that are mixed.
 const MEMORY: usize = 5;
 /// Regularisation of the mixing, as a share of the trace.
 const RIDGE: f64 = 1e-12;
 
 /// An `action` model prepared for a run.
 #[derive(Debug)]
-pub struct Action<'m> {
-    network: Network<'m>,
-    watch: Watch,
+pub struct Action {
+    network: Network,
+    monitor: DomainMonitor,
     forces: Vec<Vec3>,
-    solver: Solver,
+    solver: SolverStatistics,
 }
 
 /// One system's equation x = g(x): x holds √m·Δq/Δ and Δp/√m, both in √eV, atom by atom.
@@ -45,19 +46,24 @@ struct Equation {
     open: bool,
 }
 
-impl<'m> Action<'m> {
+impl Action {
     /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
     /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
-    pub fn new(model: &'m mut Model, states: &[&State], watch: bool) -> Result<Self> {
+    pub fn new(model: Arc<Model>, states: &[&State], watch: bool) -> Result<Self> {
         model.expect_kind(Kind::Action)?;
         let network = Network::new(model, states)?;
-        Ok(Self { network, watch: Watch::new(watch), forces: Vec::new(), solver: Solver::default() })
+        Ok(Self {
+            network,
+            monitor: DomainMonitor::new(watch),
+            forces: Vec::new(),
+            solver: SolverStatistics::default(),
+        })
     }
 
     /// One evaluation of g for every open equation.
-    fn sweep(&mut self, states: &[&mut State], equations: &mut [Equation], results: &mut [Result<()>]) -> Result<()> {
+    fn iterate(&mut self, states: &[&mut State], equations: &mut [Equation], results: &mut [Result<()>]) -> Result<()> {
         let time = self.stride_fs() * FS;
         for (equation, state) in equations.iter_mut().zip(states) {
             equation.place(state, time);
@@ -125,6 +131,16 @@ impl Equation {
         }
     }
 
+    /// The error of an equation that is still open.
+    fn unsolved(&self) -> Error {
+        let message = format!(
+            "the equation of the stride is not solved after {MOST_ITERATIONS} fixed-point iterations: residual {:.1e} of the \
+             momenta, wanted {TOLERANCE:.0e}; the stride is too long for this state, or the model does not know it",
+            self.residual
+        );
+        Error::unstable("residual of the stride", Vec::new(), message)
+    }
+
     /// The solution, put into the state.
     fn finish(&self, state: &mut State, time: f64) {
         for (i, &m) in state.masses.iter().enumerate() {
@@ -136,11 +152,11 @@ impl Equation {
     }
 }
 
-/// Anderson's mixing: the combination of the last sweeps whose residual would be smallest if the map were linear.
+/// Anderson's mixing: the combination of the last iterations whose residual would be smallest if the map were linear.
 #[derive(Debug, Default)]
 struct Anderson {
     last: Option<(Vec<f64>, Vec<f64>)>,
-    /// Differences of g and of f = g − x between one sweep and the next.
+    /// Differences of g and of f = g − x between one iteration and the next.
     steps: VecDeque<(Vec<f64>, Vec<f64>)>,
 }
 
@@ -197,57 +213,46 @@ fn solve(mut matrix: Vec<Vec<f64>>, mut right: Vec<f64>) -> Vec<f64> {
     x
 }
 
-impl Propagator for Action<'_> {
+impl Propagator for Action {
     fn stride_fs(&self) -> f64 {
         self.network.model().metadata().stride_fs
     }
 
-    fn advance(&mut self, state: &mut State) -> Result<()> {
-        self.advance_all(&mut [state])?.pop().unwrap_or(Ok(()))
-    }
-
-    fn advance_all(&mut self, states: &mut [&mut State]) -> Result<Vec<Result<()>>> {
+    fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
         let time = self.stride_fs() * FS;
         let mut results: Vec<Result<()>> = states.iter().map(|_| Ok(())).collect();
+        let mut violations: Vec<Vec<Violation>> = states.iter().map(|_| Vec::new()).collect();
         let mut equations: Vec<Equation> = states.iter().map(|state| Equation::new(state)).collect();
-        let mut sweeps = 0;
-        while sweeps < MOST_SWEEPS && equations.iter().any(|e| e.open) {
-            self.sweep(states, &mut equations, &mut results)?;
-            if sweeps == 0 {
-                // As the first sweep saw them: half a stride of free flight on, which is where the network is asked.
-                self.watch.judge(&self.network, equations.iter().map(|e| &e.midpoint), &results, &[]);
+        let mut iterations = 0;
+        while iterations < MOST_ITERATIONS && equations.iter().any(|e| e.open) {
+            self.iterate(states, &mut equations, &mut results)?;
+            if iterations == 0 {
+                // As the first iteration saw them: half a stride of free flight on, which is where the network is asked.
+                let seen = equations.iter().map(|e| &e.midpoint);
+                violations = self.monitor.check(&self.network, seen, &results, &[]);
             }
-            sweeps += 1;
+            iterations += 1;
         }
-        for (at, (equation, state)) in equations.iter().zip(states.iter_mut()).enumerate() {
+        for (index, (equation, state)) in equations.iter().zip(states.iter_mut()).enumerate() {
             if equation.open {
-                let message = format!(
-                    "the equation of the stride is not solved after {MOST_SWEEPS} sweeps: residual {:.1e} of the momenta, \
-                     wanted {TOLERANCE:.0e}; the stride is too long for this state, or the model does not know it",
-                    equation.residual
-                );
-                results[at] = Err(Error::unstable("residual of the stride", Vec::new(), message));
-            } else if results[at].is_ok() {
+                results[index] = Err(equation.unsolved());
+            } else if results[index].is_ok() {
                 equation.finish(state, time);
-                self.solver.count(sweeps, equation.residual);
+                self.solver.count(iterations, equation.residual);
             }
         }
-        Ok(results)
+        Ok(outcomes(results, violations))
     }
 
     fn is_reversible(&self) -> bool {
         true
     }
 
-    fn findings(&mut self, at: usize) -> Vec<Finding> {
-        self.watch.take(at)
-    }
-
     fn timing(&self) -> Timing {
         self.network.timing()
     }
 
-    fn solver(&self) -> Option<Solver> {
+    fn solver(&self) -> Option<SolverStatistics> {
         Some(self.solver)
     }
 }
@@ -257,7 +262,7 @@ impl Propagator for Action<'_> {
 mod tests {
     use super::*;
 
-    /// x = M·x + b with a matrix of spectral radius 1.2: plain iteration diverges, mixing of n + 1 sweeps is exact.
+    /// x = M·x + b with a matrix of spectral radius 1.2: plain iteration diverges, mixing of n + 1 iterations is exact.
     #[test]
     fn mixing_solves_a_linear_map_that_diverges() {
         let m = [[0.2, 1.2, 0.0], [-0.9, 0.1, 0.3], [0.4, 0.0, -1.1]];

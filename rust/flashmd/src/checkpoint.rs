@@ -22,9 +22,9 @@ use crate::linalg::Vec3;
 use crate::molecules::Molecules;
 use crate::random::Key;
 use crate::rescale::Tally;
-use crate::rollout::common_step;
+use crate::run::system::Ledger;
+use crate::run::{System, common_step};
 use crate::state::State;
-use crate::system::{Ledger, System};
 
 /// Version of what is in the file.
 pub const SCHEMA: u32 = 2;
@@ -291,19 +291,9 @@ fn tensors_of(system: &System) -> Vec<(&'static str, Tensor)> {
     ]
 }
 
-fn failure_of(error: &Error) -> Failure {
-    match error {
-        Error::Stability(e) => Failure {
-            message: e.message.clone(),
-            step: e.step,
-            time_ps: e.time_ps,
-            atoms: e.atoms.clone(),
-            quantity: e.quantity.clone(),
-        },
-        other => {
-            Failure { message: other.to_string(), step: 0, time_ps: 0.0, atoms: Vec::new(), quantity: String::new() }
-        }
-    }
+fn failure_of(instability: &Instability) -> Failure {
+    let Instability { message, step, time_ps, atoms, quantity, .. } = instability.clone();
+    Failure { message, step, time_ps, atoms, quantity }
 }
 
 fn digest<'a>(header: &str, tensors: impl Iterator<Item = (&'a str, &'a [u8])>) -> String {
@@ -416,15 +406,13 @@ impl Reader<'_> {
             moves: Moves { tried, accepted },
             guard: guard::Tally { counts: flags, fallbacks, fallback_left, active },
         };
-        system.failure = failure.map(|f| {
-            Error::Stability(Box::new(Instability {
-                message: f.message.clone(),
-                step: f.step,
-                time_ps: f.time_ps,
-                atoms: f.atoms.clone(),
-                quantity: f.quantity.clone(),
-                last_good: None,
-            }))
+        system.failure = failure.cloned().map(|Failure { message, step, time_ps, atoms, quantity }| Instability {
+            message,
+            step,
+            time_ps,
+            atoms,
+            quantity,
+            last_good: None,
         });
         Ok(system)
     }

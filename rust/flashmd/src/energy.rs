@@ -30,7 +30,7 @@ impl EnergyForces {
 }
 
 /// A potential energy surface.
-pub trait PotentialEnergy {
+pub trait PotentialEnergy: Send {
     /// Potential energy of `state`, eV.
     ///
     /// # Errors
@@ -43,5 +43,15 @@ pub trait PotentialEnergy {
     /// `Input` if the surface has no forces, otherwise as [`energy`](Self::energy).
     fn evaluate(&mut self, _state: &State) -> Result<EnergyForces> {
         Err(Error::Input("this potential energy has no forces; give one that has, or do without them".into()))
+    }
+}
+
+impl<E: PotentialEnergy + ?Sized> PotentialEnergy for &mut E {
+    fn energy(&mut self, state: &State) -> Result<f64> {
+        (**self).energy(state)
+    }
+
+    fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
+        (**self).evaluate(state)
     }
 }

@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
-use crate::cell::Cell;
+use crate::linalg::{Mat3, Vec3};
 
 /// Result of the core.
 pub type Result<T> = std::result::Result<T, Error>;
@@ -42,6 +42,9 @@ pub enum Error {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The program, or a part that was given to it, breaks its own rules.
+    #[error("{0}")]
+    Defect(String),
     /// An observer or an energy callback failed; the error passes through unchanged.
     #[error(transparent)]
     Callback(Box<dyn StdError + Send + Sync>),
@@ -68,11 +71,27 @@ pub struct Instability {
 #[derive(Debug, Clone, Default)]
 pub struct GoodFrame {
     /// Positions, unwrapped, `[N]` Å.
-    pub positions: Vec<[f64; 3]>,
+    pub positions: Vec<Vec3>,
     /// Momenta, `[N]` √(eV·u).
-    pub momenta: Vec<[f64; 3]>,
-    /// The cell.
-    pub cell: Cell,
+    pub momenta: Vec<Vec3>,
+    /// Lattice vectors, rows, Å.
+    pub cell: Mat3,
+}
+
+impl Instability {
+    /// The same with when it happened.
+    #[must_use]
+    fn at_step(mut self, step: u64, time_ps: f64) -> Self {
+        self.message = format!("unstable at step {step} ({time_ps:.6} ps): {}", self.message);
+        (self.step, self.time_ps) = (step, time_ps);
+        self
+    }
+
+    /// The same with when it happened and the last frame that passed every check.
+    #[must_use]
+    pub fn at(self, step: u64, time_ps: f64, last_good: GoodFrame) -> Self {
+        Self { last_good: Some(last_good), ..self.at_step(step, time_ps) }
+    }
 }
 
 impl Error {
@@ -86,17 +105,11 @@ impl Error {
         }))
     }
 
-    /// Adds when it happened and the last good frame to a stability error; others pass unchanged.
+    /// Adds when it happened to a stability error; others pass unchanged.
     #[must_use]
-    pub fn at(self, step: u64, time_ps: f64, last_good: Option<GoodFrame>) -> Self {
+    pub fn at(self, step: u64, time_ps: f64) -> Self {
         match self {
-            Self::Stability(mut e) => {
-                e.message = format!("unstable at step {step} ({time_ps:.6} ps): {}", e.message);
-                e.step = step;
-                e.time_ps = time_ps;
-                e.last_good = last_good;
-                Self::Stability(e)
-            }
+            Self::Stability(e) => Self::Stability(Box::new(e.at_step(step, time_ps))),
             other => other,
         }
     }

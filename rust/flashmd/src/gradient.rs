@@ -9,7 +9,7 @@ use crate::network::Network;
 ///
 /// With g = ∂S/∂v and v_ik = r_j − r_i + S·cell: F_i = Σ_k g_ik − Σ over the edges (j,k) that point at i of g_jk. Each edge
 /// acts on both of its ends, so the sum is zero to round-off of f64 whatever the network says.
-pub(crate) fn forces(network: &Network<'_>, at: usize, into: &mut Vec<Vec3>) {
+pub(crate) fn forces(network: &Network, at: usize, into: &mut Vec<Vec3>) {
     let rows = network.rows(at);
     into.clear();
     into.resize(rows.len(), [0.0; 3]);
@@ -20,7 +20,7 @@ pub(crate) fn forces(network: &Network<'_>, at: usize, into: &mut Vec<Vec3>) {
 }
 
 /// −Σ v⊗g over all edges of system `at`: the virial if the scalar is an energy, eV.
-pub(crate) fn virial(network: &Network<'_>, at: usize) -> Mat3 {
+pub(crate) fn virial(network: &Network, at: usize) -> Mat3 {
     let mut virial = [[0.0; 3]; 3];
     for_each_edge(network, at, |_, _, v, g| {
         for a in 0..3 {
@@ -34,7 +34,7 @@ pub(crate) fn virial(network: &Network<'_>, at: usize) -> Mat3 {
 
 /// Calls `act` with both ends, the vector and the gradient of every edge of system `at`; ends are counted from its first
 /// atom.
-fn for_each_edge(network: &Network<'_>, at: usize, mut act: impl FnMut(usize, usize, Vec3, Vec3)) {
+fn for_each_edge(network: &Network, at: usize, mut act: impl FnMut(usize, usize, Vec3, Vec3)) {
     let nef: &Nef = network.nef();
     let rows = network.rows(at);
     let gradient = network.output(Output::EdgeGradient, at);

@@ -1,10 +1,11 @@
 //! The guard: no number that is not finite goes on, and no state that the model does not know goes unnoticed.
 //!
-//! Findings about what the model was trained on are its propagator's ([`crate::model::domain`]); what can be told from the
-//! state alone is found here. A policy says what becomes of a finding.
+//! Violations about what the model was trained on are its propagator's ([`crate::model::domain`]); what can be told from the
+//! state alone is found here. A policy says what becomes of a violation.
 
 use crate::error::{Error, Result, list_atoms};
 use crate::state::{State, not_finite};
+use crate::violation::{Quantity, Violation};
 
 /// Kinetic temperature over that of the bath and of the start beyond which a system has exploded, and below which it has
 /// frozen.
@@ -15,76 +16,7 @@ const MOST_STEPS: f64 = 10_000.0;
 /// Fewer degrees of freedom than this reach both by chance.
 const MIN_FREEDOM: usize = 60;
 
-/// What can be out of bounds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-#[repr(u8)]
-pub enum Quantity {
-    /// A pair of atoms is closer than any the model was trained on.
-    PairDistance,
-    /// A momentum is larger.
-    Momentum,
-    /// An atom has more neighbours, or fewer.
-    NeighborCount,
-    /// The density of the cell is another.
-    Density,
-    /// The temperature is another.
-    Temperature,
-    /// The model says that it does not know.
-    Uncertainty,
-    /// The system is several times as hot as its bath, or as it was.
-    Explosion,
-    /// It has lost nearly all of its kinetic energy.
-    Freezing,
-    /// Atoms have left the others: no neighbour within the cutoff.
-    Evaporation,
-    /// The propagator could not make the stride.
-    Stride,
-}
-
-impl Quantity {
-    /// Every quantity, in the order of [`Tally::counts`].
-    pub const ALL: [Self; 10] = [
-        Self::PairDistance,
-        Self::Momentum,
-        Self::NeighborCount,
-        Self::Density,
-        Self::Temperature,
-        Self::Uncertainty,
-        Self::Explosion,
-        Self::Freezing,
-        Self::Evaporation,
-        Self::Stride,
-    ];
-
-    /// Name for people.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::PairDistance => "pair distance",
-            Self::Momentum => "momentum",
-            Self::NeighborCount => "number of neighbours",
-            Self::Density => "density",
-            Self::Temperature => "temperature",
-            Self::Uncertainty => "uncertainty",
-            Self::Explosion => "explosion",
-            Self::Freezing => "freezing",
-            Self::Evaporation => "evaporation",
-            Self::Stride => "failed stride",
-        }
-    }
-}
-
-/// One quantity out of bounds.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Finding {
-    /// What.
-    pub quantity: Quantity,
-    /// Whose; empty for the whole system.
-    pub atoms: Vec<usize>,
-    /// A sentence with the value and the bound.
-    pub message: String,
-}
-
-/// What becomes of a finding.
+/// What becomes of a violation.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Policy {
     /// It is reported, and the run goes on.
@@ -131,16 +63,16 @@ pub struct Tally {
 }
 
 impl Tally {
-    /// Counts the findings of a stride; returns the quantities that were within bounds before it.
-    pub fn count(&mut self, findings: &[Finding]) -> Vec<Quantity> {
+    /// Counts the violations of a stride; returns the quantities that were within bounds before it.
+    pub fn count(&mut self, violations: &[Violation]) -> Vec<Quantity> {
         let before = std::mem::take(&mut self.active);
         let mut fresh = Vec::new();
-        for at in findings.iter().map(|finding| finding.quantity as usize) {
-            if self.active & (1 << at) == 0 {
-                self.counts[at] += 1;
-                self.active |= 1 << at;
-                if before & (1 << at) == 0 {
-                    fresh.push(Quantity::ALL[at]);
+        for index in violations.iter().map(|violation| violation.quantity as usize) {
+            if self.active & (1 << index) == 0 {
+                self.counts[index] += 1;
+                self.active |= 1 << index;
+                if before & (1 << index) == 0 {
+                    fresh.push(Quantity::ALL[index]);
                 }
             }
         }
@@ -149,31 +81,31 @@ impl Tally {
 }
 
 /// Explosion and freezing, against the temperatures (K) of the bath, if there is one, and of the start of the run.
-pub fn watch(state: &State, bath: Option<f64>, start: f64) -> Option<Finding> {
+pub fn check_temperature(state: &State, bath: Option<f64>, start: f64) -> Option<Violation> {
     let kelvin = state.temperature();
     let (low, high) = bath.map_or((start, start), |bath| (start.min(bath), start.max(bath)));
     if high <= 0.0 || state.degrees_of_freedom() < MIN_FREEDOM {
         return None;
     }
-    let finding = |quantity, what: &str| Finding {
+    let violation = |quantity, what: &str| Violation {
         quantity,
         atoms: Vec::new(),
         message: format!("the system has {what}: its temperature is {kelvin:.1} K, far from {low:.1} to {high:.1} K"),
     };
     if kelvin > EXPLODED * high {
-        return Some(finding(Quantity::Explosion, "exploded"));
+        return Some(violation(Quantity::Explosion, "exploded"));
     }
-    (kelvin < FROZEN * low).then(|| finding(Quantity::Freezing, "frozen"))
+    (kelvin < FROZEN * low).then(|| violation(Quantity::Freezing, "frozen"))
 }
 
-/// The error that the policy to stop makes of findings.
-pub fn stop(findings: &[Finding]) -> Error {
-    let said: Vec<&str> = findings.iter().map(|f| f.message.as_str()).collect();
-    let first = findings.first();
-    let message = format!("{}; start from another structure, or use a model trained for this", said.join("; "));
+/// The error that the policy to stop makes of violations.
+pub fn stop(violations: &[Violation]) -> Error {
+    let messages: Vec<&str> = violations.iter().map(|v| v.message.as_str()).collect();
+    let first = violations.first();
+    let message = format!("{}; start from another structure, or use a model trained for this", messages.join("; "));
     Error::unstable(
-        first.map_or("guard", |f| f.quantity.name()),
-        first.map_or(Vec::new(), |f| f.atoms.clone()),
+        first.map_or("guard", |v| v.quantity.name()),
+        first.map_or(Vec::new(), |v| v.atoms.clone()),
         message,
     )
 }

@@ -1,7 +1,7 @@
 //! flashmd: molecular dynamics in strides of a learned propagator.
 //!
 //! The crate knows a *model contract* ([`model`]), never a backbone. Three traits carry the loop, so that it can be
-//! tested without a network: [`rollout::Propagator`], [`energy::PotentialEnergy`], [`rollout::Observer`].
+//! tested without a network: [`propagators::Propagator`], [`energy::PotentialEnergy`], [`run::Observer`].
 //! Units are ASE's, stated once in [`units`].
 
 pub mod action;
@@ -27,18 +27,17 @@ pub mod pairs;
 pub mod propagators;
 pub mod random;
 pub mod rescale;
-pub mod rollout;
 pub mod rotation;
+pub mod run;
 pub mod splitting;
 pub mod state;
 pub mod stride;
-mod surface;
 pub mod swing;
-pub mod system;
 pub mod thermostat;
 mod threads;
 pub mod units;
 pub mod verlet;
+pub mod violation;
 mod watch;
 
 pub use cell::Cell;

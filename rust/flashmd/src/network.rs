@@ -1,12 +1,13 @@
 //! What every model-driven step does first: neighbours, frame, f32 arrays, one run of the network.
 
 use std::ops::Range;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::error::{Error, Result};
 use crate::linalg::scale;
 use crate::model::domain::Surroundings;
-use crate::model::session::{Batch, check_finite};
+use crate::model::session::{Batch, Outputs, check_finite};
 use crate::model::{Model, Output};
 use crate::nef::{Nef, Part};
 use crate::neighbors::NeighborSearch;
@@ -39,8 +40,8 @@ pub struct View<'a> {
 
 /// A model with the buffers that feed it.
 #[derive(Debug)]
-pub struct Network<'m> {
-    model: &'m mut Model,
+pub struct Network {
+    model: Arc<Model>,
     max_pairs: usize,
     searches: Vec<NeighborSearch>,
     nef: Nef,
@@ -52,15 +53,16 @@ pub struct Network<'m> {
     systems: Vec<i32>,
     /// Which of a model's scalars is asked for: one-hot.
     head: Vec<f32>,
+    outputs: Outputs,
     timing: Timing,
 }
 
-impl<'m> Network<'m> {
+impl Network {
     /// Prepares `model` for systems of the atoms of `states`.
     ///
     /// # Errors
     /// `Model` for an unknown element or a wrong mass.
-    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
+    pub fn new(model: Arc<Model>, states: &[&State]) -> Result<Self> {
         for state in states {
             model.assign(&state.numbers, &state.masses)?;
         }
@@ -76,13 +78,14 @@ impl<'m> Network<'m> {
             momenta: Vec::new(),
             systems: Vec::new(),
             head: vec![1.0],
+            outputs: Outputs::default(),
             timing: Timing::default(),
         })
     }
 
     /// The model.
     pub fn model(&self) -> &Model {
-        self.model
+        &self.model
     }
 
     /// The edges of the last run.
@@ -131,7 +134,7 @@ impl<'m> Network<'m> {
 
     /// The values of `output` in the last run for system `at`.
     pub fn output(&self, output: Output, at: usize) -> &[f32] {
-        let values = self.model.session.output(output);
+        let values = self.outputs.get(output);
         let per_row = values.len() / self.nef.atoms.max(1);
         &values[self.rows[at].start * per_row..self.rows[at].end * per_row]
     }
@@ -140,7 +143,7 @@ impl<'m> Network<'m> {
     /// its atoms is not finite.
     ///
     /// # Errors
-    /// As [`crate::model::Session::run`].
+    /// As [`Model::run`].
     pub fn run(&mut self, systems: &[View<'_>], wanted: &[Output]) -> Result<Vec<Result<()>>> {
         let start = Instant::now();
         let mut results = self.search(systems)?;
@@ -152,12 +155,12 @@ impl<'m> Network<'m> {
         if self.nef.atoms == 0 {
             return Ok(results);
         }
-        let Self { nef, species, momenta, masses, systems: system, head, .. } = self;
+        let Self { nef, species, momenta, masses, systems: system, head, outputs, .. } = self;
         let batch = Batch { nef, species, momenta, masses, system, head };
-        let done = self.model.session.run(batch, wanted);
+        let done = self.model.run(batch, wanted, outputs);
         self.timing.network += ready.elapsed();
         self.timing.runs += 1;
-        done.map_err(|e| e.in_model(self.model.name()))?;
+        done?;
         for (at, result) in results.iter_mut().enumerate().filter(|(_, r)| r.is_ok()) {
             *result = wanted
                 .iter()

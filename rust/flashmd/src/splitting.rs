@@ -6,27 +6,28 @@
 //! Numerical Integration*, II.5). For one scalar, [W, W] with one drift is velocity Verlet on the energy 2W.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use crate::error::{Error, Result};
 use crate::gradient;
-use crate::guard::Finding;
 use crate::linalg::Vec3;
 use crate::model::fast::Fast;
 use crate::model::metadata::Scheme;
 use crate::model::{Kind, Model, Output};
 use crate::mollify::Mollifier;
 use crate::network::{Network, Timing, View};
+use crate::propagators::{Outcome, Propagator};
 use crate::random::Key;
-use crate::rollout::Propagator;
 use crate::state::State;
 use crate::swing::Swing;
 use crate::units::FS;
-use crate::watch::Watch;
+use crate::violation::Violation;
+use crate::watch::{DomainMonitor, outcomes};
 
 /// A `splitting` or `hybrid` model prepared for a run.
 #[derive(Debug)]
-pub struct Splitting<'m> {
-    network: Network<'m>,
+pub struct Splitting {
+    network: Network,
     scheme: Scheme,
     /// −∇W of the last kick, by place in the batch.
     forces: Vec<Vec<Vec3>>,
@@ -34,7 +35,7 @@ pub struct Splitting<'m> {
     known: Option<Known>,
     /// The bonds and angles of each system; None where drifts are straight.
     swings: Option<Vec<(Key, Swing)>>,
-    watch: Watch,
+    monitor: DomainMonitor,
 }
 
 /// What a set of forces belongs to.
@@ -44,21 +45,21 @@ struct Known {
     places: Vec<(Vec<Vec3>, [Vec3; 3])>,
 }
 
-impl<'m> Splitting<'m> {
+impl Splitting {
     /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
     /// `Model` if it is of another kind, does not know an element, or was trained for other masses; `Input` if bonds
     /// cannot be looked for.
-    pub fn new(model: &'m mut Model, states: &[&State], watch: bool) -> Result<Self> {
+    pub fn new(model: Arc<Model>, states: &[&State], watch: bool) -> Result<Self> {
         if model.metadata().kind != Kind::Hybrid {
             model.expect_kind(Kind::Splitting)?;
         }
         let (scheme, fast) = (model.metadata().scheme.clone(), model.metadata().fast.clone());
-        let (network, watch) = (Network::new(model, states)?, Watch::new(watch));
+        let (network, monitor) = (Network::new(model, states)?, DomainMonitor::new(watch));
         let find = |fast: &Fast| states.iter().map(|state| Ok((state.key, Swing::find(state, fast)?))).collect();
         let swings = fast.as_ref().map(find).transpose()?;
-        Ok(Self { network, scheme, forces: Vec::new(), known: None, swings, watch })
+        Ok(Self { network, scheme, forces: Vec::new(), known: None, swings, monitor })
     }
 
     /// One drift of a system: straight, or with its bonds and angles swinging.
@@ -123,14 +124,13 @@ impl<'m> Splitting<'m> {
         Ok(())
     }
 
-    /// Judges the states as they are before the stride.
-    fn judge(&mut self, states: &[&mut State], results: &[Result<()>]) -> Result<()> {
-        if self.watch.is_on() {
+    /// Violations of the states as they are before the stride, on the edges of its first kick.
+    fn check_domain(&mut self, states: &[&mut State], results: &[Result<()>]) -> Result<Vec<Vec<Violation>>> {
+        if self.monitor.is_on() {
             let views: Vec<View<'_>> = states.iter().map(|state| View { state, rotation: None }).collect();
             self.network.look_again(&views)?;
-            self.watch.judge(&self.network, states.iter().map(|state| &**state), results, &[]);
         }
-        Ok(())
+        Ok(self.monitor.check(&self.network, states.iter().map(|state| &**state), results, &[]))
     }
 }
 
@@ -150,40 +150,33 @@ fn unprepared() -> Error {
     Error::Input("a system was moved for which this model was not prepared; prepare it first".into())
 }
 
-impl Propagator for Splitting<'_> {
+impl Propagator for Splitting {
     fn stride_fs(&self) -> f64 {
         self.network.model().metadata().stride_fs
     }
 
-    fn advance(&mut self, state: &mut State) -> Result<()> {
-        self.advance_all(&mut [state])?.pop().unwrap_or(Ok(()))
-    }
-
-    fn advance_all(&mut self, states: &mut [&mut State]) -> Result<Vec<Result<()>>> {
+    fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
         let time = self.stride_fs() * FS;
         let mut results: Vec<Result<()>> = states.iter().map(|_| Ok(())).collect();
+        let mut violations = Vec::new();
         let Scheme { kicks, drifts } = self.scheme.clone();
-        for (at, &scalar) in kicks.iter().enumerate() {
+        for (number, &scalar) in kicks.iter().enumerate() {
             self.evaluate(states, scalar, &mut results)?;
-            if at == 0 {
-                self.judge(states, &results)?;
+            if number == 0 {
+                violations = self.check_domain(states, &results)?;
             }
-            for (place, state) in states.iter_mut().enumerate() {
-                state.kick(&self.forces[place], time);
-                if let Some(fraction) = drifts.get(at) {
+            for (index, state) in states.iter_mut().enumerate() {
+                state.kick(&self.forces[index], time);
+                if let Some(fraction) = drifts.get(number) {
                     self.drift(state, fraction * time)?;
                 }
             }
         }
-        Ok(results)
+        Ok(outcomes(results, violations))
     }
 
     fn is_reversible(&self) -> bool {
         true
-    }
-
-    fn findings(&mut self, at: usize) -> Vec<Finding> {
-        self.watch.take(at)
     }
 
     fn timing(&self) -> Timing {

@@ -1,17 +1,18 @@
 //! One stride of a `direct` model, design.md §5 steps 1–6, on any number of systems in one call of the network.
 
+use std::sync::Arc;
+
 use crate::constraints::CentreOfMass;
 use crate::error::Result;
-use crate::guard::Finding;
 use crate::linalg::{Vec3, add, scale};
 use crate::model::{Kind, Model, Output};
 use crate::network::{Network, Timing, View};
+use crate::propagators::{Outcome, Propagator};
 use crate::random::Purpose;
-use crate::rollout::Propagator;
 use crate::rotation::Rotation;
 use crate::state::State;
 use crate::units::FS;
-use crate::watch::Watch;
+use crate::watch::{DomainMonitor, outcomes};
 
 /// What is random about a stride.
 #[derive(Debug, Clone, Copy, Default)]
@@ -24,20 +25,20 @@ pub struct Randomness {
 
 /// A `direct` model prepared for a run.
 #[derive(Debug)]
-pub struct Direct<'m> {
-    network: Network<'m>,
+pub struct Direct {
+    network: Network,
     randomness: Randomness,
     wanted: Vec<Output>,
     displacements: Vec<Vec3>,
-    watch: Watch,
+    monitor: DomainMonitor,
 }
 
-impl<'m> Direct<'m> {
+impl Direct {
     /// Prepares `model` for the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
     ///
     /// # Errors
     /// `Model` if it is of another kind, does not know an element, or was trained for other masses.
-    pub fn new(model: &'m mut Model, states: &[&State], randomness: Randomness, watch: bool) -> Result<Self> {
+    pub fn new(model: Arc<Model>, states: &[&State], randomness: Randomness, watch: bool) -> Result<Self> {
         model.expect_kind(Kind::Direct)?;
         let mut wanted = vec![Output::Displacement, Output::MomentaOut];
         if randomness.residual && model.contract().has(Output::ResidualScale) {
@@ -47,7 +48,7 @@ impl<'m> Direct<'m> {
             wanted.push(Output::Uncertainty);
         }
         let network = Network::new(model, states)?;
-        Ok(Self { network, randomness, wanted, displacements: Vec::new(), watch: Watch::new(watch) })
+        Ok(Self { network, randomness, wanted, displacements: Vec::new(), monitor: DomainMonitor::new(watch) })
     }
 
     /// What comes after the network, for the system at place `at` of the batch.
@@ -106,33 +107,25 @@ impl<'m> Direct<'m> {
     }
 }
 
-impl Propagator for Direct<'_> {
+impl Propagator for Direct {
     fn stride_fs(&self) -> f64 {
         self.network.model().metadata().stride_fs
     }
 
-    fn advance(&mut self, state: &mut State) -> Result<()> {
-        self.advance_all(&mut [state])?.pop().unwrap_or(Ok(()))
-    }
-
-    fn advance_all(&mut self, states: &mut [&mut State]) -> Result<Vec<Result<()>>> {
+    fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
         let frame = |state: &State| Rotation::random(&mut state.stream(Purpose::Rotation));
         let frames: Vec<Option<Rotation>> =
             states.iter().map(|state| self.randomness.rotate.then(|| frame(state))).collect();
         let seen: Vec<View<'_>> =
             states.iter().zip(&frames).map(|(state, frame)| View { state, rotation: frame.as_ref() }).collect();
         let results = self.network.run(&seen, &self.wanted)?;
-        self.watch.judge(&self.network, states.iter().map(|state| &**state), &results, &self.wanted);
-        for (at, (state, frame)) in states.iter_mut().zip(&frames).enumerate() {
-            if results[at].is_ok() {
-                self.finish(at, state, frame.as_ref());
+        let violations = self.monitor.check(&self.network, states.iter().map(|s| &**s), &results, &self.wanted);
+        for (index, (state, frame)) in states.iter_mut().zip(&frames).enumerate() {
+            if results[index].is_ok() {
+                self.finish(index, state, frame.as_ref());
             }
         }
-        Ok(results)
-    }
-
-    fn findings(&mut self, at: usize) -> Vec<Finding> {
-        self.watch.take(at)
+        Ok(outcomes(results, violations))
     }
 
     fn timing(&self) -> Timing {

@@ -1,47 +1,51 @@
 //! The look at every stride for what is out of a model's domain, the same for every kind of stride.
 
 use crate::error::Result;
-use crate::guard::Finding;
 use crate::model::Output;
 use crate::network::Network;
+use crate::propagators::Outcome;
 use crate::state::State;
+use crate::violation::Violation;
 
-/// Findings of the last stride by place in the batch; `None` looks for nothing.
-#[derive(Debug)]
-pub(crate) struct Watch(Option<Vec<Vec<Finding>>>);
+/// Checks states against a model's domain, or nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct DomainMonitor {
+    is_on: bool,
+}
 
-impl Watch {
-    /// Looks if `watch`.
-    pub(crate) fn new(watch: bool) -> Self {
-        Self(watch.then(Vec::new))
+impl DomainMonitor {
+    /// A monitor that checks if `is_on`.
+    pub(crate) fn new(is_on: bool) -> Self {
+        Self { is_on }
     }
 
-    /// True if it looks.
-    pub(crate) fn is_on(&self) -> bool {
-        self.0.is_some()
+    /// True if it checks.
+    pub(crate) fn is_on(self) -> bool {
+        self.is_on
     }
 
-    /// Judges the states that `network` has just seen, with its own `uncertainty` where that was among the outputs.
-    pub(crate) fn judge<'s>(
-        &mut self,
-        network: &Network<'_>,
+    /// Violations of the states that `network` has just seen, by place in the batch, with its own `uncertainty` where that
+    /// was among the outputs.
+    pub(crate) fn check<'s>(
+        self,
+        network: &Network,
         states: impl Iterator<Item = &'s State>,
         results: &[Result<()>],
         outputs: &[Output],
-    ) {
-        let Some(findings) = &mut self.0 else { return };
+    ) -> Vec<Vec<Violation>> {
         let metadata = network.model().metadata();
         let uncertainty = outputs.contains(&Output::Uncertainty);
-        let judged = states.zip(results).enumerate().map(|(at, (state, result))| match result {
-            Ok(()) => metadata.domain.judge(&metadata.species, state, network.surroundings(at, uncertainty)),
-            Err(_) => Vec::new(),
-        });
-        findings.clear();
-        findings.extend(judged);
+        let check = |(index, (state, result)): (usize, (&State, &Result<()>))| match result {
+            Ok(()) if self.is_on => {
+                metadata.domain.judge(&metadata.species, state, network.surroundings(index, uncertainty))
+            }
+            _ => Vec::new(),
+        };
+        states.zip(results).enumerate().map(check).collect()
     }
+}
 
-    /// What was found about the system `at` that place, once.
-    pub(crate) fn take(&mut self, at: usize) -> Vec<Finding> {
-        self.0.as_mut().and_then(|f| f.get_mut(at)).map(std::mem::take).unwrap_or_default()
-    }
+/// Results and violations of a batch, put together by place.
+pub(crate) fn outcomes(results: Vec<Result<()>>, violations: Vec<Vec<Violation>>) -> Vec<Outcome> {
+    results.into_iter().zip(violations).map(|(result, violations)| Outcome { result, violations }).collect()
 }

@@ -3,16 +3,17 @@
 
 mod common;
 
-use common::{FreeFlight, Harmonic, LennardJones, Recorder, Surface, Verlet, lattice, numbers, thermal};
+use common::{FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
 use flashmd::Error;
 use flashmd::constraints::CentreOfMass;
 use flashmd::linalg::{Vec3, det, dot, norm, scale, sub};
+use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::{Purpose, Stream};
 use flashmd::rescale::{Rescale, Tally};
-use flashmd::rollout::{Propagator, Report, Rollout};
 use flashmd::rotation::Rotation;
+use flashmd::run::system::Ledger;
+use flashmd::run::{Report, System};
 use flashmd::state::State;
-use flashmd::system::{Ledger, System};
 use flashmd::thermostat::{Langevin, Thermostat};
 use flashmd::units::{FS, KB};
 
@@ -29,7 +30,7 @@ fn run_system(
     propagator: &mut dyn Propagator,
 ) -> (Report, Ledger, Recorder) {
     let mut recorder = Recorder::default();
-    let report = options.run(std::slice::from_mut(system), propagator, &mut recorder).unwrap();
+    let report = options.run_one(system, propagator, &mut recorder).unwrap();
     assert!(system.is_alive(), "{:?}", system.failure);
     (report, system.ledger, recorder)
 }
@@ -86,10 +87,10 @@ fn zero_steps_keep_one_frame_and_no_interval_keeps_two() {
 
 #[test]
 fn an_observer_can_stop_the_run() {
-    let mut system = [System::new(lattice(2, 3.0, 0.0, [1.0, 1.0], 5))];
+    let mut system = System::new(lattice(2, 3.0, 0.0, [1.0, 1.0], 5));
     let mut recorder = Recorder { stop_at: Some(4), ..Recorder::default() };
     let options = Rollout { steps: 100, interval: 50, ..Rollout::default() };
-    let report = options.run(&mut system, &mut FreeFlight { stride_fs: 1.0 }, &mut recorder).unwrap();
+    let report = options.run_one(&mut system, &mut FreeFlight { stride_fs: 1.0 }, &mut recorder).unwrap();
     assert_eq!((report.steps, recorder.frames.last().unwrap().step), (4, 4));
 }
 
@@ -198,7 +199,7 @@ fn rescaling_without_an_energy_is_an_input_error() {
     let mut system = System::new(argon(80.0));
     system.rescale = Some(Rescale::default());
     let options = Rollout { steps: 1, ..Rollout::default() };
-    let error = options.run(&mut [system], &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
+    let error = options.run_one(&mut system, &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
     assert!(matches!(error, Error::Input(_)), "{error}");
 }
 
@@ -213,13 +214,13 @@ impl Propagator for Breaks {
         2.0
     }
 
-    fn advance(&mut self, state: &mut State) -> flashmd::Result<()> {
-        if state.step + 1 == self.at {
+    fn advance(&mut self, states: &mut [&mut State]) -> flashmd::Result<Vec<Outcome>> {
+        for state in states.iter_mut().filter(|state| state.step + 1 == self.at) {
             let target = if self.momentum { &mut state.momenta } else { &mut state.positions };
             target[3][1] = f64::NAN;
             target[5][2] = f64::INFINITY;
         }
-        Ok(())
+        Ok(Outcome::without_violations(states.iter().map(|_| Ok(()))))
     }
 }
 
@@ -230,8 +231,8 @@ fn a_number_that_is_not_finite_stops_the_run_with_the_last_good_frame() {
         let mut system = System::new(start.clone());
         let mut recorder = Recorder::default();
         let options = Rollout { steps: 50, interval: 1, ..Rollout::default() };
-        options.run(std::slice::from_mut(&mut system), &mut Breaks { at: 10, momentum }, &mut recorder).unwrap();
-        let Some(Error::Stability(e)) = system.failure else { panic!("{:?}", system.failure) };
+        options.run_one(&mut system, &mut Breaks { at: 10, momentum }, &mut recorder).unwrap();
+        let e = system.failure.unwrap();
         assert_eq!((e.step, e.atoms.as_slice(), e.quantity.as_str()), (10, &[3, 5][..], quantity));
         assert!((e.time_ps - 0.02).abs() < 1e-12 && e.message.contains("atoms 3, 5"), "{}", e.message);
         assert_eq!(e.last_good.unwrap().positions, start.positions);

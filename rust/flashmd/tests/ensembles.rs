@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{FreeFlight, Harmonic, LennardJones, Recorder, Surface, Verlet, lattice, numbers, thermal};
+use common::{FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
 use flashmd::Error;
 use flashmd::barostat::{Barostat, CellRescaling, Coupling, Dilation, MonteCarlo, Reservoir, pressure};
 use flashmd::cell::Cell;
@@ -12,10 +12,10 @@ use flashmd::guard::Policy;
 use flashmd::linalg::{Vec3, det, norm, sub};
 use flashmd::metropolis::Metropolis;
 use flashmd::molecules::Molecules;
+use flashmd::propagators::{Outcome, Propagator};
 use flashmd::rescale::{Fallback, Rescale, Scope, Tally};
-use flashmd::rollout::Rollout;
+use flashmd::run::System;
 use flashmd::state::State;
-use flashmd::system::System;
 use flashmd::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::units::{BAR, FS, KB};
 
@@ -58,7 +58,7 @@ fn assert_moments(samples: &[f64], mean: f64, variance: f64, what: &str) {
 /// Runs and returns something of every kept frame after the first tenth.
 fn sample(
     system: &mut System,
-    propagator: &mut dyn flashmd::rollout::Propagator,
+    propagator: &mut dyn Propagator,
     energy: Option<&mut dyn PotentialEnergy>,
     steps: u64,
     interval: u64,
@@ -66,7 +66,7 @@ fn sample(
 ) -> Vec<f64> {
     let mut recorder = Recorder::default();
     let options = Rollout { steps, interval, energy, ..Rollout::default() };
-    options.run(std::slice::from_mut(system), propagator, &mut recorder).unwrap();
+    options.run_one(system, propagator, &mut recorder).unwrap();
     assert!(system.is_alive(), "{:?}", system.failure);
     recorder.frames[recorder.frames.len() / 10..].iter().map(quantity).collect()
 }
@@ -102,7 +102,7 @@ fn bussi_relaxes_the_mean_energy_at_its_time_constant_and_keeps_directions() {
             system.thermostat = bussi(300.0, 100.0, 10.0);
             let options = Rollout { steps: 7, ..Rollout::default() };
             let flight = &mut FreeFlight { stride_fs: 10.0 };
-            options.run(std::slice::from_mut(&mut system), flight, &mut Recorder::default()).unwrap();
+            options.run_one(&mut system, flight, &mut Recorder::default()).unwrap();
             let ratio = system.state.momenta[0][0] / start.momenta[0][0];
             for (p, q) in system.state.momenta.iter().zip(&start.momenta) {
                 assert!((0..3).all(|c| (p[c] - ratio * q[c]).abs() < 1e-9), "one factor for all momenta");
@@ -125,7 +125,7 @@ fn bussi_samples_a_harmonic_crystal_and_leaves_its_conserved_energy() {
     let mut verlet = Verlet { forces: Harmonic { sites, k: 3.0 }, stride_fs: 4.0, substeps: 32, defect: 1.0 };
     let mut recorder = Recorder::default();
     let options = Rollout { steps: 4000, interval: 4, energy: Some(&mut surface), ..Rollout::default() };
-    options.run(std::slice::from_mut(&mut system), &mut verlet, &mut recorder).unwrap();
+    options.run_one(&mut system, &mut verlet, &mut recorder).unwrap();
     let h0 = recorder.frames[0].conserved.unwrap();
     assert!(recorder.frames.iter().all(|f| (f.conserved.unwrap() - h0).abs() < 2e-3 * h0));
     assert!(system.ledger.heat > 0.5 * h0, "half of the energy had to come from the bath");
@@ -136,7 +136,7 @@ fn atoms_at_rest_cannot_be_heated_by_scaling() {
     let mut system = System::new(lattice(2, 3.0, 0.0, [1.0, 1.0], 1));
     system.thermostat = bussi(300.0, 100.0, 1.0);
     let options = Rollout { steps: 1, ..Rollout::default() };
-    let error = options.run(&mut [system], &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
+    let error = options.run_one(&mut system, &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
     assert!(matches!(&error, Error::Input(m) if m.contains("Bussi")), "{error}");
 }
 
@@ -233,7 +233,7 @@ fn volumes(system: &mut System, energy: &mut dyn PotentialEnergy, steps: u64) ->
     let flight = &mut FreeFlight { stride_fs: 10.0 };
     let mut recorder = Recorder::default();
     let options = Rollout { steps, interval: 2, energy: Some(energy), ..Rollout::default() };
-    options.run(std::slice::from_mut(system), flight, &mut recorder).unwrap();
+    options.run_one(system, flight, &mut recorder).unwrap();
     assert!(system.is_alive(), "{:?}", system.failure);
     let h0 = recorder.frames[0].conserved.unwrap();
     let scale = recorder.frames.iter().fold(1.0f64, |m, f| m.max(f.potential.unwrap().abs() + f.kinetic));
@@ -308,7 +308,7 @@ fn edges_fluctuate_independently_under_anisotropic_coupling() {
         let mut surface = OfEdges { stiffness, rest };
         let mut recorder = Recorder::default();
         let options = Rollout { steps: 200_000, interval: 2, energy: Some(&mut surface), ..Rollout::default() };
-        options.run(std::slice::from_mut(&mut system), flight, &mut recorder).unwrap();
+        options.run_one(&mut system, flight, &mut recorder).unwrap();
         assert!(system.is_alive(), "{:?}", system.failure);
         let kept = &recorder.frames[recorder.frames.len() / 10..];
         for k in 0..3 {
@@ -400,9 +400,9 @@ fn a_network_without_end_stays_in_atoms_and_a_gas_too() {
 #[test]
 fn barostats_refuse_what_they_cannot_scale() {
     let r = reservoir(BAR, 4.5e-5 / BAR, Coupling::Isotropic);
-    let run = |system: System, surface: Option<&mut dyn PotentialEnergy>| {
+    let run = |mut system: System, surface: Option<&mut dyn PotentialEnergy>| {
         let options = Rollout { steps: 3, energy: surface, ..Rollout::default() };
-        options.run(&mut [system], &mut FreeFlight { stride_fs: 10.0 }, &mut Recorder::default()).unwrap_err()
+        options.run_one(&mut system, &mut FreeFlight { stride_fs: 10.0 }, &mut Recorder::default()).unwrap_err()
     };
     let mut slab = gas(20.0, || rescaling(r, 1000.0));
     slab.state.cell = Cell::new(*slab.state.cell.matrix(), [true, true, false]).unwrap();
@@ -427,12 +427,12 @@ fn barostats_refuse_what_they_cannot_scale() {
 #[test]
 fn a_barostat_that_would_tear_the_cell_says_so() {
     let r = reservoir(1e6 * BAR, 4.5e-5 / BAR, Coupling::Isotropic);
-    let mut system = [gas(20.0, || rescaling(r, 100.0))];
+    let mut system = gas(20.0, || rescaling(r, 100.0));
     let mut surface = OfVolume { stiffness: 0.0, rest: 0.0 };
     let options = Rollout { steps: 3, energy: Some(&mut surface), ..Rollout::default() };
-    options.run(&mut system, &mut FreeFlight { stride_fs: 10.0 }, &mut Recorder::default()).unwrap();
-    let failure = system[0].failure.as_ref().unwrap();
-    assert!(matches!(failure, Error::Stability(e) if e.quantity == "volume"), "{failure}");
+    options.run_one(&mut system, &mut FreeFlight { stride_fs: 10.0 }, &mut Recorder::default()).unwrap();
+    let failure = system.failure.unwrap();
+    assert_eq!(failure.quantity, "volume", "{}", failure.message);
 }
 
 // --------------------------------------------------------------------------------------------- Metropolis
@@ -491,7 +491,7 @@ fn a_stride_that_is_turned_down_leaves_the_atoms_and_turns_internal_momenta_roun
     system.state.momenta.iter_mut().for_each(|p| p[0] += 0.25);
     let start = system.state.clone();
     let options = Rollout { steps: 3, energy: Some(&mut EverHigher(0.0)), ..Rollout::default() };
-    options.run(std::slice::from_mut(&mut system), &mut verlet, &mut Recorder::default()).unwrap();
+    options.run_one(&mut system, &mut verlet, &mut Recorder::default()).unwrap();
     assert_eq!(system.state.positions, start.positions);
     for (now, then) in system.state.internal_momenta().zip(start.internal_momenta()) {
         assert!((0..3).all(|c| (now[c] + then[c]).abs() < 1e-6), "{now:?}, {then:?}");
@@ -507,7 +507,7 @@ fn metropolis_refuses_what_would_bias_it() {
         spoil(&mut system);
         let energy = energy.then_some(&mut surface as &mut dyn PotentialEnergy);
         let options = Rollout { steps: 1, energy, ..Rollout::default() };
-        options.run(&mut [system], &mut verlet, &mut Recorder::default()).unwrap_err().to_string()
+        options.run_one(&mut system, &mut verlet, &mut Recorder::default()).unwrap_err().to_string()
     };
     assert!(run(&|_| (), false).contains("metropolis needs an energy model"));
     assert!(run(&|s| s.thermostat = None, true).contains("needs a thermostat"));
@@ -520,7 +520,7 @@ fn metropolis_refuses_what_would_bias_it() {
     system.thermostat = langevin(300.0, 50.0, 5.0);
     let options = Rollout { steps: 1, energy: Some(&mut surface), ..Rollout::default() };
     let flight = &mut FreeFlight { stride_fs: 5.0 };
-    let error = options.run(&mut [system], flight, &mut Recorder::default()).unwrap_err();
+    let error = options.run_one(&mut system, flight, &mut Recorder::default()).unwrap_err();
     assert!(error.to_string().contains("strides are reversible"), "{error}");
     assert!(Metropolis::new(0.0).is_err() && Metropolis::new(f64::NAN).is_err());
 }
@@ -586,7 +586,7 @@ fn policies_beyond_the_limit_are_counted_and_the_debt_is_paid_later() {
     let mut surface = OfVolume { stiffness: 0.0, rest: 0.0 };
     let options = Rollout { steps: 10, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
     let mut recorder = Recorder::default();
-    options.run(std::slice::from_mut(&mut system), &mut Stumbles, &mut recorder).unwrap();
+    options.run_one(&mut system, &mut Stumbles, &mut recorder).unwrap();
     assert!(recorder.frames[3].kinetic < 0.6 * k0);
     assert!((recorder.frames[10].kinetic / k0 - 1.0).abs() < 1e-9 && system.ledger.rescale.clamped > 1);
     for limit in [0.0, -1.0, 1.5, f64::NAN] {
@@ -597,15 +597,15 @@ fn policies_beyond_the_limit_are_counted_and_the_debt_is_paid_later() {
 /// Loses a third of the momenta at its third stride.
 struct Stumbles;
 
-impl flashmd::rollout::Propagator for Stumbles {
+impl Propagator for Stumbles {
     fn stride_fs(&self) -> f64 {
         1.0
     }
 
-    fn advance(&mut self, state: &mut State) -> flashmd::Result<()> {
-        if state.step == 2 {
+    fn advance(&mut self, states: &mut [&mut State]) -> flashmd::Result<Vec<Outcome>> {
+        for state in states.iter_mut().filter(|state| state.step == 2) {
             state.momenta.iter_mut().flatten().for_each(|p| *p *= 0.66);
         }
-        Ok(())
+        Ok(Outcome::without_violations(states.iter().map(|_| Ok(()))))
     }
 }

@@ -6,19 +6,20 @@ mod common;
 use std::fs;
 use std::path::PathBuf;
 
-use common::{FreeFlight, Harmonic, LennardJones, Recorder, Surface, Verlet, lattice, numbers, thermal};
+use common::{FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
 use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::energy::PotentialEnergy;
-use flashmd::error::Result;
-use flashmd::guard::{self, Finding, Policy, Quantity};
+use flashmd::error::{GoodFrame, Result};
+use flashmd::guard::{self, Policy};
 use flashmd::metropolis::Metropolis;
 use flashmd::molecules::Molecules;
+use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::Key;
 use flashmd::rescale::{Fallback, Rescale, Scope};
-use flashmd::rollout::{Observer, Propagator, Rollout};
-use flashmd::system::System;
+use flashmd::run::{Frame, Observer, System};
 use flashmd::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::units::BAR;
+use flashmd::violation::{Quantity, Violation};
 use flashmd::{Error, State, checkpoint, verlet};
 
 const STRIDE_FS: f64 = 4.0;
@@ -86,7 +87,7 @@ fn systems() -> Vec<System> {
     systems
 }
 
-fn run(systems: &mut [System], steps: u64, resumed: bool) {
+fn run(systems: &mut Vec<System>, steps: u64, resumed: bool) {
     let mut energy = surface();
     let options = Rollout { steps, interval: 5, resumed, energy: Some(&mut energy), ..Rollout::default() };
     options.run(systems, &mut propagator(), &mut Recorder::default()).unwrap();
@@ -124,7 +125,8 @@ fn what_is_written_is_read_again() {
     (state.step, state.time) = (17, 0.25);
     let mut system = System::new(state);
     system.molecules = Molecules::find(&system.state, &[1.6; 64]).unwrap();
-    system.failure = Some(Error::unstable("momentum", vec![3, 4], "too fast").at(17, 0.068, None));
+    let Error::Stability(failure) = Error::unstable("momentum", vec![3, 4], "too fast") else { panic!() };
+    system.failure = Some(failure.at(17, 0.068, GoodFrame::default()));
     system.ledger.guard.counts[2] = 7;
     system.ledger.start_energy = Some(-1.5);
     checkpoint::save(&path, std::slice::from_ref(&system), "abc", String::new()).unwrap();
@@ -133,9 +135,9 @@ fn what_is_written_is_read_again() {
     assert_eq!(found.molecules, system.molecules);
     assert_eq!(found.ledger, system.ledger);
     assert_eq!(found.state.key, system.state.key);
-    let Some(Error::Stability(e)) = &found.failure else { panic!("{:?}", found.failure) };
+    let e = found.failure.as_ref().unwrap();
     assert_eq!((e.step, &e.atoms, e.quantity.as_str()), (17, &vec![3, 4], "momentum"));
-    assert_eq!(e.message, system.failure.as_ref().unwrap().to_string());
+    assert_eq!(e.message, system.failure.as_ref().unwrap().message);
     fs::remove_dir_all(path.parent().unwrap()).unwrap();
 }
 
@@ -200,30 +202,29 @@ impl Propagator for Fault {
         self.flight.stride_fs
     }
 
-    fn advance(&mut self, state: &mut State) -> Result<()> {
-        self.seen.push(state.step);
-        self.flight.advance(state)
-    }
-
-    fn findings(&mut self, _at: usize) -> Vec<Finding> {
-        let last = *self.seen.last().unwrap();
-        let quantity = Quantity::Density;
-        let found = self.at.contains(&last);
-        if found { vec![Finding { quantity, atoms: vec![1], message: format!("at {last}") }] } else { Vec::new() }
+    fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
+        let find = |step: u64| {
+            let violation = Violation { quantity: Quantity::Density, atoms: vec![1], message: format!("at {step}") };
+            if self.at.contains(&step) { vec![violation] } else { Vec::new() }
+        };
+        let violations: Vec<_> = states.iter().map(|state| find(state.step)).collect();
+        self.seen.extend(states.iter().map(|state| state.step));
+        self.flight.advance(states)?;
+        Ok(violations.into_iter().map(|violations| Outcome { result: Ok(()), violations }).collect())
     }
 }
 
-/// Notes what is flagged.
+/// Notes violations.
 #[derive(Default)]
 struct Notes(Vec<(u64, String)>);
 
 impl Observer for Notes {
-    fn frame(&mut self, _: &flashmd::rollout::Frame<'_>) -> Result<std::ops::ControlFlow<()>> {
-        Ok(std::ops::ControlFlow::Continue(()))
+    fn frame(&mut self, _: &Frame<'_>) -> Result<()> {
+        Ok(())
     }
 
-    fn flagged(&mut self, _system: usize, findings: &[Finding], state: &State) -> Result<()> {
-        self.0.extend(findings.iter().map(|f| (state.step, f.message.clone())));
+    fn violations(&mut self, _system: usize, violations: &[Violation], state: &State) -> Result<()> {
+        self.0.extend(violations.iter().map(|v| (state.step, v.message.clone())));
         Ok(())
     }
 }
@@ -237,7 +238,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     let mut energy = Surface(Harmonic { sites, k: 0.3 });
     let mut notes = Notes::default();
     let options = Rollout { steps: 11, energy: Some(&mut energy), ..Rollout::default() };
-    let mut list = [system];
+    let mut list = vec![system];
     options.run(&mut list, &mut fault, &mut notes).unwrap();
     // Step 4 is Verlet's, so the propagator is not asked about it.
     assert_eq!(fault.seen, [0, 1, 2, 3, 5, 6, 7, 8, 10]);
@@ -252,7 +253,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
         if [3, 4, 8, 9].contains(&step) {
             verlet::advance(&mut by_hand, STRIDE_FS, 1.0, &mut energy).unwrap();
         } else {
-            FreeFlight { stride_fs: STRIDE_FS }.advance(&mut by_hand).unwrap();
+            FreeFlight { stride_fs: STRIDE_FS }.advance(&mut [&mut by_hand]).unwrap();
         }
     }
     assert_eq!(by_hand.positions, list[0].state.positions);
@@ -264,15 +265,15 @@ fn stopping_ends_one_system_and_reporting_is_told_once_while_it_lasts() {
     let mut stopped = System::new(argon(3));
     stopped.guard = Some(Policy::Stop);
     let mut fault = Fault { at: vec![2], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
-    let mut list = [stopped];
+    let mut list = vec![stopped];
     Rollout { steps: 9, ..Rollout::default() }.run(&mut list, &mut fault, &mut Notes::default()).unwrap();
-    let Some(Error::Stability(e)) = &list[0].failure else { panic!() };
+    let e = list[0].failure.as_ref().unwrap();
     assert_eq!((e.quantity.as_str(), e.atoms.as_slice(), e.step), ("density", &[1][..], 3));
 
     let mut reported = System::new(argon(3));
     reported.guard = Some(Policy::Report);
     let mut fault = Fault { at: vec![2, 3, 6], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
-    let (mut notes, mut list) = (Notes::default(), [reported]);
+    let (mut notes, mut list) = (Notes::default(), vec![reported]);
     Rollout { steps: 9, ..Rollout::default() }.run(&mut list, &mut fault, &mut notes).unwrap();
     assert_eq!(notes.0.iter().map(|n| n.0).collect::<Vec<_>>(), [2, 6]);
     assert_eq!(list[0].ledger.guard.counts[Quantity::Density as usize], 3);
@@ -282,14 +283,14 @@ fn stopping_ends_one_system_and_reporting_is_told_once_while_it_lasts() {
 fn explosion_and_freezing_are_told_from_fluctuations() {
     let state = argon(4);
     let kelvin = state.temperature();
-    assert!(guard::watch(&state, None, kelvin).is_none());
+    assert!(guard::check_temperature(&state, None, kelvin).is_none());
     for (factor, quantity) in [(3.5, Quantity::Explosion), (0.28, Quantity::Freezing)] {
         let mut other = state.clone();
         other.momenta.iter_mut().flatten().for_each(|p| *p *= factor);
-        assert_eq!(guard::watch(&other, None, kelvin).unwrap().quantity, quantity);
-        assert_eq!(guard::watch(&other, Some(kelvin), kelvin).unwrap().quantity, quantity);
+        assert_eq!(guard::check_temperature(&other, None, kelvin).unwrap().quantity, quantity);
+        assert_eq!(guard::check_temperature(&other, Some(kelvin), kelvin).unwrap().quantity, quantity);
         // A bath at its temperature, or a start from it, is no reason to worry.
-        assert!(guard::watch(&other, Some(factor * factor * kelvin), kelvin).is_none());
+        assert!(guard::check_temperature(&other, Some(factor * factor * kelvin), kelvin).is_none());
     }
-    assert!(guard::watch(&state, None, 0.0).is_none(), "a start at rest says nothing");
+    assert!(guard::check_temperature(&state, None, 0.0).is_none(), "a start at rest says nothing");
 }

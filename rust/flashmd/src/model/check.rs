@@ -3,7 +3,7 @@
 //! It needs to be right about a few tens of atoms only; it costs a few runs of the network on 27 of them.
 
 use super::contract::Output;
-use super::session::{Batch, Session, check_finite};
+use super::session::{Batch, Outputs, Session, check_finite};
 use super::{Contract, Kind};
 use crate::cell::Cell;
 use crate::error::{Error, Result};
@@ -151,12 +151,13 @@ impl Probe {
         let system = vec![0; nef.atoms];
         let batch =
             Batch { nef, species: &species, momenta: &momenta, masses: &masses, system: &system, head: &self.head };
-        session.run(batch, outputs)?;
+        let mut computed = Outputs::default();
+        session.run(batch, outputs, &mut computed)?;
         for &output in outputs {
-            check_finite(output, session.output(output), nef.atoms)?;
+            check_finite(output, computed.get(output), nef.atoms)?;
         }
         let values = |&output: &Output| {
-            let data = session.output(output);
+            let data = computed.get(output);
             let kept: Vec<f64> = match output {
                 Output::EdgeGradient => (0..real * nef.slots)
                     .filter(|&at| nef.mask[at] && self.within_cutoff(nef, at))

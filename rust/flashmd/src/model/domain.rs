@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use serde::Deserialize;
 
 use crate::error::{Error, Result, list_atoms};
-use crate::guard::{Finding, Quantity};
 use crate::state::State;
+use crate::violation::{Quantity, Violation};
 
 /// A pair is too close below this times the smallest distance in the training data.
 pub const DISTANCE_MARGIN: f64 = 0.85;
@@ -102,7 +102,7 @@ impl Domain {
     }
 
     /// Everything about `state` that is out of the domain of a model that knows `species`.
-    pub fn judge(&self, species: &[String], state: &State, seen: Surroundings<'_>) -> Vec<Finding> {
+    pub fn judge(&self, species: &[String], state: &State, seen: Surroundings<'_>) -> Vec<Violation> {
         let judged = [
             self.judge_distances(species, seen),
             self.judge_momenta(seen),
@@ -115,7 +115,7 @@ impl Domain {
         judged.into_iter().flatten().collect()
     }
 
-    fn judge_distances(&self, species: &[String], seen: Surroundings<'_>) -> Option<Finding> {
+    fn judge_distances(&self, species: &[String], seen: Surroundings<'_>) -> Option<Violation> {
         if self.smallest_pair_distance_A.is_empty() {
             return None;
         }
@@ -146,10 +146,10 @@ impl Domain {
         let distance = f64::from(square).sqrt();
         let message =
             format!("atoms {i} ({a}) and {j} ({b}) are {distance:.3} Å apart, closer than the model was trained for");
-        Some(Finding { quantity: Quantity::PairDistance, atoms, message })
+        Some(Violation { quantity: Quantity::PairDistance, atoms, message })
     }
 
-    fn judge_momenta(&self, seen: Surroundings<'_>) -> Option<Finding> {
+    fn judge_momenta(&self, seen: Surroundings<'_>) -> Option<Violation> {
         let bound = MOMENTUM_MARGIN * self.largest_scaled_momentum_sqrt_eV?;
         // A turned frame has other components: what is bounded is the length of three of the largest.
         let length = |p: &[f32]| f64::from(p.iter().map(|x| x * x).sum::<f32>()).sqrt();
@@ -164,10 +164,10 @@ impl Domain {
             "the scaled momentum p/√m of {} is beyond {bound:.3} √eV per component, more than the model was trained for",
             list_atoms(&atoms)
         );
-        (!atoms.is_empty()).then_some(Finding { quantity: Quantity::Momentum, atoms, message })
+        (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Momentum, atoms, message })
     }
 
-    fn judge_neighbors(&self, seen: Surroundings<'_>) -> Option<Finding> {
+    fn judge_neighbors(&self, seen: Surroundings<'_>) -> Option<Violation> {
         let bound = (NEIGHBOR_MARGIN * self.largest_neighbor_count? as f64) as usize;
         let count = |row: &[bool]| row.iter().filter(|&&real| real).count();
         let many = rows(seen.mask, seen.species.len()).map(count).enumerate().filter(|&(_, n)| n > bound);
@@ -177,20 +177,20 @@ impl Domain {
             "{} have up to {most} neighbours, more than {bound}: denser than the model was trained for",
             list_atoms(&atoms)
         );
-        Some(Finding { quantity: Quantity::NeighborCount, atoms, message })
+        Some(Violation { quantity: Quantity::NeighborCount, atoms, message })
     }
 
-    fn judge_isolation(&self, seen: Surroundings<'_>) -> Option<Finding> {
+    fn judge_isolation(&self, seen: Surroundings<'_>) -> Option<Violation> {
         if self.smallest_neighbor_count? == 0 {
             return None;
         }
         let alone = rows(seen.mask, seen.species.len()).enumerate().filter(|(_, row)| !row.contains(&true));
         let atoms: Vec<usize> = alone.map(|(i, _)| i).collect();
         let message = format!("{} left the others: there is no neighbour within the cutoff", list_atoms(&atoms));
-        (!atoms.is_empty()).then_some(Finding { quantity: Quantity::Evaporation, atoms, message })
+        (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Evaporation, atoms, message })
     }
 
-    fn judge_density(&self, state: &State) -> Option<Finding> {
+    fn judge_density(&self, state: &State) -> Option<Violation> {
         let [low, high] = self.density_g_per_cm3?;
         if state.cell.pbc() != [true; 3] {
             return None;
@@ -198,10 +198,10 @@ impl Domain {
         let density = state.total_mass() / state.cell.volume() * DENSITY_UNIT;
         let within = (1.0 - DENSITY_MARGIN) * low <= density && density <= (1.0 + DENSITY_MARGIN) * high;
         let message = format!("the density is {density:.4} g/cm³, the model was trained for {low} to {high} g/cm³");
-        (!within).then_some(Finding { quantity: Quantity::Density, atoms: Vec::new(), message })
+        (!within).then_some(Violation { quantity: Quantity::Density, atoms: Vec::new(), message })
     }
 
-    fn judge_temperature(&self, state: &State) -> Option<Finding> {
+    fn judge_temperature(&self, state: &State) -> Option<Violation> {
         let [low, high] = self.temperature_K?;
         let freedom = state.degrees_of_freedom();
         if freedom == 0 {
@@ -211,10 +211,10 @@ impl Domain {
         let margin = TEMPERATURE_MARGIN * (2.0 / freedom as f64).sqrt();
         let within = (1.0 - margin) * low <= kelvin && kelvin <= (1.0 + margin) * high;
         let message = format!("the temperature is {kelvin:.1} K, the model was trained for {low} to {high} K");
-        (!within).then_some(Finding { quantity: Quantity::Temperature, atoms: Vec::new(), message })
+        (!within).then_some(Violation { quantity: Quantity::Temperature, atoms: Vec::new(), message })
     }
 
-    fn judge_uncertainty(&self, seen: Surroundings<'_>) -> Option<Finding> {
+    fn judge_uncertainty(&self, seen: Surroundings<'_>) -> Option<Violation> {
         let bounds = self.largest_uncertainty.as_ref()?;
         let columns = seen.uncertainty.len() / seen.species.len().max(1);
         if columns == 0 {
@@ -227,7 +227,7 @@ impl Domain {
             "the model's own uncertainty about {} is beyond {bounds:?}, the largest to trust",
             list_atoms(&atoms)
         );
-        (!atoms.is_empty()).then_some(Finding { quantity: Quantity::Uncertainty, atoms, message })
+        (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Uncertainty, atoms, message })
     }
 }
 

@@ -1,5 +1,7 @@
 //! Energy, forces and virial of an `energy` model.
 
+use std::sync::Arc;
+
 use super::{Kind, Model, Output};
 use crate::energy::{EnergyForces, PotentialEnergy};
 use crate::error::{Error, Result};
@@ -9,16 +11,16 @@ use crate::state::State;
 
 /// An `energy` model prepared for a run.
 #[derive(Debug)]
-pub struct EnergyModel<'m> {
-    network: Network<'m>,
+pub struct EnergyModel {
+    network: Network,
 }
 
-impl<'m> EnergyModel<'m> {
+impl EnergyModel {
     /// Prepares `model` for the atoms of `states`.
     ///
     /// # Errors
     /// `Model` if it is of another kind or does not know an element.
-    pub fn new(model: &'m mut Model, states: &[&State]) -> Result<Self> {
+    pub fn new(model: Arc<Model>, states: &[&State]) -> Result<Self> {
         model.expect_kind(Kind::Energy)?;
         Ok(Self { network: Network::new(model, states)? })
     }
@@ -32,7 +34,7 @@ impl<'m> EnergyModel<'m> {
     }
 }
 
-impl PotentialEnergy for EnergyModel<'_> {
+impl PotentialEnergy for EnergyModel {
     fn energy(&mut self, state: &State) -> Result<f64> {
         self.run(state, &[Output::Energy])?;
         Ok(self.total())

@@ -16,7 +16,9 @@ mod wire;
 
 pub use contract::{Contract, Input, Output};
 pub use metadata::{Kind, Metadata};
-pub use session::{Device, Session, Terminator};
+pub use session::{Batch, Device, Outputs, Session, Terminator};
+
+use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
@@ -29,8 +31,9 @@ pub struct Model {
     contract: Contract,
     sha256: String,
     threads: usize,
-    /// The open session.
-    pub session: Session,
+    device: Device,
+    /// Locked for one run of the network at a time: several simulations may share a model.
+    session: Mutex<Session>,
 }
 
 impl Model {
@@ -45,7 +48,7 @@ impl Model {
             let session = watchdog::open_and_check(bytes, &contract, device, threads)?;
             let sha256 = hex(&Sha256::digest(bytes));
             let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
-            Ok(Self { name: name.to_owned(), contract, sha256, threads, session })
+            Ok(Self { name: name.to_owned(), contract, sha256, threads, device, session: Mutex::new(session) })
         };
         load().map_err(|e: Error| e.in_model(name))
     }
@@ -68,6 +71,26 @@ impl Model {
     /// SHA-256 of the file, lower-case hexadecimal.
     pub fn sha256(&self) -> &str {
         &self.sha256
+    }
+
+    /// Where the network runs.
+    pub fn device(&self) -> Device {
+        self.device
+    }
+
+    /// Runs the network on `batch` for the outputs `wanted`, into `outputs`; waits while another run of it is in progress.
+    ///
+    /// # Errors
+    /// As [`Session::run`]; `Model` if an earlier run panicked.
+    pub fn run(&self, batch: Batch<'_>, wanted: &[Output], outputs: &mut Outputs) -> Result<()> {
+        // Before the lock, which may never open in a forked process.
+        process::check()?;
+        let mut run = || {
+            let lock = self.session.lock();
+            let mut session = lock.map_err(|_| Error::Model("a run with this model panicked; load it again".into()))?;
+            session.run(batch, wanted, outputs)
+        };
+        run().map_err(|e| e.in_model(&self.name))
     }
 
     /// Threads that whatever surrounds the network may use: those asked for, else every core.

@@ -79,15 +79,25 @@ struct Handles {
     binding: IoBinding,
 }
 
-/// A session with its bindings and the buffers of its last outputs.
+/// Outputs of a run of the network, row by row, in buffers that are used again.
+#[derive(Debug, Default)]
+pub struct Outputs([Vec<f32>; Output::ALL.len()]);
+
+impl Outputs {
+    /// The values of `output` in the last run that wanted it.
+    pub fn get(&self, output: Output) -> &[f32] {
+        &self.0[output.index()]
+    }
+}
+
+/// A session with its bindings.
 #[derive(Debug)]
 pub struct Session {
     /// There until it is dropped.
     handles: Option<Handles>,
     terminator: Terminator,
     inputs: Vec<Input>,
-    device: Device,
-    outputs: [Vec<f32>; Output::ALL.len()],
+    on_gpu: bool,
     ones: Vec<f32>,
 }
 
@@ -121,15 +131,9 @@ impl Session {
             handles: Some(Handles { binding: session.create_binding().map_err(broken)?, session }),
             terminator: Terminator { options, asked: Arc::default() },
             inputs: contract.inputs.clone(),
-            device,
-            outputs: Default::default(),
+            on_gpu: device == Device::Cuda,
             ones: Vec::new(),
         })
-    }
-
-    /// Where it runs.
-    pub fn device(&self) -> Device {
-        self.device
     }
 
     /// A handle that can end a run from another thread.
@@ -137,32 +141,33 @@ impl Session {
         self.terminator.clone()
     }
 
-    /// The values of `output` in the last run, row by row.
-    pub fn output(&self, output: Output) -> &[f32] {
-        &self.outputs[output.index()]
-    }
-
-    /// Runs the network on `batch` for the outputs `wanted`; no other output is computed. Numbers may not be finite: see
+    /// Runs the network on `batch` for the outputs `wanted`, into `outputs`; no other is computed. Numbers may not be finite: see
     /// [`check_finite`].
     ///
     /// # Errors
     /// `Model` if an output has another shape or type than the contract says or the run fails, `Interrupted` after
     /// [`Terminator::terminate`], `RuntimeLibrary` in a process forked since the session was opened.
-    pub fn run(&mut self, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
+    pub fn run(&mut self, batch: Batch<'_>, wanted: &[Output], outputs: &mut Outputs) -> Result<()> {
         process::check()?;
         let Some(mut handles) = self.handles.take() else {
             return Err(Error::RuntimeLibrary("the session is closed; load the model again".into()));
         };
-        let result = self.run_bound(&mut handles, batch, wanted);
+        let result = self.run_bound(&mut handles, batch, wanted, outputs);
         // The binding holds pointers into the caller's buffers: it must not keep them past this call.
         handles.binding.clear();
         self.handles = Some(handles);
         result
     }
 
-    fn run_bound(&mut self, handles: &mut Handles, batch: Batch<'_>, wanted: &[Output]) -> Result<()> {
+    fn run_bound(
+        &mut self,
+        handles: &mut Handles,
+        batch: Batch<'_>,
+        wanted: &[Output],
+        outputs: &mut Outputs,
+    ) -> Result<()> {
         let Handles { session, binding } = handles;
-        let Self { terminator, inputs, device, outputs, ones, .. } = self;
+        let Self { terminator, inputs, on_gpu, ones, .. } = self;
         ones.resize(batch.nef.atoms, 1.0);
         let failed = |e: ort::Error| match terminator.asked.load(Ordering::SeqCst) {
             true => Error::Interrupted { step: 0 },
@@ -176,15 +181,15 @@ impl Session {
         for output in wanted {
             binding.bind_output_to_device(output.name(), &host).map_err(failed)?;
         }
-        if *device == Device::Cuda {
+        if *on_gpu {
             binding.synchronize_inputs().map_err(failed)?;
         }
         let values = session.run_binding_with_options(binding, &terminator.options).map_err(failed)?;
-        if *device == Device::Cuda {
+        if *on_gpu {
             binding.synchronize_outputs().map_err(failed)?;
         }
         for &output in wanted {
-            take(&values, output, batch.nef, &mut outputs[output.index()])?;
+            take(&values, output, batch.nef, &mut outputs.0[output.index()])?;
         }
         Ok(())
     }

@@ -7,8 +7,9 @@ use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::linalg::{Mat3, Vec3, add, dot, scale, sub};
 use flashmd::neighbors::NeighborSearch;
+use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::{Purpose, Stream};
-use flashmd::rollout::{Frame, Observer, Propagator};
+use flashmd::run::{Frame, Observer, Report, Schedule, Simulation, System};
 use flashmd::units::{FS, KB};
 use flashmd::{Cell, State};
 
@@ -45,7 +46,7 @@ pub fn lattice(n: usize, spacing: f64, jitter: f64, masses: [f64; 2], seed: u64)
 }
 
 /// Forces and energy of an analytic potential.
-pub trait Forces {
+pub trait Forces: Send {
     fn evaluate(&mut self, state: &State) -> (f64, Vec<Vec3>);
 
     /// Σ over pairs of r⊗F, where it is defined.
@@ -165,7 +166,18 @@ impl<F: Forces> Propagator for Verlet<F> {
         self.stride_fs
     }
 
-    fn advance(&mut self, state: &mut State) -> Result<()> {
+    fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
+        states.iter_mut().for_each(|state| self.stride(state));
+        Ok(Outcome::without_violations(states.iter().map(|_| Ok(()))))
+    }
+
+    fn is_reversible(&self) -> bool {
+        true // But for the defect.
+    }
+}
+
+impl<F: Forces> Verlet<F> {
+    fn stride(&mut self, state: &mut State) {
         let dt = self.stride_fs * FS / self.substeps as f64;
         let kick = |state: &mut State, f: &[Vec3]| {
             state.momenta.iter_mut().zip(f).for_each(|(p, &f)| *p = add(*p, scale(0.5 * dt, f)));
@@ -180,11 +192,6 @@ impl<F: Forces> Propagator for Verlet<F> {
             kick(state, &f);
         }
         state.momenta.iter_mut().for_each(|p| *p = scale(self.defect, *p));
-        Ok(())
-    }
-
-    fn is_reversible(&self) -> bool {
-        true // But for the defect.
     }
 }
 
@@ -198,11 +205,9 @@ impl Propagator for FreeFlight {
         self.stride_fs
     }
 
-    fn advance(&mut self, state: &mut State) -> Result<()> {
-        for ((q, &p), &m) in state.positions.iter_mut().zip(&state.momenta).zip(&state.masses) {
-            *q = add(*q, scale(self.stride_fs * FS / m, p));
-        }
-        Ok(())
+    fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
+        states.iter_mut().for_each(|state| state.drift(self.stride_fs * FS));
+        Ok(Outcome::without_violations(states.iter().map(|_| Ok(()))))
     }
 }
 
@@ -228,7 +233,7 @@ pub struct Recorder {
 }
 
 impl Observer for Recorder {
-    fn frame(&mut self, frame: &Frame<'_>) -> Result<ControlFlow<()>> {
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
         self.frames.push(Kept {
             step: frame.state.step,
             time_fs: frame.time_fs,
@@ -239,11 +244,56 @@ impl Observer for Recorder {
             conserved: frame.conserved_energy,
             kinetic: frame.state.kinetic_energy(),
         });
-        Ok(ControlFlow::Continue(()))
+        Ok(())
     }
 
-    fn stride(&mut self, state: &State) -> Result<ControlFlow<()>> {
+    fn stride(&mut self, living: &[Frame<'_>]) -> Result<ControlFlow<()>> {
         self.strides += 1;
-        Ok(if self.stop_at == Some(state.step) { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+        let ends = self.stop_at == Some(living[0].state.step);
+        Ok(if ends { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    }
+}
+
+/// How to run some systems for some strides.
+#[derive(Default)]
+pub struct Rollout<'a> {
+    pub steps: u64,
+    pub interval: u64,
+    pub energy: Option<&'a mut dyn PotentialEnergy>,
+    pub resumed: bool,
+}
+
+impl Rollout<'_> {
+    /// Runs to the end, and puts the systems back.
+    pub fn run(
+        self,
+        systems: &mut Vec<System>,
+        propagator: &mut dyn Propagator,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        let schedule = Schedule { interval: self.interval, checkpoint_interval: None, resumed: self.resumed };
+        let energy = self.energy.map(|energy| Box::new(energy) as Box<dyn PotentialEnergy + '_>);
+        let mut simulation = Simulation::new(std::mem::take(systems), Box::new(propagator), energy, schedule)?;
+        simulation.start(observer)?;
+        let _ = simulation.advance(self.steps, observer)?;
+        simulation.finish(observer)?;
+        let report = simulation.report();
+        *systems = simulation.into_systems();
+        Ok(report)
+    }
+
+    /// Runs one system to the end, and puts it back.
+    pub fn run_one(
+        self,
+        system: &mut System,
+        propagator: &mut dyn Propagator,
+        observer: &mut dyn Observer,
+    ) -> Result<Report> {
+        let mut systems = vec![std::mem::replace(system, System::new(system.state.clone()))];
+        let report = self.run(&mut systems, propagator, observer);
+        if let Some(done) = systems.pop() {
+            *system = done;
+        }
+        report
     }
 }

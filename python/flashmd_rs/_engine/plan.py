@@ -1,0 +1,383 @@
+"""From arguments, or a checkpoint, to a plan: everything that is to be run, every argument found good."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flashmd_rs._engine.checkpoint import (
+    PROGRAM,
+    RunDescription,
+    SavedRun,
+    check_checkpoint_path,
+    checkpoint_files,
+    previous,
+    quarantine,
+    read_checkpoint,
+)
+from flashmd_rs._engine.recorder import FileOffsets, Files
+from flashmd_rs._engine.settings import (
+    Arguments,
+    Observer,
+    Settings,
+    check_observers,
+    check_seed,
+    count_steps,
+    default_checkpoint_interval,
+    validate,
+)
+from flashmd_rs._engine.system_input import SystemInput, by_replica, system_inputs
+from flashmd_rs.describe import drift_at_export
+from flashmd_rs.energies.sources import EnergySource, energy_source, reference_energy_model
+from flashmd_rs.errors import CheckpointError, FlashMDWarning, InputError, ModelError
+from flashmd_rs.model import Model
+from flashmd_rs.options import Checkpoint, EnergyRescaling, Guard, Option, Output, PathLike
+from flashmd_rs.writers import check_trajectory_path, check_writable
+
+if TYPE_CHECKING:
+    import ase
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be run.
+
+    Attributes:
+        model: moves the atoms.
+        energy: gives potential energies, or None.
+        settings: the same for every system.
+        structures: by replica.
+        inputs: the same as the core takes them, in the same order.
+        outputs: files by replica.
+        observers: pairs of a callable and the strides between two calls.
+        checkpoint: file that checkpoints go to, or None.
+        description: what stays the same in every checkpoint.
+        warning: said when the run begins, or None.
+        saved: the checkpoint that the run goes on from, or None for a new run.
+        offsets: of each system, where the files of a run to be continued ended; empty for a new one.
+    """
+
+    model: Model
+    energy: EnergySource | None
+    settings: Settings
+    structures: dict[int, ase.Atoms]
+    inputs: list[SystemInput]
+    outputs: dict[int, Files]
+    observers: list[Observer]
+    checkpoint: Path | None
+    description: RunDescription
+    warning: str | None
+    saved: SavedRun | None
+    offsets: list[FileOffsets]
+
+
+def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, arguments: Arguments) -> Plan:
+    """The plan of a run from its arguments, or of going on with it from its checkpoint where they say so.
+
+    Raises:
+        InputError, ModelError, RuntimeLibraryError, CheckpointError, OSError: as :func:`flashmd_rs.rollout`.
+    """
+    structures = by_replica(atoms, arguments.replica)
+    observers = check_observers(arguments.observers)
+    checkpoint = as_checkpoint(arguments.checkpoint)
+    files = _files(arguments)
+    outputs = {replica: _check_outputs(files, replica, len(structures) > 1) for replica in structures}
+    _check_distinct(checkpoint, outputs)
+    saved = _find_checkpoint(checkpoint, arguments.resume)
+    opened = model if isinstance(model, Model) else Model(model)
+    if saved is not None:
+        assert checkpoint is not None
+        _check_model(saved, opened, checkpoint.allow_other_model)
+        arguments = _defaults_of(saved, arguments)
+    settings = validate(opened, len(structures), arguments)
+    inputs = system_inputs(structures, settings.temperature_K, settings.seed)
+    energy = None
+    if arguments.energy_model is not None:
+        energy = energy_source(arguments.energy_model, structures, opened)
+    energy, rescaling, warning = _choose_energy(opened, settings, energy, arguments.rescale_energy == "auto")
+    settings = replace(settings, rescale_energy=rescaling)
+    if saved is not None:
+        assert checkpoint is not None
+        _check_continuation(saved, settings, energy, checkpoint.allow_other_model)
+    interval = None
+    if checkpoint is not None:
+        interval = checkpoint.interval or default_checkpoint_interval(settings.steps)
+    description = RunDescription(
+        settings=settings,
+        model=opened,
+        energy=energy,
+        files=files,
+        interval=interval,
+        structures=list(structures.values()),
+        replica=min(structures),
+        single=not isinstance(atoms, Sequence),
+        molecules=settings.uses_molecules or (saved is not None and saved.molecules),
+    )
+    return Plan(
+        model=opened,
+        energy=energy,
+        settings=settings,
+        structures=structures,
+        inputs=inputs,
+        outputs=outputs,
+        observers=observers,
+        checkpoint=None if checkpoint is None else Path(checkpoint.path).absolute(),
+        description=description,
+        warning=warning,
+        saved=saved,
+        offsets=[] if saved is None else _offsets(saved, files),
+    )
+
+
+def plan_continuation(
+    path: PathLike,
+    *,
+    model: PathLike | Model | None,
+    energy_model: Any,
+    steps: int | None,
+    time_ps: float | None,
+    seed: int | None,
+    allow_other_model: bool,
+    observers: Any,
+) -> Plan:
+    """The plan of going on with a run from its checkpoint, which knows everything about it.
+
+    Raises:
+        InputError, ModelError, RuntimeLibraryError, CheckpointError, OSError: as :func:`flashmd_rs.resume`.
+    """
+    observers = check_observers(observers)
+    checked = check_checkpoint_path(path, resume=True)
+    saved = _read(checked)
+    opened = _reopen(saved, model)
+    _check_model(saved, opened, allow_other_model)
+    assert opened.stride_fs is not None
+    structures = by_replica(saved.structures, saved.replica)
+    planned = count_steps(steps, time_ps, opened.stride_fs)
+    energy = _energy_of(saved, energy_model, structures, opened)
+    settings = replace(
+        saved.settings,
+        stride_fs=opened.stride_fs,
+        seed=saved.settings.seed if seed is None else check_seed(seed),
+        steps=saved.settings.steps if planned is None else planned,
+    )
+    _check_continuation(saved, settings, energy, allow_other_model)
+    outputs = {replica: _check_outputs(saved.files, replica, len(structures) > 1) for replica in structures}
+    description = RunDescription(
+        settings=settings,
+        model=opened,
+        energy=energy,
+        files=saved.files,
+        interval=saved.interval,
+        structures=saved.structures,
+        replica=saved.replica,
+        single=saved.single,
+        molecules=saved.molecules,
+    )
+    return Plan(
+        model=opened,
+        energy=energy,
+        settings=settings,
+        structures=structures,
+        inputs=system_inputs(structures, settings.temperature_K, settings.seed),
+        outputs=outputs,
+        observers=observers,
+        checkpoint=saved.path if saved.interval is not None else None,
+        description=description,
+        warning=None,
+        saved=saved,
+        offsets=saved.offsets,
+    )
+
+
+def as_checkpoint(wanted: Any) -> Checkpoint | None:
+    """The ``checkpoint`` argument as an option."""
+    return wanted if wanted is None or isinstance(wanted, Checkpoint) else Checkpoint(wanted)
+
+
+def _files(arguments: Arguments) -> Files:
+    """What the run writes, by the arguments that name it."""
+    trajectory, guard = arguments.trajectory, arguments.guard
+    if isinstance(trajectory, Output):
+        trajectory = trajectory.path
+    for name, path in (("trajectory", trajectory), ("logfile", arguments.logfile)):
+        if not isinstance(path, str | os.PathLike | None):
+            kind = "an Option" if isinstance(path, Option) else type(path).__name__
+            raise InputError(f"got {kind} for {name}, wanted a path")
+    return Files(trajectory, arguments.logfile, guard.violations_file if isinstance(guard, Guard) else None)
+
+
+def _check_outputs(files: Files, replica: int, several: bool) -> Files:
+    """The files of one replica; nothing is written, but everything is known to be writable."""
+
+    def frames(path: PathLike | None) -> Path | None:
+        return None if path is None else check_trajectory_path(_expand(path, replica, several)).absolute()
+
+    log = files.logfile
+    if log is not None and log != "-":
+        log = Path(_expand(log, replica, several)).absolute()
+        check_writable(log, "log file")
+    return Files(frames(files.trajectory), log, frames(files.violations_file))
+
+
+def _expand(path: PathLike, replica: int, several: bool) -> str:
+    """``path`` with the replica's number in it, which it must have if there are several."""
+    text = os.fspath(path)
+    if several and "{replica}" not in text:
+        raise InputError(f"several replicas would write the same file {text!r}: put {{replica}} into its name")
+    return text.replace("{replica}", str(replica))
+
+
+def _check_distinct(checkpoint: Checkpoint | None, outputs: dict[int, Files]) -> None:
+    """Refuse two outputs in one file."""
+    taken = set()
+    if checkpoint is not None:
+        taken = {os.path.realpath(path) for path in checkpoint_files(Path(checkpoint.path))}
+    for path in (path for files in outputs.values() for path in asdict(files).values()):
+        if path is None or path == "-":
+            continue
+        if os.path.realpath(path) in taken:
+            raise InputError(f"two outputs of the run are the same file: {path}")
+        taken.add(os.path.realpath(path))
+
+
+def _find_checkpoint(checkpoint: Checkpoint | None, resume: bool | str) -> SavedRun | None:
+    """The checkpoint to go on from, if there is one to go on from."""
+    if not isinstance(resume, bool) and resume != "auto":
+        raise InputError(f"got resume={resume!r}, wanted True, False or 'auto'")
+    if checkpoint is None:
+        if resume:
+            raise InputError("resume needs the checkpoint to go on from: give checkpoint")
+        return None
+    target = check_checkpoint_path(checkpoint.path, bool(resume))
+    if not resume or (resume == "auto" and not any(file.exists() for file in (target, previous(target)))):
+        return None
+    return _read(target)
+
+
+def _read(path: Path) -> SavedRun:
+    """The checkpoint at ``path``; one that is damaged is said and set aside."""
+    saved = read_checkpoint(path)
+    if saved.passed_over is not None:
+        warnings.warn(saved.passed_over, FlashMDWarning, stacklevel=3)
+        quarantine(path)
+    return saved
+
+
+def _defaults_of(saved: SavedRun, arguments: Arguments) -> Arguments:
+    """The arguments of a run that goes on, filled in from its checkpoint where they say nothing."""
+    filled: dict[str, Any] = {}
+    if arguments.steps is None and arguments.time_ps is None:
+        filled["steps"] = saved.settings.steps
+    if arguments.seed is None:
+        filled["seed"] = saved.settings.seed
+    own = arguments.trajectory.interval if isinstance(arguments.trajectory, Output) else None
+    if arguments.interval is None and own is None:
+        filled["interval"] = saved.settings.interval
+    if arguments.stride_fs is None:
+        filled["stride_fs"] = saved.settings.stride_fs
+    return replace(arguments, **filled)
+
+
+def _reopen(saved: SavedRun, model: PathLike | Model | None) -> Model:
+    """The model of a checkpoint, on its device, or another that is given."""
+    if isinstance(model, Model):
+        return model
+    return Model(model or saved.model["file"], device=saved.model["device"], threads=saved.model["threads"])
+
+
+def _energy_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], model: Model) -> EnergySource | None:
+    """The energy of a checkpoint, or another that is given."""
+    wanted = saved.energy_model if given is None else given
+    if isinstance(wanted, str) and wanted.startswith(PROGRAM):
+        raise InputError(
+            f"the run takes its energies from {wanted.removeprefix(PROGRAM)}, which no file can hold: go on with it "
+            "from Python, flashmd_rs.resume(checkpoint, energy_model=…)"
+        )
+    return None if wanted is None else energy_source(wanted, structures, model)
+
+
+def _check_model(saved: SavedRun, model: Model, allow_other: bool) -> None:
+    if saved.model_sha256 != model.sha256 and not allow_other:
+        raise CheckpointError(
+            f"{saved.path} was made with the model of SHA-256 {saved.model_sha256}, {model.name} is {model.sha256}: "
+            "give that model, or allow_other_model=True"
+        )
+
+
+def _check_continuation(saved: SavedRun, settings: Settings, energy: EnergySource | None, allow_other: bool) -> None:
+    """Refuse what a checkpoint cannot be continued to."""
+    if settings.steps is not None and settings.steps < saved.step:
+        raise InputError(
+            f"{saved.path} is at step {saved.step}, beyond the {settings.steps} strides asked for: steps and time_ps "
+            "are those of the whole run"
+        )
+    sha256 = energy.sha256 if isinstance(energy, Model) else None
+    if None not in (sha256, saved.energy_sha256) and sha256 != saved.energy_sha256 and not allow_other:
+        raise CheckpointError(
+            f"{saved.path} was made with the energy model of SHA-256 {saved.energy_sha256}, this one is {sha256}: give "
+            "that model, or allow_other_model=True"
+        )
+    if settings.uses_molecules and not saved.molecules:
+        raise InputError(
+            f"{saved.path} is of a run that did not look for molecules, which a barostat and rescaling per molecule "
+            "need from the start: begin a new run from its last frame"
+        )
+
+
+def _offsets(saved: SavedRun, files: Files) -> list[FileOffsets]:
+    """Where the files ended that the run goes on with; others begin anew."""
+    before = asdict(saved.files)
+    given = asdict(files).items()
+    others = {name for name, path in given if path is None or before[name] != _absolute(path)}
+    return [offsets | dict.fromkeys(others) for offsets in saved.offsets]
+
+
+def _absolute(path: PathLike) -> str:
+    """A file as a checkpoint gives it back."""
+    return "-" if path == "-" else os.path.realpath(path)
+
+
+def _choose_energy(
+    model: Model, settings: Settings, energy: EnergySource | None, automatic: bool
+) -> tuple[EnergySource | None, EnergyRescaling | None, str | None]:
+    """The energy to use, the rescaling by it, and what the user should be warned of.
+
+    Args:
+        model: moves the atoms.
+        settings: of the run.
+        energy: what was given, or None.
+        automatic: rescaling is left to us: on in NVE with a direct model whose energy is known.
+    """
+    rescaling = settings.rescale_energy
+    needs = {
+        "a barostat": settings.barostat is not None,
+        "metropolis": settings.metropolis,
+        "guard='fallback'": settings.guard.policy == "fallback",
+        "rescale_energy": rescaling is not None,
+    }
+    if any(needs.values()):
+        energy = energy or reference_energy_model(model)
+        if energy is None:
+            what = next(name for name, needed in needs.items() if needed)
+            raise InputError(f"{what} needs an energy, and {model.name} names no energy model: give energy_model")
+    if not automatic or settings.thermostat is not None or model.kind != "direct":
+        return energy, rescaling, None
+    try:
+        energy = energy or reference_energy_model(model)
+    except ModelError as error:
+        return None, None, _drift_warning(model, f" ({error})")
+    if energy is None:
+        return None, None, _drift_warning(model, "")
+    return energy, EnergyRescaling(), None
+
+
+def _drift_warning(model: Model, why: str) -> str:
+    return (
+        f"NVE with {model.name}, a direct model, without an energy model{why}: its energy drifts "
+        f"({drift_at_export(model.metadata)}). Give temperature_K for a thermostat, "
+        "or energy_model to rescale energies."
+    )

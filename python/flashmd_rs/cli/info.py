@@ -1,0 +1,20 @@
+"""``flashmd-rs info``: what a model is."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def info(model: Annotated[str, typer.Argument(help="Model file or bundled name.")]) -> None:
+    """Print what a model is: its metadata with units."""
+    import hashlib
+
+    from flashmd_rs.describe import describe_model
+    from flashmd_rs.model import find_model, read_metadata, read_model
+
+    path = find_model(model)
+    metadata = read_metadata(path)
+    data = read_model(path)
+    typer.echo(describe_model(str(path), metadata, hashlib.sha256(data).hexdigest(), len(data)))

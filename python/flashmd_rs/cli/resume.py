@@ -1,0 +1,54 @@
+"""``flashmd-rs resume``: go on with a run from its checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from flashmd_rs.cli.arguments import ProgressBar
+from flashmd_rs.cli.errors import says_how_to_go_on
+
+
+def resume(
+    checkpoint: Annotated[Path, typer.Argument(help="Checkpoint that a run left.")],
+    steps: Annotated[
+        int | None, typer.Option(help="Strides of the whole run.", show_default="the end that was planned")
+    ] = None,
+    time_ps: Annotated[float | None, typer.Option(help="Simulated time of the whole run, ps.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Another seed from here on.", show_default="that of the run")] = None,
+    model: Annotated[str | None, typer.Option(help="The model's file, if it has moved.")] = None,
+    allow_other_model: Annotated[
+        bool, typer.Option("--allow-other-model", help="Go on with another model than the checkpoint was made with.")
+    ] = False,
+    energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(show_default="as the run was given")] = None,
+    threads: Annotated[int | None, typer.Option(show_default="as the run was given")] = None,
+    progress: ProgressBar = True,
+) -> None:
+    """Go on with a run from its CHECKPOINT, to the last bit as if it had not stopped."""
+    from flashmd_rs._engine.checkpoint import read_checkpoint
+    from flashmd_rs.describe import summary
+    from flashmd_rs.model import Model
+    from flashmd_rs.rollout import resume as go_on
+
+    opened: str | Model | None = model
+    if device is not None or threads is not None:
+        recorded = read_checkpoint(checkpoint).model
+        opened = Model(
+            model or recorded["file"], device=device or recorded["device"], threads=threads or recorded["threads"]
+        )
+    with says_how_to_go_on(checkpoint):
+        result = go_on(
+            checkpoint,
+            steps=steps,
+            time_ps=time_ps,
+            seed=seed,
+            model=opened,
+            allow_other_model=allow_other_model,
+            energy_model=energy_model,
+            progress=progress,
+        )
+    for run in result if isinstance(result, list) else [result]:
+        typer.echo(summary(run))

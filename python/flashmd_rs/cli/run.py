@@ -1,0 +1,123 @@
+"""``flashmd-rs run``: molecular dynamics from a structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads, read_structure
+from flashmd_rs.cli.errors import says_how_to_go_on
+from flashmd_rs.cli.flags import GROUPS, with_option_flags
+
+Switch = Literal["auto", "on", "off"]
+Rescaling = Literal["auto", "on", "off", "global", "species", "molecule"]
+_SWITCHES: dict[str, bool | str] = {"on": True, "off": False}
+
+
+@with_option_flags
+def run(
+    structure: Annotated[
+        str, typer.Argument(help="Structure file that ASE reads (its last frame), or a bundled name.")
+    ],
+    *,
+    model: Annotated[str, typer.Option(help="Model file or bundled name.")],
+    steps: Annotated[int | None, typer.Option(help="Number of strides (or give --time-ps).")] = None,
+    time_ps: Annotated[float | None, typer.Option(help="Simulated time, ps, rounded up to whole strides.")] = None,
+    temperature_k: Annotated[
+        float | None, typer.Option(help="Temperature of the thermostat and of drawn momenta, K.")
+    ] = None,
+    thermostat: Annotated[
+        Literal["langevin", "bussi", "none"] | None,
+        typer.Option(help="none is NVE.", show_default="langevin with --temperature-k, else none"),
+    ] = None,
+    pressure_bar: Annotated[
+        float | None, typer.Option(help="Pressure of the barostat, bar.", show_default="no barostat")
+    ] = None,
+    barostat: Annotated[
+        Literal["cell_rescaling", "monte_carlo", "none"] | None,
+        typer.Option(help="How the cell changes.", show_default="cell_rescaling with --pressure-bar, else none"),
+    ] = None,
+    metropolis: Annotated[
+        bool,
+        typer.Option(
+            "--metropolis", help="Accept each stride by its change of energy or take it back: an NVT without bias."
+        ),
+    ] = False,
+    rescale_energy: Annotated[
+        Rescaling,
+        typer.Option(
+            help="Keep the conserved energy by rescaling momenta: all by one factor (on, global), per species, per "
+            "molecule; auto: global in NVE, if an energy is known."
+        ),
+    ] = "auto",
+    guard: Annotated[
+        Literal["warn", "stop", "fallback", "collect", "off"],
+        typer.Option(
+            help="What becomes of a state that the model was not trained for: warn once; stop; fall back to velocity "
+            "Verlet with the energy model; collect its structure for relabelling."
+        ),
+    ] = "warn",
+    energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    random_rotation: Annotated[
+        Switch, typer.Option(help="Turn the model's frame each stride; auto: if it is not equivariant.")
+    ] = "auto",
+    seed: Seed = None,
+    replica: Annotated[int, typer.Option(help="Number of the replica: whose random numbers are drawn.")] = 0,
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(help="File for the frames: .extxyz, .xyz, .traj, .h5md, .xtc or .dcd; replaced if it exists."),
+    ] = None,
+    interval: Annotated[
+        int | None, typer.Option(help="Strides between kept frames.", show_default="steps / 1000")
+    ] = None,
+    logfile: Annotated[str | None, typer.Option(help="File for one line per kept frame; - is standard output.")] = None,
+    checkpoint: Annotated[Path | None, typer.Option(help="File to restart from with `flashmd-rs resume FILE`.")] = None,
+    stride_fs: Annotated[float | None, typer.Option(help="Only checked against the model, fs.")] = None,
+    progress: ProgressBar = True,
+    device: Device = "auto",
+    threads: Threads = None,
+    **options: Any,
+) -> None:
+    """Run molecular dynamics from STRUCTURE."""
+    from flashmd_rs.describe import summary
+    from flashmd_rs.errors import InputError
+    from flashmd_rs.model import Model
+    from flashmd_rs.rollout import rollout
+
+    atoms = read_structure(structure)
+    if trajectory is not None and Path(structure).is_file() and trajectory.exists() and trajectory.samefile(structure):
+        raise InputError(f"the trajectory would replace the structure it starts from: {trajectory}")
+    options |= {
+        "thermostat": thermostat,
+        "barostat": barostat,
+        "rescale_energy": rescale_energy,
+        "guard": guard,
+        "checkpoint": checkpoint,
+    }
+    options = {group.argument: group.take(options) for group in GROUPS}
+    options["rescale_energy"] = _SWITCHES.get(str(options["rescale_energy"]), options["rescale_energy"])
+    with says_how_to_go_on(checkpoint):
+        result = rollout(
+            atoms,
+            Model(model, device=device, threads=threads),
+            steps=steps,
+            time_ps=time_ps,
+            temperature_K=temperature_k,
+            pressure_bar=pressure_bar,
+            metropolis=metropolis,
+            energy_model=energy_model,
+            random_rotation=_SWITCHES.get(random_rotation, random_rotation),
+            seed=seed,
+            replica=replica,
+            trajectory=trajectory,
+            interval=interval,
+            logfile=logfile,
+            stride_fs=stride_fs,
+            progress=progress,
+            **options,
+        )
+    typer.echo(summary(result), err=logfile == "-")
+    kept = f"{len(result)} frames in {trajectory}" if trajectory else "not kept (give --trajectory FILE)"
+    typer.echo(f"trajectory  {kept}", err=logfile == "-")

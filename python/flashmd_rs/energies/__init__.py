@@ -1,0 +1,1 @@
+"""Potential energies that a run can use: models of kind ``energy``, ASE calculators, OpenMM contexts."""

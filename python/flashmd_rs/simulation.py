@@ -1,0 +1,259 @@
+"""A simulation: structures, a model, and all that acts on them, moved stride by stride."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from flashmd_rs import _checks
+from flashmd_rs._engine.view import StateView
+from flashmd_rs.errors import InputError
+from flashmd_rs.options import PathLike
+
+# The machinery is imported with the first simulation, so that importing the package stays cheap.
+if TYPE_CHECKING:
+    from typing import Unpack
+
+    import ase
+
+    from flashmd_rs._engine.plan import Plan
+    from flashmd_rs._engine.run import Run
+    from flashmd_rs._engine.settings import Observer, RunOptions
+    from flashmd_rs.model import Model
+
+
+class Simulation:
+    """Molecular dynamics in the long strides of a learned model, in the hands of its caller.
+
+    Nothing is written before the first stride. The loop itself runs in Rust, without Python and with the GIL released.
+
+    Args:
+        atoms: start structure, or a list of them, which run as replicas in one call of the network per stride. They are
+            not changed.
+        model: a model file, a bundled name (``"water"``), or an open :class:`Model`.
+        options: those of :func:`flashmd_rs.rollout`, under the same names. ``steps`` or ``time_ps`` plan the length of
+            the run, and may be left out: frames are then kept every 100 strides unless ``interval`` says otherwise.
+
+    Raises:
+        InputError: an argument or the structure is not usable.
+        ModelError: the model is not one, or does not know the structure's species or masses.
+        RuntimeLibraryError: ONNX Runtime is missing, or CUDA was asked for and is not usable.
+        CheckpointError: the checkpoint to go on from is damaged, of other atoms, or of another model.
+        OSError: a file cannot be read or written.
+
+    Example:
+        >>> import flashmd_rs
+        >>> water = flashmd_rs.load_structure("water258")
+        >>> with flashmd_rs.Simulation(water, "water", temperature_K=300, trajectory="run.extxyz") as simulation:
+        ...     simulation.step(10)
+        ...     print(simulation.state.temperature_K["total"])
+        ...     trajectory = simulation.run(time_ps=1)
+    """
+
+    _run: Run
+
+    def __init__(
+        self, atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, **options: Unpack[RunOptions]
+    ) -> None:
+        from flashmd_rs._engine.plan import as_checkpoint, plan_run
+        from flashmd_rs._engine.settings import Arguments
+
+        arguments = Arguments(**options)
+        checkpoint = as_checkpoint(arguments.checkpoint)
+        path = None if checkpoint is None else checkpoint.path
+        self._open(path, lambda: plan_run(atoms, model, arguments))
+
+    @classmethod
+    def load(
+        cls,
+        checkpoint: PathLike,
+        *,
+        steps: int | None = None,
+        time_ps: float | None = None,
+        seed: int | None = None,
+        model: PathLike | Model | None = None,
+        energy_model: Any = None,
+        allow_other_model: bool = False,
+        observers: Sequence[Observer] = (),
+    ) -> Simulation:
+        """A simulation that goes on from a checkpoint, which knows everything about it, to the last bit.
+
+        Args:
+            checkpoint: file that a run, or :meth:`save`, left. It goes on being written if the run wrote checkpoints.
+            steps: planned strides of the whole run; None (and no ``time_ps``) is what was planned.
+            time_ps: planned time of the whole run, ps.
+            seed: another seed from here on.
+            model: the model's file, if it has moved, or an open :class:`Model`.
+            energy_model: as in :func:`flashmd_rs.rollout`; needed where it was an ASE calculator or an OpenMM
+                ``Context``.
+            allow_other_model: go on with another model than the checkpoint was made with.
+            observers: as in :func:`flashmd_rs.rollout`; a checkpoint does not hold them.
+
+        Raises:
+            CheckpointError: the checkpoint is damaged or of another model.
+            InputError: the run needs what a file cannot hold, or was already longer than asked for.
+            OSError: a file cannot be read or written.
+        """
+        from flashmd_rs._engine.plan import plan_continuation
+
+        def plan() -> Plan:
+            return plan_continuation(
+                checkpoint,
+                model=model,
+                energy_model=energy_model,
+                steps=steps,
+                time_ps=time_ps,
+                seed=seed,
+                allow_other_model=allow_other_model,
+                observers=observers,
+            )
+
+        simulation = cls.__new__(cls)
+        simulation._open(checkpoint, plan)
+        return simulation
+
+    def _open(self, checkpoint: PathLike | None, plan: Callable[[], Plan]) -> None:
+        """Lock the checkpoint and set up the run."""
+        from flashmd_rs._engine.checkpoint import locked
+        from flashmd_rs._engine.run import Run
+
+        with ExitStack() as stack:
+            stack.enter_context(locked(checkpoint))
+            self._run = Run(plan())
+            self._run.hold(stack.pop_all())
+
+    def __repr__(self) -> str:
+        systems = len(self._run.recorders)
+        replicas = f"{systems} replicas, " if systems > 1 else ""
+        stride_fs = self._run.plan.settings.stride_fs
+        return (
+            f"<flashmd_rs.Simulation: {replicas}{self._run.plan.model.name}, {self.time_ps:g} ps in {stride_fs:g} fs>"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
+        self.close()
+
+    def __iter__(self) -> Iterator[Any]:
+        """Kept frames from the first on; where a length is planned, the simulation advances as they are asked for.
+
+        A frame is an ``ase.Atoms``, or for replicas a list of them; of replicas only the frames to come are given.
+        """
+        recorders = self._run.recorders
+        index = 0 if self._single else len(recorders[0])
+        self._run.begin()
+        while True:
+            if index < len(recorders[0]):
+                last = index == len(recorders[0]) - 1
+                if not self._single:
+                    yield [recorder.last_frame() for recorder in recorders]
+                else:
+                    yield recorders[0].last_frame() if last else self._run.trajectories()[0][index]
+                index += 1
+            elif not self._advance_to_next_frame():
+                return
+
+    def _advance_to_next_frame(self) -> bool:
+        """Go on to the next frame to keep; False at the planned end, or where none is planned."""
+        planned, interval = self._run.plan.settings.steps, self._run.plan.settings.interval
+        if planned is None or self.nsteps >= planned:
+            return False
+        strides = min(interval - self.nsteps % interval, planned - self.nsteps)
+        if not self._run.advance(strides) or self.nsteps == planned:
+            self._run.finish()
+        return True
+
+    @property
+    def nsteps(self) -> int:
+        """Strides done since the start of the run."""
+        return self._run.step
+
+    @property
+    def time_ps(self) -> float:
+        """Simulated time since the start of the run, ps."""
+        return self._run.step * self._run.plan.settings.stride_fs / 1000.0
+
+    @property
+    def atoms(self) -> Any:
+        """The structure as it is now, a copy with momenta; a list for replicas."""
+        return self._one([view.atoms for view in self._run.views()])
+
+    @property
+    def state(self) -> Any:
+        """The state as it is now, a :class:`StateView`; a list for replicas."""
+        return self._one(self._run.views())
+
+    @property
+    def report(self) -> Any:
+        """Settings, versions, timings and counters, a dict; a list for replicas."""
+        return self._one(self._run.reports())
+
+    @property
+    def trajectory(self) -> Any:
+        """Everything kept so far, a :class:`Trajectory`; its last frame is the state as it is. A list for replicas.
+
+        Files are brought to disk whole; the next stride opens them again.
+        """
+        return self._one(self._run.trajectories())
+
+    def step(self, strides: int = 1) -> None:
+        """Move by so many strides.
+
+        Raises:
+            StabilityError: the simulation of a single structure left the numbers it can go on from.
+            InputError: not a whole number of at least 1, or the simulation is closed.
+        """
+        self._run.advance(_checks.whole("strides", strides, "strides"))
+
+    def run(self, *, steps: int | None = None, time_ps: float | None = None, progress: bool = True) -> Any:
+        """Move by so many strides, or so much time, or, with neither, to the planned end.
+
+        Args:
+            steps: strides from here on.
+            time_ps: time from here on, ps, rounded up to whole strides.
+            progress: show a progress bar where standard error is a terminal.
+
+        Returns:
+            :attr:`trajectory`.
+
+        Raises:
+            StabilityError: the simulation of a single structure left the numbers it can go on from. ``last_good`` holds
+                the last sound frame, which is also written beside the trajectory's file if there is one.
+            InputError: no length is given and none was planned, or the simulation is closed.
+        """
+        from flashmd_rs._engine.settings import count_steps
+
+        settings = self._run.plan.settings
+        strides = count_steps(steps, time_ps, settings.stride_fs)
+        if strides is None:
+            if settings.steps is None:
+                raise InputError("no length was planned: give steps (strides) or time_ps (ps)")
+            strides = max(0, settings.steps - self.nsteps)
+        self._run.advance(strides, progress)
+        return self.trajectory
+
+    def save(self, path: PathLike) -> None:
+        """Save a checkpoint to go on from with :meth:`load`; whatever was at ``path`` becomes ``PATH.previous``.
+
+        Raises:
+            OSError: the file cannot be written.
+        """
+        self._run.save(path)
+
+    def close(self) -> None:
+        """Keep the last frame, save the last checkpoint, finish the files; what was measured can still be asked for."""
+        self._run.close()
+
+    @property
+    def _single(self) -> bool:
+        return self._run.plan.description.single
+
+    def _one(self, values: list[Any]) -> Any:
+        return values[0] if self._single else values
+
+
+__all__ = ["Simulation", "StateView"]

@@ -1,0 +1,136 @@
+"""Frames of a run that stay in the file they were written to."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from flashmd_rs._structure import F64, with_state
+from flashmd_rs.writers.frames import FrameReader, StoredFrame
+
+if TYPE_CHECKING:
+    import ase
+
+_RECENT = 8
+
+
+def make_frame(
+    template: ase.Atoms, state: StoredFrame, step: int, time_ps: float, potential_energy: float | None
+) -> ase.Atoms:
+    """A copy of ``template`` in another state, with its step, time (ps) and, where known, energy (eV)."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    atoms = with_state(template, state.positions, state.momenta, state.cell)
+    atoms.info.update(step=step, time_ps=time_ps)
+    if potential_energy is not None:
+        atoms.calc = SinglePointCalculator(atoms, energy=potential_energy)
+    return atoms
+
+
+class ChainedReader:
+    """Reads the frames of a file that was closed and gone on with, each part by the reader of the writer that wrote it.
+
+    Args:
+        parts: index of the first frame of each part, and its reader.
+    """
+
+    def __init__(self, parts: list[tuple[int, FrameReader]]) -> None:
+        self._parts = parts
+
+    def read(self, index: int) -> StoredFrame:
+        """Read one frame.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        first, reader = next(part for part in reversed(self._parts) if part[0] <= index)
+        return reader.read(index - first)
+
+
+class FrameFile:
+    """What it takes to make the frames of a file.
+
+    Args:
+        path: the finished file.
+        reader: of its frames.
+        template: structure that frames are copies of.
+        steps: [F], strides since the start.
+        times_ps: [F], ps.
+        potential_energy: [F], eV, or None.
+        last: the last frame, which is not read back.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        reader: FrameReader,
+        template: ase.Atoms,
+        steps: Sequence[int],
+        times_ps: F64,
+        potential_energy: F64 | None,
+        last: StoredFrame,
+    ) -> None:
+        self.path, self._reader, self._template = path, reader, template
+        self._steps, self._times_ps, self._potential = steps, times_ps, potential_energy
+        self._recent = {len(steps) - 1: last}
+        self._stamp = _stamp(path)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    def frame(self, index: int) -> ase.Atoms:
+        """Make one frame.
+
+        Raises:
+            OSError: the file is gone, or was changed since the run.
+        """
+        energy = None if self._potential is None else float(self._potential[index])
+        return make_frame(self._template, self._state(index), self._steps[index], float(self._times_ps[index]), energy)
+
+    def _state(self, index: int) -> StoredFrame:
+        if index not in self._recent:
+            if _stamp(self.path) != self._stamp:
+                raise OSError(errno.ESTALE, "the frames of this run were changed since it wrote them", str(self.path))
+            self._recent[index] = self._reader.read(index)
+            if len(self._recent) > _RECENT:
+                del self._recent[next(k for k in self._recent if k != len(self) - 1)]
+        return self._recent[index]
+
+
+class StoredFrames(Sequence["ase.Atoms"]):
+    """A sequence of ``ase.Atoms`` that are read when they are asked for; slices are such sequences too.
+
+    Each access makes a new object: what is done to it changes neither the file nor the next one.
+    """
+
+    def __init__(self, file: FrameFile, chosen: range | None = None) -> None:
+        self._file = file
+        self._chosen = range(len(file)) if chosen is None else chosen
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> ase.Atoms: ...
+    @overload
+    def __getitem__(self, index: slice) -> StoredFrames: ...
+    def __getitem__(self, index: int | slice) -> ase.Atoms | StoredFrames:
+        if isinstance(index, slice):
+            return StoredFrames(self._file, self._chosen[index])
+        return self._file.frame(self._chosen[index])
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} frames in {self.path}>"
+
+
+def _stamp(path: Path) -> tuple[int, int]:
+    """Changes when a file is written to."""
+    found = path.stat()
+    return found.st_size, found.st_mtime_ns

@@ -1,0 +1,65 @@
+//! Who is told what happens in a run.
+
+use std::ops::ControlFlow;
+
+use super::system::System;
+use crate::error::Result;
+use crate::state::State;
+use crate::violation::Violation;
+
+/// One system at one step, as observers see it.
+#[derive(Debug, Clone, Copy)]
+pub struct Frame<'a> {
+    /// Which system of the run it belongs to.
+    pub system: usize,
+    /// The state; its positions are unwrapped.
+    pub state: &'a State,
+    /// Simulated time, fs.
+    pub time_fs: f64,
+    /// Potential energy, eV; of frames to keep, if there is an energy model; of others, if it is known already.
+    pub potential_energy: Option<f64>,
+    /// Kinetic plus potential energy minus the heat of the thermostat and the work of the barostat, eV.
+    pub conserved_energy: Option<f64>,
+}
+
+/// Keeps frames, saves checkpoints, and may end the run.
+pub trait Observer {
+    /// Everything was found good, and the run begins: the place to open files.
+    ///
+    /// # Errors
+    /// `Callback`; it ends the run and passes through.
+    fn begin(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    /// A frame to keep: the first, those at multiples of the interval, and the current one when the run is finished.
+    ///
+    /// # Errors
+    /// `Callback`; it passes through, and the frame is given again if the run goes on.
+    fn frame(&mut self, frame: &Frame<'_>) -> Result<()>;
+
+    /// Quantities of a system that have just left their bounds, and the state that did so.
+    ///
+    /// # Errors
+    /// `Callback`; it passes through.
+    fn violations(&mut self, _system: usize, _violations: &[Violation], _state: &State) -> Result<()> {
+        Ok(())
+    }
+
+    /// A point to restart from, after the frames of its step.
+    ///
+    /// # Errors
+    /// `Callback` or `File`; it passes through.
+    fn checkpoint(&mut self, _systems: &[System]) -> Result<()> {
+        Ok(())
+    }
+
+    /// The systems that live after a stride, when its frames are kept and its checkpoint is saved: the place to look, to
+    /// end the run, and to notice Ctrl-C.
+    ///
+    /// # Errors
+    /// `Callback` or `Interrupted`; a checkpoint is saved, and it passes through.
+    fn stride(&mut self, _living: &[Frame<'_>]) -> Result<ControlFlow<()>> {
+        Ok(ControlFlow::Continue(()))
+    }
+}
