@@ -8,8 +8,22 @@ import pytest
 from ase import Atoms
 from ase.constraints import FixAtoms, FixBondLength, FixCom
 
-from flashmd_rs import FlashMDError, InputError, Model, ModelError, RuntimeLibraryError, rollout
-from flashmd_rs.library import cuda_obstacle, open_library
+from flashmd_rs import (
+    CellRescaling,
+    Checkpoint,
+    EnergyRescaling,
+    FlashMDError,
+    Guard,
+    InputError,
+    Langevin,
+    Model,
+    ModelError,
+    Output,
+    RuntimeLibraryError,
+    open_library,
+    rollout,
+)
+from flashmd_rs._runtime_library import cuda_obstacle
 
 from conftest import BAD, fixture_model, one_clear_error
 
@@ -90,15 +104,25 @@ OPTIONS = {
     "barostat_without_pressure": ({"barostat": "monte_carlo"}, "needs pressure_bar"),
     "barostat_without_bath": ({"pressure_bar": 1, "thermostat": "none"}, "needs a thermostat"),
     "infinite_pressure": ({"pressure_bar": float("inf")}, "pressure_bar=inf"),
-    "zero_compressibility": ({"compressibility_per_bar": 0}, "compressibility_per_bar=0"),
-    "unknown_coupling": ({"barostat_coupling": "full"}, "'full', wanted one of 'isotropic'"),
+    "barostat_of_another_kind": ({"barostat": Langevin(), "pressure_bar": 1}, "Langevin.*wanted.* a CellRescaling or"),
+    "thermostat_of_another_kind": ({"thermostat": CellRescaling()}, "CellRescaling.*wanted.* a Langevin or Bussi"),
+    "class_for_an_option": ({"thermostat": Langevin}, "wanted one of 'langevin', 'bussi', 'none'"),
+    "number_for_a_thermostat": ({"thermostat": 50}, "thermostat=50, wanted one of"),
     "barostat_without_energy": ({"pressure_bar": 1}, "a barostat needs an energy"),
     "unknown_scope": ({"rescale_energy": "atom"}, "'atom', wanted True"),
-    "unknown_fallback": ({"rescale_fallback": "ignore"}, "'ignore', wanted one of 'stop'"),
-    "large_limit": ({"rescale_limit": 1.5}, "rescale_limit=1.5"),
+    "rescaling_by_a_guard": ({"rescale_energy": Guard()}, "wanted True, False, 'auto'.* or an EnergyRescaling"),
+    "unknown_guard": ({"guard": "panic"}, "'panic', wanted one of 'warn'"),
+    "guard_by_a_rescaling": ({"guard": EnergyRescaling()}, "guard=EnergyRescaling.*wanted one of 'warn'"),
+    "number_for_a_trajectory": ({"trajectory": 3}, "int for trajectory, wanted a path"),
+    "option_for_a_logfile": ({"logfile": Output("run.log")}, "for logfile, wanted a path"),
+    "option_for_a_trajectory": ({"trajectory": Checkpoint("run.extxyz")}, "for trajectory, wanted a path"),
+    "number_for_a_checkpoint": ({"checkpoint": 3}, "int for checkpoint, wanted a path"),
+    "two_intervals": ({"trajectory": Output("run.extxyz", 2), "interval": 3}, "interval twice"),
+    "observer_alone": ({"observers": [print]}, r"among observers, wanted \[\(callable, interval\)"),
+    "observers_in_words": ({"observers": "print"}, "str for observers"),
+    "observer_without_a_beat": ({"observers": [(print, 0)]}, "interval of an observer=0"),
     "negative_replica": ({"replica": -1}, "replica=-1"),
     "langevin_without_temperature": ({"thermostat": "langevin", "temperature_K": None}, "needs temperature_K"),
-    "zero_time_constant": ({"time_constant_fs": 0}, "time_constant_fs=0"),
     "wrong_stride": ({"stride_fs": 16}, "stride of free_flight is 1 fs"),
     "negative_seed": ({"seed": -1}, "seed=-1"),
     "fractional_seed": ({"seed": 0.5}, "seed=0.5"),
@@ -106,8 +130,6 @@ OPTIONS = {
     "unknown_rescaling": ({"rescale_energy": "yes"}, "rescale_energy='yes'"),
     "unknown_rotation": ({"random_rotation": 1}, "random_rotation=1"),
     "unknown_energy_model": ({"energy_model": 3}, "int for energy_model"),
-    "unknown_device": ({"device": "tpu"}, "'tpu', wanted one of auto, cpu, cuda"),
-    "zero_threads": ({"threads": 0}, "threads=0"),
     "unknown_format": ({"trajectory": "run.pdb"}, r"'\.pdb': wanted one of \.extxyz"),
 }
 
@@ -130,8 +152,17 @@ def test_no_momenta_and_no_temperature(models):
         rollout(atoms, models("free_flight"), steps=2)
 
 
-def test_options_of_an_open_model_are_its_own(models):
-    with pytest.raises(InputError, match="threads is chosen when"):
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [({"device": "tpu"}, "'tpu', wanted one of auto, cpu, cuda"), ({"threads": 0}, "threads=0")],
+)
+def test_bad_options_of_a_model(change, message):
+    with pytest.raises(InputError, match=message):
+        Model(FREE, **change)
+
+
+def test_device_and_threads_belong_to_the_model(models):
+    with pytest.raises(TypeError, match="threads"):
         rollout(good_atoms(), models("free_flight"), steps=2, temperature_K=300, threads=7)
 
 
@@ -225,7 +256,7 @@ def test_cuda_without_a_gpu_is_one_clear_error():
     if obstacle is None:
         pytest.skip("this machine has a usable GPU")
     with pytest.raises(RuntimeLibraryError, match="device='cuda' is not usable") as caught:
-        rollout(good_atoms(), FREE, steps=2, temperature_K=300, device="cuda")
+        Model(FREE, device="cuda")
     assert isinstance(caught.value, ImportError)
     assert "\n" not in str(caught.value)
 

@@ -11,7 +11,7 @@ from ase.calculators.emt import EMT
 from ase.md.verlet import VelocityVerlet
 
 import flashmd_rs
-from flashmd_rs import InputError, Model, bundled, load_structure, rollout
+from flashmd_rs import InputError, Langevin, Model, bundled, load_structure, rollout
 from flashmd_rs.temperature import draw_momenta
 
 from conftest import TESTS
@@ -55,7 +55,7 @@ def test_a_tenth_of_a_picosecond_of_water():
 
 def test_a_weak_bath_keeps_equipartition():
     """T of O against H under 1 ps, a mean over 4.5 ps of which is known to some 5 K; the first file was 40 K off."""
-    bath = {"temperature_K": 300, "time_constant_fs": 1000.0}
+    bath = {"temperature_K": 300, "thermostat": Langevin(1000)}
     run = rollout(load_structure("water258"), "water", time_ps=6.0, interval=4, seed=1, progress=False, **bath)
     late = run.times_ps > 1.5
     assert abs(run.temperature_K["O"][late].mean() - run.temperature_K["H"][late].mean()) < 15

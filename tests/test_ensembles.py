@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ase.units import kB
 
-from flashmd_rs import rollout
+from flashmd_rs import Bussi, CellRescaling, Langevin, Model, MonteCarloBarostat, rollout
 
 from conftest import fixture_model, make_crystal
 
@@ -22,14 +22,13 @@ def simulate(ensemble, kelvin, pressure_bar=None, seed=1, model="pair_stride", *
     atoms = make_crystal(2, temperature_K=kelvin)
     run = rollout(
         atoms,
-        fixture_model(model),
+        Model(fixture_model(model), threads=1),
         steps=STRIDES,
         interval=10,
         temperature_K=kelvin,
         pressure_bar=pressure_bar,
         energy_model=fixture_model("pair_energy"),
         seed=seed,
-        threads=1,
         guard="off",
         **options,
     )
@@ -73,21 +72,21 @@ def simulate(ensemble, kelvin, pressure_bar=None, seed=1, model="pair_stride", *
     )
 
 
-@pytest.mark.parametrize("thermostat", ["langevin", "bussi"])
+@pytest.mark.parametrize("thermostat", [Langevin(50), Bussi(50)])
 def test_the_kinetic_energy_has_its_distribution(thermostat):
     """Mean and width within three standard errors of those of 3N − 3 degrees of freedom."""
     validation = pytest.importorskip("physical_validation")
-    data = simulate("NVT", 80.0, thermostat=thermostat, time_constant_fs=50)
+    data = simulate("NVT", 80.0, thermostat=thermostat)
     deviations = validation.kinetic_energy.distribution(data, strict=False, verbosity=0, bootstrap_seed=1)
     assert np.abs(deviations).max() < 3.0
 
 
-@pytest.mark.parametrize("thermostat", ["langevin", "bussi"])
+@pytest.mark.parametrize("thermostat", [Langevin(50), Bussi(50)])
 def test_two_temperatures_have_the_ratio_of_boltzmann(thermostat):
     """P(E|T₁)/P(E|T₂) = exp(−ΔβE + …), the slope within three standard errors."""
     validation = pytest.importorskip("physical_validation")
-    cold = simulate("NVT", 80.0, thermostat=thermostat, time_constant_fs=50)
-    warm = simulate("NVT", 100.0, thermostat=thermostat, time_constant_fs=50, seed=2)
+    cold = simulate("NVT", 80.0, thermostat=thermostat)
+    warm = simulate("NVT", 100.0, thermostat=thermostat, seed=2)
     assert np.abs(validation.ensemble.check(cold, warm, verbosity=0, bootstrap_seed=1)).max() < 3.0
 
 
@@ -97,7 +96,7 @@ def test_metropolis_samples_the_energy_it_is_given_though_the_force_is_wrong():
     """
 
     def mean(model, **options):
-        energies = simulate("NVT", 80.0, model=model, time_constant_fs=50, **options).observables.potential_energy
+        energies = simulate("NVT", 80.0, model=model, thermostat=Langevin(50), **options).observables.potential_energy
         blocks = np.array([block.mean() for block in np.array_split(energies, 50)])
         return blocks.mean(), blocks.std(ddof=1) / 50**0.5
 
@@ -108,17 +107,17 @@ def test_metropolis_samples_the_energy_it_is_given_though_the_force_is_wrong():
     assert abs(untested - right) > 10 * np.hypot(error, untested_error)
 
 
-@pytest.mark.parametrize("barostat", ["cell_rescaling", "monte_carlo"])
+@pytest.mark.parametrize(
+    "barostat",
+    [
+        CellRescaling(time_constant_fs=500, interval=5, compressibility_per_bar=1.5e-5),
+        MonteCarloBarostat(interval=5, compressibility_per_bar=1.5e-5),
+    ],
+)
 def test_two_pressures_have_the_ratio_of_theory(barostat):
     """P(V|P₁)/P(V|P₂) = exp(−βΔP·V + …), the slope within three standard errors."""
     validation = pytest.importorskip("physical_validation")
-    options = {
-        "barostat": barostat,
-        "barostat_interval": 5,
-        "barostat_time_constant_fs": 500,
-        "compressibility_per_bar": 1.5e-5,
-        "time_constant_fs": 50,
-    }
+    options = {"barostat": barostat, "thermostat": Langevin(50)}
     low = simulate("NPT", 80.0, 30_000.0, **options)
     high = simulate("NPT", 80.0, 35_000.0, seed=2, **options)
     assert np.abs(validation.ensemble.check(low, high, verbosity=0, bootstrap_seed=1)).max() < 3.0

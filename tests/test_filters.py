@@ -1,26 +1,30 @@
 """Constraints, barostats, rescaling and foreign energies, through the public call; the theory is tested in the core."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.calculators.lj import LennardJones
 from ase.constraints import FixAtoms, FixCom
 
-from flashmd_rs import InputError, rollout
+from flashmd_rs import Bussi, CellRescaling, InputError, Langevin, MonteCarloBarostat, rollout
 
 from conftest import make_crystal
 
-BATH = {"temperature_K": 60.0, "time_constant_fs": 50.0, "seed": 3}
+BATH = {"temperature_K": 60.0, "thermostat": Langevin(50), "seed": 3}
 # The crystal of harmonic pairs is in balance at 2.5 Å under about 20 kbar, at 2.3 Å under 30 kbar.
-PRESSURE = {**BATH, "pressure_bar": 30_000.0, "barostat_interval": 2, "compressibility_per_bar": 1.5e-5}
+PRESSURE = {**BATH, "pressure_bar": 30_000.0}
+SOFT = {"interval": 2, "compressibility_per_bar": 1.5e-5}
 
 
 class TestConstraints:
-    @pytest.mark.parametrize("thermostat", ["langevin", "bussi", "none"])
+    @pytest.mark.parametrize("thermostat", [Langevin(50), Bussi(50), "none"])
     @pytest.mark.parametrize("rescale", ["global", "species", False])
     def test_fixed_atoms_stay_to_the_last_bit(self, models, crystal, thermostat, rescale):
         crystal.set_constraint(FixAtoms([0, 17, 30]))
-        run = rollout(crystal, models("pair_stride"), steps=40, thermostat=thermostat, rescale_energy=rescale, **BATH)
+        options = {**BATH, "thermostat": thermostat, "rescale_energy": rescale}
+        run = rollout(crystal, models("pair_stride"), steps=40, **options)
         for frame in run:
             np.testing.assert_array_equal(frame.positions[[0, 17, 30]], crystal.positions[[0, 17, 30]])
             assert not frame.get_momenta()[[0, 17, 30]].any()
@@ -42,24 +46,25 @@ class TestConstraints:
 
 
 class TestBarostat:
-    @pytest.mark.parametrize("barostat", ["cell_rescaling", "monte_carlo"])
+    @pytest.mark.parametrize("barostat", [CellRescaling(time_constant_fs=200, **SOFT), MonteCarloBarostat(**SOFT)])
     @pytest.mark.parametrize("coupling", ["isotropic", "anisotropic"])
     def test_the_cell_gives_way_to_pressure(self, models, barostat, coupling):
         """From 2.5 Å under 30 kbar: smaller, by the same factor along all axes or by its own along each."""
-        options = {"barostat": barostat, "barostat_coupling": coupling, "barostat_time_constant_fs": 200}
-        run = rollout(make_crystal(3), models("pair_stride"), steps=600, **PRESSURE, **options)
+        barostat = replace(barostat, coupling=coupling)
+        run = rollout(make_crystal(3), models("pair_stride"), steps=600, barostat=barostat, **PRESSURE)
         lengths = np.array([frame.cell.lengths() for frame in run])
         assert 0.6 < lengths[-200:].prod(axis=1).mean() / lengths[0].prod() < 0.95
         shape = np.ptp(lengths, axis=1).max()
         assert shape < 1e-12 if coupling == "isotropic" else shape > 1e-3
-        assert run.report["barostat"]["tried"] == 300
+        assert run.report["statistics"]["barostat"]["tried"] == 300
         scaled = run[-1].get_scaled_positions(wrap=False)
         assert np.abs(scaled - run[0].get_scaled_positions(wrap=False)).max() < 0.2
 
     def test_work_is_kept_out_of_the_conserved_energy(self, models):
         """Rescaled to the conserved quantity under a bath and a barostat: 1e-9 of the kinetic energy."""
-        run = rollout(make_crystal(3), models("pair_stride"), steps=200, rescale_energy=True, **PRESSURE)
-        assert abs(run.report["work_eV"]) > 1e-3
+        options = {**PRESSURE, "barostat": CellRescaling(**SOFT), "rescale_energy": True}
+        run = rollout(make_crystal(3), models("pair_stride"), steps=200, **options)
+        assert abs(run.report["statistics"]["work_eV"]) > 1e-3
         change = np.abs(run.conserved_energy - run.conserved_energy[0]).max()
         assert change < 1e-9 * run.kinetic_energy.max()
 
@@ -74,7 +79,7 @@ class TestRescaling:
         mixed.set_momenta(crystal.get_momenta())
         run = rollout(mixed, models("pair_stride"), steps=150, rescale_energy=scope)
         assert np.abs(run.total_energy - run.total_energy[0]).max() < 1e-9 * run.kinetic_energy.max()
-        assert run.report["rescale"]["count"] == 150
+        assert run.report["statistics"]["rescaling"]["count"] == 150
         assert np.abs(run[-1].get_momenta().sum(axis=0) - mixed.get_momenta().sum(axis=0)).max() < 1e-9
 
 
@@ -119,9 +124,9 @@ class TestOpenMM:
 
     def test_rescaling_and_monte_carlo_by_openmm(self, models, context):
         atoms, made, _ = context
-        options = {**BATH, "pressure_bar": 100.0, "barostat": "monte_carlo", "compressibility_per_bar": 1e-4}
+        options = {**BATH, "pressure_bar": 100.0, "barostat": MonteCarloBarostat(compressibility_per_bar=1e-4)}
         run = rollout(atoms, models("free_flight"), steps=60, rescale_energy=True, energy_model=made, **options)
-        assert run.report["barostat"]["tried"] == 6
+        assert run.report["statistics"]["barostat"]["tried"] == 6
         assert np.abs(run.conserved_energy - run.conserved_energy[0]).max() < 1e-9 * run.kinetic_energy.max()
 
     def test_no_virial_no_cell_rescaling(self, models, context):
@@ -138,6 +143,6 @@ class TestOpenMM:
 def test_cell_rescaling_by_an_ase_calculator(models, context):
     """Its stress is the virial."""
     atoms, _, calculator = context
-    options = {**BATH, "pressure_bar": 2000.0, "compressibility_per_bar": 1e-4, "barostat_interval": 1}
+    options = {**BATH, "pressure_bar": 2000.0, "barostat": CellRescaling(interval=1, compressibility_per_bar=1e-4)}
     run = rollout(atoms, models("free_flight"), steps=100, energy_model=calculator, **options)
     assert run[-1].get_volume() < run[0].get_volume()

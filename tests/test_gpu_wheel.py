@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flashmd_rs import library
+from flashmd_rs import _runtime_library as library
 
 from conftest import fixture_model
 
@@ -18,7 +18,6 @@ pytestmark = pytest.mark.skipif(not FOLDER, reason="FLASHMD_TEST_GPU_WHEEL names
 
 OPEN = f"""
 import flashmd_rs
-from flashmd_rs import library
 info = flashmd_rs.open_library()
 print(info["path"], info["providers"])
 print(flashmd_rs.Model({str(fixture_model("free_flight"))!r}).device)

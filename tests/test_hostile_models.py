@@ -263,7 +263,7 @@ def test_a_companion_is_never_a_path(name, tmp_path, crystal):
     onnx.helper.set_model_props(model, {"flashmd": json.dumps(entry)})
     onnx.save(model, inside / "m.onnx")
     with pytest.raises(ModelError, match="not the plain name of a file"):
-        rollout(crystal, inside / "m.onnx", steps=1, rescale_energy=True, progress=False, device="cpu")
+        rollout(crystal, Model(inside / "m.onnx", device="cpu"), steps=1, rescale_energy=True, progress=False)
 
 
 LATE = {

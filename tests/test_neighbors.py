@@ -128,9 +128,9 @@ def test_shift_of_the_whole_system_changes_nothing():
 
 
 def arrays(atoms, cutoff, threads=1):
-    nef = _core.Nef(cutoff, threads=threads)
-    edges = nef.update(atoms.positions, atoms.cell.array, atoms.pbc)
-    return edges, *nef.arrays()
+    edges = _core.Edges(cutoff, threads=threads)
+    count = edges.update(atoms.positions, atoms.cell.array, atoms.pbc)
+    return count, *edges.arrays()
 
 
 @pytest.mark.parametrize("block", range(5))
@@ -183,13 +183,13 @@ if sys.argv[1] == "slab":
 positions = np.random.default_rng(0).uniform(0, 1, (count, 3)) * filled
 if sys.argv[1] == "flown":
     positions[7], pbc = [1e8, -1e8, 1e8], np.zeros(3, bool)
-nef = _core.Nef(5.0)
+edges = _core.Edges(5.0)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-nef.update(positions, cell, pbc)
+edges.update(positions, cell, pbc)
 rise = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
 start = time.process_time()
-nef.update(positions, cell, pbc)
-print(time.process_time() - start, 1024 * rise, nef.arrays()[1].size * 21)
+edges.update(positions, cell, pbc)
+print(time.process_time() - start, 1024 * rise, edges.arrays()[1].size * 21)
 """
 
 

@@ -192,7 +192,7 @@ print(count() - before)
 def test_the_same_bits_at_the_same_number_of_threads(threads):
     water = load_structure("water258")
     runs = [
-        rollout(water, "water", steps=3, temperature_K=300, seed=5, threads=threads, device="cpu", progress=False)
+        rollout(water, Model("water", "cpu", threads), steps=3, temperature_K=300, seed=5, progress=False)
         for _ in range(2)
     ]
     np.testing.assert_array_equal(runs[0].frames[-1].positions, runs[1].frames[-1].positions)
@@ -202,7 +202,8 @@ BACKGROUND = """
 atoms = Atoms("Ar2", positions=[[0, 0, 0], [3, 0, 0]])
 done = []
 def work():
-    done.append(len(flashmd_rs.rollout(atoms, PAIR, steps={steps}, temperature_K=10, progress=False, device="cpu")))
+    model = flashmd_rs.Model(PAIR, device="cpu")
+    done.append(len(flashmd_rs.rollout(atoms, model, steps={steps}, temperature_K=10, progress=False)))
 thread = threading.Thread(target=work, daemon={daemon})
 thread.start()
 time.sleep(0.3)
@@ -254,7 +255,7 @@ def test_no_file_is_written_but_those_named(shell, tmp_path, way):
         code = f"""
 import flashmd_rs
 water = flashmd_rs.load_structure("water258")
-flashmd_rs.rollout(water, "water", steps=2, temperature_K=300, device="cpu",
+flashmd_rs.rollout(water, flashmd_rs.Model("water", device="cpu"), steps=2, temperature_K=300,
                    trajectory={str(trajectory)!r}, logfile={str(log)!r})
 """
         result = shell("-c", code, module=False, env=env)

@@ -4,11 +4,11 @@ import ase.io
 import numpy as np
 import pytest
 
-from flashmd_rs import FlashMDWarning, InputError, rollout
+from flashmd_rs import FlashMDWarning, InputError, Langevin, rollout
 
 from conftest import make_crystal
 
-BATH = {"time_constant_fs": 50.0, "seed": 3, "rescale_energy": False}
+BATH = {"thermostat": Langevin(50), "seed": 3, "rescale_energy": False}
 
 
 def crystals():
@@ -52,7 +52,7 @@ def test_each_has_its_own_temperature(models):
     rng = np.random.default_rng(3)
     atoms = ase.Atoms("Ne50", positions=rng.uniform(0, 300, (50, 3)), momenta=np.zeros((50, 3)))
     targets = [50.0, 150.0, 450.0]
-    options = {"temperature_K": targets, "time_constant_fs": 5.0, "seed": 1, "interval": 1}
+    options = {"temperature_K": targets, "thermostat": Langevin(5), "seed": 1, "interval": 1}
     runs = rollout([atoms] * 3, models("free_flight"), steps=2000, **options)
     for run, target in zip(runs, targets, strict=True):
         values = run.temperature_K["total"][200:]

@@ -10,7 +10,7 @@ from ase import units
 from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
 
-from flashmd_rs import FlashMDWarning, InputError, ModelError, StabilityError, rollout
+from flashmd_rs import CellRescaling, FlashMDWarning, InputError, Langevin, ModelError, StabilityError, rollout
 from flashmd_rs.temperature import draw_momenta
 
 from conftest import make_crystal
@@ -78,7 +78,7 @@ def test_the_action_of_midpoints_is_the_implicit_midpoint_rule(models, crystal):
     np.testing.assert_allclose(done.frames[-1].get_momenta(), p, atol=5e-5)
     solver = done.report["solver"]
     assert solver["strides"] == 10
-    assert 2 <= solver["mean_sweeps"] <= solver["most_sweeps"] < 20
+    assert 2 <= solver["mean_iterations"] <= solver["most_iterations"] < 20
     assert solver["largest_residual"] <= 2e-6
 
 
@@ -239,7 +239,9 @@ def test_fixed_atoms_stay(models, crystal, name):
 
 
 @pytest.mark.parametrize("name", KINDS)
-@pytest.mark.parametrize("bath", [{}, {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat_interval": 2}])
+@pytest.mark.parametrize(
+    "bath", [{}, {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat": CellRescaling(interval=2)}]
+)
 def test_stopped_and_resumed_to_the_last_bit(models, tmp_path, name, bath):
     """The gradient of the last kick is kept in memory and not in the checkpoint: it must not matter."""
     options = {"seed": 4, "energy_model": models("pair_energy"), **bath}
@@ -255,7 +257,7 @@ def test_the_last_gradient_serves_the_next_stride(models, crystal):
     assert run(models, "verlet", crystal, 40).report["network_runs"] == 41
     assert run(models, "two_scalars", crystal, 40).report["network_runs"] == 81
     # A barostat moves the atoms in between.
-    bath = {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat_interval": 4}
+    bath = {"temperature_K": 60.0, "pressure_bar": 2000.0, "barostat": CellRescaling(interval=4)}
     assert run(models, "verlet", crystal, 40, energy_model=models("pair_energy"), **bath).report["network_runs"] == 50
 
 
@@ -263,12 +265,12 @@ class TestMetropolis:
     """What it samples is tested in the core; here that the public call does it, and says so."""
 
     BATH = MappingProxyType(
-        {"temperature_K": 60.0, "time_constant_fs": 50, "seed": 4, "guard": "off", "metropolis": True}
+        {"temperature_K": 60.0, "thermostat": Langevin(50), "seed": 4, "guard": "off", "metropolis": True}
     )
 
     def test_every_stride_is_tested_and_some_are_taken_back(self, models, crystal):
         done = run(models, "weak", crystal, 200, interval=1, **self.BATH)
-        moves = done.report["metropolis"]
+        moves = done.report["statistics"]["metropolis"]
         assert moves["tried"] == 200
         same = [np.array_equal(a.positions, b.positions) for a, b in pairwise(done.frames)]
         assert sum(same) == 200 - moves["accepted"]
@@ -276,7 +278,7 @@ class TestMetropolis:
         assert done.report["energy_model"] == "pair_energy"
 
     def test_without_it_none_is(self, models, crystal):
-        assert run(models, "two_scalars", crystal, 2).report["metropolis"] is None
+        assert run(models, "two_scalars", crystal, 2).report["statistics"]["metropolis"] is None
 
     def test_stopped_and_resumed_to_the_last_bit(self, models, tmp_path):
         whole = run(models, "weak", make_crystal(3), 60, **self.BATH)
@@ -284,13 +286,13 @@ class TestMetropolis:
         rest = run(models, "weak", make_crystal(3), 60, checkpoint=tmp_path / "c", resume=True, **self.BATH)
         np.testing.assert_array_equal(rest.frames[-1].positions, whole.frames[-1].positions)
         np.testing.assert_array_equal(rest.frames[-1].get_momenta(), whole.frames[-1].get_momenta())
-        assert rest.report["metropolis"] == whole.report["metropolis"]
+        assert rest.report["statistics"]["metropolis"] == whole.report["statistics"]["metropolis"]
 
     @pytest.mark.parametrize(
         ("name", "options", "message"),
         [
             ("pair_stride", {}, "of kind 'direct', whose are not"),
-            ("verlet", {"temperature_K": None}, "give temperature_K"),
+            ("verlet", {"temperature_K": None, "thermostat": None}, "give temperature_K"),
             ("verlet", {"metropolis": 1}, "metropolis=1, wanted True or False"),
             ("verlet", {"guard": "fallback"}, "another guard"),
             ("verlet", {"pressure_bar": 1.0}, "monte_carlo"),
@@ -318,14 +320,14 @@ class TestGuard:
         assert any("5" in str(warning.message) for warning in caught)
 
     def test_an_equation_without_a_solution_is_an_error(self, models, crystal):
-        with pytest.raises(StabilityError, match="is not solved after 50 sweeps") as caught:
+        with pytest.raises(StabilityError, match="is not solved after 50 fixed-point iterations") as caught:
             run(models, "unsolvable", crystal, 5)
         assert caught.value.quantity == "residual of the stride"
 
     def test_or_verlets(self, models, crystal):
         with pytest.warns(FlashMDWarning, match="is not solved"):
             done = run(models, "unsolvable", crystal, 3, guard="fallback", energy_model=models("pair_energy"))
-        assert done.report["guard"]["fallback_strides"] == 3
+        assert done.report["statistics"]["guard"]["fallback_strides"] == 3
         assert np.isfinite(done.frames[-1].positions).all()
 
 

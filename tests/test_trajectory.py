@@ -160,7 +160,7 @@ def test_log(models, tmp_path, capsys):
         models("pair_stride").sha256,
         models("pair_energy").sha256,
         "seed 3",
-        "langevin, 80 K",
+        "thermostat Langevin(time_constant_fs=100.0) at 80 K",
         "onnxruntime",
     ):
         assert any(wanted in line for line in header), wanted

@@ -26,7 +26,7 @@ from MDAnalysis.coordinates.XTC import XTCReader
 from scipy import constants
 
 from flashmd_rs import InputError
-from flashmd_rs.recorder import Files, Recorder
+from flashmd_rs._engine.recorder import Files, Recorder
 from flashmd_rs.writers import LogWriter, check_trajectory_path, open_frames, reopen_frames
 from flashmd_rs.writers.files import StagedFile
 
@@ -182,43 +182,43 @@ def velocities_A_per_ps(atoms):
     return momenta / (atoms.get_masses()[:, None] * constants.atomic_mass) * 1e10 / 1e12
 
 
-class TestMarks:
+class TestOffsets:
     @pytest.mark.parametrize("suffix", SUFFIXES)
     @pytest.mark.parametrize("closed", [True, False])
-    @pytest.mark.parametrize("marks", [(0,), (1,), (4,), (2, 4, 4, 5)])
-    def test_going_on_after_a_mark(self, tmp_path, suffix, closed, marks):
-        """Frames after the mark are dropped and written again; a closed file has had its segments joined."""
+    @pytest.mark.parametrize("offsets", [(0,), (1,), (4,), (2, 4, 4, 5)])
+    def test_going_on_after_an_offset(self, tmp_path, suffix, closed, offsets):
+        """Frames after the offset are dropped and written again; a closed file has had its segments joined."""
         reference = write(tmp_path / f"reference{suffix}", 9)
         path = tmp_path / f"run{suffix}"
         writer = open_frames(path)
         saved = []
         for k in range(8):
-            saved += [json.loads(json.dumps(writer.mark())) for at in marks if at == k]
+            saved += [json.loads(json.dumps(writer.sync())) for at in offsets if at == k]
             writer.write(frame(k))
         if closed:
             writer.close()
-        for mark in (saved[-1], saved[0]):
-            writer = reopen_frames(path, mark)
-            for k in range(mark["frames"], 9):
+        for offset in (saved[-1], saved[0]):
+            writer = reopen_frames(path, offset)
+            for k in range(offset["frames"], 9):
                 writer.write(frame(k))
             writer.close()
             assert_same(path, reference)
 
     @pytest.mark.parametrize("suffix", SEGMENTED)
-    def test_a_marked_segment_is_a_whole_file(self, tmp_path, suffix):
+    def test_a_synced_segment_is_a_whole_file(self, tmp_path, suffix):
         path = tmp_path / f"run{suffix}"
         writer = open_frames(path)
         for k in range(5):
             writer.write(frame(k))
             if k in (1, 3):
-                writer.mark()
+                writer.sync()
         assert [count(tmp_path / f"run{name}{suffix}") for name in ("", ".segment-1")] == [2, 2]
         writer.close()
         assert count(path) == 5
         assert list(tmp_path.iterdir()) == [path]
 
     @pytest.mark.parametrize("suffix", SEGMENTED)
-    def test_one_segment_without_marks(self, tmp_path, suffix):
+    def test_one_segment_without_syncs(self, tmp_path, suffix):
         path = tmp_path / f"run{suffix}"
         writer = open_frames(path)
         writer.write(frame(0))
@@ -244,20 +244,20 @@ class TestMarks:
         writer = open_frames(path)
         for k in range(4):
             writer.write(frame(k))
-            writer.mark()
-        mark = writer.mark()
+            writer.sync()
+        offset = writer.sync()
         part = path if suffix in APPENDED else tmp_path / f"run.segment-2{suffix}"
         data = part.read_bytes()
         part.unlink()
         with pytest.raises(FileNotFoundError, match="cannot go on with the trajectory") as caught:
-            reopen_frames(path, mark)
+            reopen_frames(path, offset)
         assert caught.value.filename == str(part)
         part.write_bytes(data[:-100])
         with pytest.raises(OSError, match="cannot go on with the trajectory: it "):
-            reopen_frames(path, mark)
+            reopen_frames(path, offset)
         write(path, 2)
         with pytest.raises(OSError, match="cannot go on with the trajectory"):
-            reopen_frames(path, mark)
+            reopen_frames(path, offset)
         assert count(path) == 2
 
     @pytest.mark.parametrize("suffix", SEGMENTED)
@@ -272,7 +272,7 @@ class TestMarks:
             writer = open_frames(path)
             for k in range(5):
                 writer.write(frame(k))
-                (tmp_path / f"mark{k}").write_text(json.dumps(writer.mark()))
+                (tmp_path / f"offset{k}").write_text(json.dumps(writer.sync()))
             Path.unlink = crash_after_joining
             writer.close()
 
@@ -280,7 +280,7 @@ class TestMarks:
         assert count(path) == 5
         assert (tmp_path / f"run.segment-4{suffix}").exists()
         for k in (4, 2):
-            writer = reopen_frames(path, json.loads((tmp_path / f"mark{k}").read_text()))
+            writer = reopen_frames(path, json.loads((tmp_path / f"offset{k}").read_text()))
             for rest in range(k + 1, 6):
                 writer.write(frame(rest))
             writer.close()
@@ -321,17 +321,17 @@ class At:
 
 
 def go_on(path, log, saved, total=12):
-    """A run that goes on after the last mark, marks every third frame, and saves marks as a checkpoint would."""
-    marks = json.loads(saved.read_text()) if saved.exists() else None
-    done = marks["frames"]["frames"] if marks else 0
-    writer = reopen_frames(path, marks["frames"]) if marks else open_frames(path)
-    lines = LogWriter(log, ["header"], ["H"], 12, marks["log"] if marks else None)
+    """A run that goes on after the last sync, syncs every third frame, and saves the offsets as a checkpoint would."""
+    offsets = json.loads(saved.read_text()) if saved.exists() else None
+    done = offsets["frames"]["frames"] if offsets else 0
+    writer = reopen_frames(path, offsets["frames"]) if offsets else open_frames(path)
+    lines = LogWriter(log, ["header"], ["H"], 12, offsets["log"] if offsets else None)
     for k in range(done, total):
         writer.write(frame(k))
         lines.write(0.16 * k, -1.5 * k, 1.0, [300.0, 300.0])
         if k % 3 == 2:
             fresh = saved.with_suffix(".new")
-            fresh.write_text(json.dumps({"frames": writer.mark(), "log": lines.mark()}))
+            fresh.write_text(json.dumps({"frames": writer.sync(), "log": lines.sync()}))
             fresh.replace(saved)
     writer.close()
     lines.close()
@@ -395,7 +395,7 @@ def test_an_interrupt_at_any_instant(tmp_path, suffix):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         writer = open_frames(path)
         writer.write(frame(0))
-        writer.mark()
+        writer.sync()
         writer.write(frame(1))
         with contextlib.suppress(KeyboardInterrupt), At(n, lambda: os.kill(os.getpid(), signal.SIGINT)):
             writer.write(frame(2))
@@ -414,17 +414,17 @@ def test_an_interrupt_at_any_instant(tmp_path, suffix):
 
 class TestDiskFull:
     @pytest.mark.parametrize("suffix", SUFFIXES)
-    @pytest.mark.parametrize("marked", [False, True])
-    def test_the_frames_before_stay(self, tmp_path, suffix, marked):
+    @pytest.mark.parametrize("synced", [False, True])
+    def test_the_frames_before_stay(self, tmp_path, suffix, synced):
         """A limit on the size of files answers like a full disk, in the middle of a frame."""
         reference = write(tmp_path / f"reference{suffix}", 9, atoms=3000)
         path = tmp_path / f"run{suffix}"
         writer = open_frames(path)
-        mark = None
+        offset = None
         for k in range(3):
             writer.write(frame(k, 3000))
-            if marked and k == 1:
-                mark = writer.mark()
+            if synced and k == 1:
+                offset = writer.sync()
         size = max(file.stat().st_size for file in tmp_path.glob("run*"))
         more = 0
         with file_size_limit(int(1.7 * size)), pytest.raises(OSError, match="cannot write the trajectory") as caught:
@@ -435,9 +435,9 @@ class TestDiskFull:
         writer.close()
         parts = sorted(tmp_path.glob("run*"), key=lambda part: len(part.name))
         assert sum(map(count, parts)) == 3 + more
-        assert len(parts) == (2 if marked and suffix in SEGMENTED else 1)
-        if mark:
-            writer = reopen_frames(path, mark)
+        assert len(parts) == (2 if synced and suffix in SEGMENTED else 1)
+        if offset:
+            writer = reopen_frames(path, offset)
             for k in range(2, 9):
                 writer.write(frame(k, 3000))
             writer.close()
@@ -461,11 +461,11 @@ class TestDiskFull:
         writer = open_frames(path)
         for k in range(4):
             writer.write(frame(k, 3000))
-            mark = writer.mark()
+            offset = writer.sync()
         with file_size_limit(3 * path.stat().st_size // 2), pytest.raises(OSError, match="cannot write the trajectory"):
             writer.close()
         assert len(list(tmp_path.iterdir())) == 4
-        reopen_frames(path, mark).close()
+        reopen_frames(path, offset).close()
         assert_same(path, write(tmp_path / f"reference{suffix}", 4, atoms=3000))
 
     @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -511,14 +511,14 @@ def test_a_folder_that_can_no_longer_be_written(suffix):
             path = folder / f"run{suffix}"
             writer = open_frames(path)
             writer.write(frame(0))
-            mark = writer.mark()
+            offset = writer.sync()
             folder.chmod(0o500)
             with pytest.raises(PermissionError, match="cannot write the trajectory: Permission denied") as caught:
                 writer.write(frame(1))
             assert caught.value.filename == str(folder / f"run.segment-1{suffix}")
             writer.close()
             folder.chmod(0o700)
-            writer = reopen_frames(path, mark)
+            writer = reopen_frames(path, offset)
             writer.write(frame(1))
             writer.close()
             assert_same(path, write(folder / f"reference{suffix}", 2))
@@ -530,22 +530,22 @@ def test_a_folder_that_can_no_longer_be_written(suffix):
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_folder_that_was_replaced(tmp_path, suffix):
-    """Nothing can be marked there any more; what was marked is whole, and the run can go on from it."""
+    """Nothing can be synced there any more; what was synced is whole, and the run can go on from it."""
     folder = tmp_path / "runs"
     folder.mkdir()
     path = folder / f"run{suffix}"
     writer = open_frames(path)
     writer.write(frame(0))
-    mark = writer.mark()
+    offset = writer.sync()
     folder.rename(tmp_path / "elsewhere")
     folder.touch()
     with pytest.raises(OSError, match="cannot write the trajectory: Not a directory"):
         writer.write(frame(1))
-        writer.mark()
+        writer.sync()
     writer.close()
     folder.unlink()
     (tmp_path / "elsewhere").rename(folder)
-    writer = reopen_frames(path, mark)
+    writer = reopen_frames(path, offset)
     writer.write(frame(1))
     writer.close()
     assert_same(path, write(tmp_path / f"reference{suffix}", 2))
@@ -557,30 +557,30 @@ class TestLog:
         log = LogWriter(path, ["model x"], ["H", "O"], 3)
         for k in range(5):
             if k == 3:
-                mark = log.mark()
+                offset = log.sync()
             log.write(0.1 * k, None, 1.0, [300.0, 299.0, 301.0])
         log.close()
         whole = path.read_bytes()
-        log = LogWriter(path, ["model x"], ["H", "O"], 3, mark)
+        log = LogWriter(path, ["model x"], ["H", "O"], 3, offset)
         for k in (3, 4):
             log.write(0.1 * k, None, 1.0, [300.0, 299.0, 301.0])
         log.close()
         assert path.read_bytes() == whole
         path.write_text("short")
         with pytest.raises(OSError, match="cannot go on with the log file: it holds 5 bytes"):
-            LogWriter(path, [], [], 3, mark)
+            LogWriter(path, [], [], 3, offset)
         path.unlink()
         with pytest.raises(FileNotFoundError, match="cannot go on with the log file"):
-            LogWriter(path, [], [], 3, mark)
+            LogWriter(path, [], [], 3, offset)
 
     def test_what_cannot_be_cut_back(self, tmp_path, capsys):
-        assert LogWriter("-", ["printed"], [], 3).mark() == {}
+        assert LogWriter("-", ["printed"], [], 3).sync() == {}
         assert "printed" in capsys.readouterr().out
         pipe = tmp_path / "pipe"
         os.mkfifo(pipe)
         with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)) as reader:
             log = LogWriter(pipe, ["piped"], [], 3)
-            assert log.mark() == {}
+            assert log.sync() == {}
             log.close()
             assert "piped" in reader.read()
 
@@ -627,7 +627,7 @@ MEMORY = """
 import sys
 import numpy as np
 import flashmd_rs
-from flashmd_rs.recorder import Files, Recorder
+from flashmd_rs._engine.recorder import Files, Recorder
 from pathlib import Path
 
 def resident():  # MB

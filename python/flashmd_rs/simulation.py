@@ -141,31 +141,37 @@ class Simulation:
     def __iter__(self) -> Iterator[Any]:
         """Kept frames from the first on; where a length is planned, the simulation advances as they are asked for.
 
-        A frame is an ``ase.Atoms``, or for replicas a list of them; of replicas only the frames to come are given.
+        It ends with the last frame at the planned end, or where an observer ends the run. A frame is an ``ase.Atoms``,
+        or for replicas a list of them; of replicas only the frames to come are given.
         """
-        recorders = self._run.recorders
-        index = 0 if self._single else len(recorders[0])
-        self._run.begin()
+        run, planned = self._run, self._run.plan.settings.steps
+        index = 0 if self._single else run.frames_kept()
+        run.begin()
+        over = False
         while True:
-            if index < len(recorders[0]):
-                last = index == len(recorders[0]) - 1
-                if not self._single:
-                    yield [recorder.last_frame() for recorder in recorders]
-                else:
-                    yield recorders[0].last_frame() if last else self._run.trajectories()[0][index]
+            over = over or (planned is not None and self.nsteps >= planned)
+            if over:
+                run.finish()
+            if index < run.frames_kept(last=over):
+                yield self._frame(index)
                 index += 1
-            elif not self._advance_to_next_frame():
+            elif over or planned is None:
                 return
+            else:
+                interval = run.plan.settings.interval
+                over = not run.advance(min(interval - self.nsteps % interval, planned - self.nsteps))
 
-    def _advance_to_next_frame(self) -> bool:
-        """Go on to the next frame to keep; False at the planned end, or where none is planned."""
-        planned, interval = self._run.plan.settings.steps, self._run.plan.settings.interval
-        if planned is None or self.nsteps >= planned:
-            return False
-        strides = min(interval - self.nsteps % interval, planned - self.nsteps)
-        if not self._run.advance(strides) or self.nsteps == planned:
-            self._run.finish()
-        return True
+    def _frame(self, index: int) -> Any:
+        """A copy of a kept frame; of replicas their last."""
+        recorders = self._run.recorders
+        if not self._single:
+            return [recorder.last_frame() for recorder in recorders]
+        if index == len(recorders[0]) - 1:
+            return recorders[0].last_frame()
+        kept = self._run.trajectories()[0][index]
+        frame = kept.copy()
+        frame.calc = kept.calc
+        return frame
 
     @property
     def nsteps(self) -> int:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import threading
 import warnings
 import weakref
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -82,6 +83,7 @@ class Run:
         self.recorders[0].warning = plan.warning
         self._open = ExitStack()
         self._begun = self._closed = False
+        self._lock = threading.Lock()
         self._pauses: list[_Pause] | None = None
         self._failures: dict[int, StabilityError] = {}
         self._check_signals: Callable[[], None] = _nothing
@@ -127,23 +129,31 @@ class Run:
             raise InputError("the simulation is closed: go on from a checkpoint with Simulation.load")
         if self._begun and strides == 0:
             return not self._failures
-        self._resume_files()
-        try:
-            with ExitStack() as stack:
-                if progress:
-                    self._show = _shown(stack, self.plan, self.step, strides)
-                    stack.callback(setattr, self, "_show", _ignore)
-                terminate = self.plan.checkpoint is not None
-                self._check_signals = stack.enter_context(between_strides(terminate=terminate))
-                if not self._begun:
-                    self._core.start()
-                    self._begun = True
-                going = self._core.advance(strides)
-        except BaseException:
-            self._suspend()
-            raise
+        with self._at_work():
+            self._resume_files()
+            try:
+                with ExitStack() as stack:
+                    if progress:
+                        self._show = _shown(stack, self.plan, self.step, strides)
+                        stack.callback(setattr, self, "_show", _ignore)
+                    terminate = self.plan.checkpoint is not None
+                    self._check_signals = stack.enter_context(between_strides(terminate=terminate))
+                    if not self._begun:
+                        self._core.start()
+                        self._begun = True
+                    going = self._core.advance(strides)
+                    if progress:
+                        self._show_where_it_is()
+            except BaseException:
+                self._suspend()
+                raise
         self._collect_failures()
         return going
+
+    def _show_where_it_is(self) -> None:
+        """Bring the progress bar to the step that was reached, between two calls of the core."""
+        view = max(self.views(), key=lambda view: view.step)
+        self._show(view.step, view.temperature_K["total"])
 
     def begin(self) -> None:
         """Keep the first frame and save the first checkpoint, unless that is done."""
@@ -152,6 +162,10 @@ class Run:
 
     def finish(self) -> None:
         """Save the checkpoint, keep the last frame and close the files, whole; :meth:`advance` opens them again."""
+        with self._at_work():
+            self._finish()
+
+    def _finish(self) -> None:
         if not self._begun or self._pauses is not None:
             return
         pauses = self._where()
@@ -162,11 +176,12 @@ class Run:
 
     def close(self) -> None:
         """Finish, once and for all."""
-        try:
-            self.finish()
-        finally:
-            self._closed = True
-            self._open.close()
+        with self._at_work():
+            try:
+                self._finish()
+            finally:
+                self._closed = True
+                self._open.close()
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint at ``path``; whatever was there becomes ``PATH.previous``."""
@@ -174,6 +189,7 @@ class Run:
         check_replaceable(target, "checkpoint")
         self.begin()
         with ExitStack() as stack:
+            stack.enter_context(self._at_work())
             if target != self.plan.checkpoint:
                 stack.enter_context(locked(target))
             self._core.save(str(target), self._describe(target))
@@ -201,9 +217,24 @@ class Run:
             trajectories.append(recorder.trajectory(self.plan.settings.seed, report, failure))
         return trajectories
 
-    def failure(self) -> StabilityError | None:
-        """Why the only system ended, if it did."""
-        return self._failures.get(0) if len(self.recorders) == 1 else None
+    def frames_kept(self, *, last: bool = False) -> int:
+        """Frames of the system with the most; without ``last``, less one off the beat that the next stride cuts off."""
+        if last or self._pauses is None:
+            return max(len(recorder) for recorder in self.recorders)
+        return max(pause.frames for pause in self._pauses)
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Refuse a call from a callback, or from another thread, before it touches what the call in progress uses."""
+        if not self._lock.acquire(blocking=False):
+            raise InputError(
+                "this simulation is at work: ask it between its strides, not from one of its own callbacks, and not "
+                "from another thread meanwhile"
+            )
+        try:
+            yield
+        finally:
+            self._lock.release()
 
     # ------------------------------------------------------------------------------------------ files
 

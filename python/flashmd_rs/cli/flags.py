@@ -71,7 +71,7 @@ class FlagGroup:
 
         chosen = values.pop(self.argument)
         given = {field: values.pop(parameter.name) for field, parameter in self.flags().items()}
-        given = {field: value for field, value in given.items() if value not in (None, False)}
+        given = {field: value for field, value in given.items() if value is not None and value is not False}
         if not given:
             return chosen
         flags = ", ".join(f"--{self.argument}-{field}".replace("_", "-") for field in given)
