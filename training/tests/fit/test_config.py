@@ -7,13 +7,26 @@ from pathlib import Path
 import pytest
 from small_models import direct_training
 
-from flashmd_train.fit.config import DirectTraining, EnergyTraining, read, template
+from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
 from flashmd_train.fit.direct import train_direct
+from flashmd_train.models.config import SplittingConfig
+
+CONFIGS = Path(__file__).parents[2] / "configs"
+KIND_OF = {
+    "aluminium": "splitting",
+    "aluminium-direct": "direct",
+    "water": "direct",
+    "water-active": "direct",
+    "water-again": "direct",
+    "water-energy": "energy",
+    "water-nve": "splitting",
+    "water-unrolled": "direct",
+}
 
 
 class TestSettings:
     def test_what_is_printed_can_be_read(self, tmp_path: Path) -> None:
-        for kind in (DirectTraining, EnergyTraining):
+        for kind in (DirectTraining, SplittingTraining, EnergyTraining):
             (tmp_path / "c.yaml").write_text(template(kind))
             assert read(kind, tmp_path / "c.yaml") == kind()
 
@@ -46,3 +59,14 @@ class TestSettings:
         other = direct_training(data_file, model=dict(species=("Al",), prior="free"))
         with pytest.raises(ValueError, match="the data holds"):
             train_direct(other, tmp_path / "run")
+
+    def test_every_committed_file_is_read(self) -> None:
+        kinds = {"direct": DirectTraining, "splitting": SplittingTraining, "energy": EnergyTraining}
+        for path in sorted(CONFIGS.glob("*.yaml")):
+            if path.stem in KIND_OF:
+                read(kinds[KIND_OF[path.stem]], path)
+        assert KIND_OF.keys() | {"metatrain-symplectic"} == {path.stem for path in CONFIGS.glob("*.yaml")}
+
+    def test_kicks_and_drifts_must_alternate(self) -> None:
+        with pytest.raises(ValueError, match="got 2 kicks and 2 drifts, wanted one kick more than drifts"):
+            SplittingConfig(kicks=(0, 0), drifts=(0.5, 0.5))
