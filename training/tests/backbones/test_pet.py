@@ -11,21 +11,13 @@ from ase.build import bulk
 from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.convert.importers import ACTION_OUTPUTS, DIRECT_OUTPUTS, PAIR_INPUTS
 from flashmd_train.convert.proof import forces
-from flashmd_train.export import (
-    DIRECT_INPUTS,
-    ENERGY_OUTPUTS,
-    WithGradients,
-    contract_inputs,
-    export_forward,
-    export_gradients,
-    open_onnx,
-    run_onnx,
-    run_session,
-)
-from flashmd_train.graph import Graph, padded
-from flashmd_train.pet_models import PETAction, PETEnergy, PETStride
-from flashmd_train.reverse import gather_neighbors, swap_edges
-from flashmd_train.structures import graph_of, random_structure
+from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_OUTPUTS, contract_inputs
+from flashmd_train.export.onnx_graph import WithGradients, export_forward, export_gradients
+from flashmd_train.export.parity import open_onnx, run_onnx, run_session
+from flashmd_train.graph.nef import Graph, padded
+from flashmd_train.graph.reverse import gather_neighbors, swap_edges
+from flashmd_train.graph.structures import graph_of, random_structure
+from flashmd_train.models.pet import PETAction, PETEnergy, PETStride
 
 SYMBOLS, MASSES, CUTOFF = ["H", "O"], [1.008, 15.999], 4.0
 BRANCHES: dict[str, dict] = {

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flashmd_train.backbones.compact import apart, attend, centered, gated, normalized, swish
+from flashmd_train.backbones.compact import attend, centered, gated, normalized, split_first, swish
 
 
 def plain_attention(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor) -> Tensor:
@@ -22,8 +22,8 @@ CASES: dict[str, tuple[Callable, Callable, list[tuple[int, ...]]]] = {
         lambda x: x / torch.sqrt((x * x).mean(-1, keepdim=True) + 1e-3),
         [(4, 3, 5)],
     ),
-    "apart": (
-        lambda x: (apart(x)[0] ** 2)[:, None] * apart(x)[1],
+    "split_first": (
+        lambda x: (split_first(x)[0] ** 2)[:, None] * split_first(x)[1],
         lambda x: x[:, :1] ** 2 * x[:, 1:],
         [(4, 3, 5)],
     ),

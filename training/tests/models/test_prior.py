@@ -8,9 +8,9 @@ import torch
 from ase.units import fs
 
 from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
-from flashmd_train.export import water_graph
-from flashmd_train.graph import build_graph
-from flashmd_train.prior import BondedFlow, FreeFlight, legendre
+from flashmd_train.graph.nef import build_graph
+from flashmd_train.graph.structures import water_graph
+from flashmd_train.models.prior import BondedFlow, FreeFlight, legendre
 
 MASSES = (15.99943, 1.007947)
 
@@ -41,7 +41,7 @@ def test_bonded_flow_is_velocity_verlet_of_the_force_fields_bonds() -> None:
     graph = water_graph(2, 3.0, 1, MASSES)
     m = graph.masses.double().numpy().reshape(-1, 3, 1)
     v = (graph.momenta / graph.masses.sqrt()[:, None]).double().numpy().reshape(-1, 3, 3)
-    flow = BondedFlow(4.0, 0.25, TIP3P_BOND, TIP3P_ANGLE)
+    flow = BondedFlow(4.0, 0.25)
     bound = flow.bind(graph)
     assert bool((bound.bonded == 1).all())
     u, velocity = flow.flow(graph, bound, torch.zeros(len(graph.species), 1, 3), (0.5, 1.0))
@@ -62,26 +62,26 @@ def test_bonded_flow_is_velocity_verlet_of_the_force_fields_bonds() -> None:
 
 def test_bonded_flow_conserves_the_momentum_of_each_molecule_up_to_the_slow_force() -> None:
     graph = water_graph(2, 3.0, 2, MASSES)
-    flow = BondedFlow(8.0, 0.5, TIP3P_BOND, TIP3P_ANGLE)
-    modes = 0.3 * torch.randn(len(graph.species), 4, 3)
-    _, velocity = flow.flow(graph, flow.bind(graph), modes, (1.0,))
+    flow = BondedFlow(8.0, 0.5)
+    coefficients = 0.3 * torch.randn(len(graph.species), 4, 3)
+    _, velocity = flow.flow(graph, flow.bind(graph), coefficients, (1.0,))
     mass = graph.masses[:, None]
     before = (graph.momenta * mass.sqrt()).reshape(-1, 3, 3).sum(1)
     after = (velocity[:, 0] * mass).reshape(-1, 3, 3).sum(1)
     weights = legendre(np.arange(17) / 16, 4)
     weights[:, [0, -1]] *= 0.5
-    impulse = torch.einsum("p,npx->nx", weights.sum(1) * 0.5 * fs, modes).reshape(-1, 3, 3).sum(1)
+    impulse = torch.einsum("p,npx->nx", weights.sum(1) * 0.5 * fs, coefficients).reshape(-1, 3, 3).sum(1)
     assert torch.allclose(after, before + impulse, atol=1e-4)
 
 
 def test_free_flight_integrates_polynomial_forces_exactly() -> None:
     graph = water_graph(2, 3.0, 3, MASSES)
     flow = FreeFlight(6.0, 3)
-    modes = torch.randn(len(graph.species), 3, 3)
-    u, v = flow.flow(graph, graph, modes, (0.5, 1.0))
+    coefficients = torch.randn(len(graph.species), 3, 3)
+    u, v = flow.flow(graph, graph, coefficients, (0.5, 1.0))
     steps = 20000
     h = 6.0 * fs / steps
-    force = torch.einsum("pt,npx->tnx", legendre((np.arange(steps) + 0.5) / steps, 3).double(), modes.double())
+    force = torch.einsum("pt,npx->tnx", legendre((np.arange(steps) + 0.5) / steps, 3).double(), coefficients.double())
     a = force / graph.masses[:, None].double()
     v0 = (graph.momenta / graph.masses.sqrt()[:, None]).double()
     speed = v0 + torch.cumsum(a, 0) * h
@@ -103,11 +103,11 @@ def test_atoms_without_a_molecule_fly_under_their_slow_force_alone(keep: list[in
         mask=torch.zeros(n, 1, dtype=torch.bool),
         neighbors=torch.arange(n)[:, None],
     )
-    modes = torch.randn(n, 1, 3)
-    bonded = BondedFlow(4.0, 0.25, TIP3P_BOND, TIP3P_ANGLE)
+    coefficients = torch.randn(n, 1, 3)
+    bonded = BondedFlow(4.0, 0.25)
     free = FreeFlight(4.0, 1)
-    wanted = free.flow(graph, graph, modes, (1.0,))
-    for got, want in zip(bonded.flow(graph, bonded.bind(graph), modes, (1.0,)), wanted):
+    wanted = free.flow(graph, graph, coefficients, (1.0,))
+    for got, want in zip(bonded.flow(graph, bonded.bind(graph), coefficients, (1.0,)), wanted):
         assert torch.allclose(got, want, atol=1e-5)
 
 
@@ -117,7 +117,7 @@ def test_bonded_flow_conserves_energy_with_an_error_of_second_order() -> None:
     fractions = tuple(np.arange(1, 17) / 16)
     worst = []
     for inner_fs in (0.5, 0.25):
-        flow = BondedFlow(8.0, inner_fs, TIP3P_BOND, TIP3P_ANGLE)
+        flow = BondedFlow(8.0, inner_fs)
         # The true constants: the prior softens them for the frequency error of a large inner step.
         flow.reference.copy_(torch.tensor([*TIP3P_BOND, *TIP3P_ANGLE]))
         bound = flow.bind(graph)
@@ -139,6 +139,6 @@ def test_odd_groups_of_atoms_stay_finite(symbols: list[int]) -> None:
     rng = np.random.default_rng(n)
     q, p = 0.5 * rng.normal(size=(n, 3)), 0.1 * rng.normal(size=(n, 3))
     graph = build_graph(q, p, np.array(MASSES)[symbols], np.array(symbols), np.eye(3) * 12.0, 6.0)
-    flow = BondedFlow(4.0, 0.5, TIP3P_BOND, TIP3P_ANGLE)
+    flow = BondedFlow(4.0, 0.5)
     for out in flow.flow(graph, flow.bind(graph), torch.randn(n, 2, 3), (0.5, 1.0)):
         assert torch.isfinite(out).all()

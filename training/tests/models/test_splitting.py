@@ -11,43 +11,48 @@ import pytest
 import torch
 from ase import units
 
-from flashmd_train.config import Data, EnergyConfig, Optimizer, SplittingConfig, SplittingTraining
-from flashmd_train.dataset import Dataset, Pairs
-from flashmd_train.graph import Graph, build_graph
-from flashmd_train.prior import Molecules, bonded_forces
-from flashmd_train.publish import publish
-from flashmd_train.splitting import Splitting
-from flashmd_train.train_energy import sample
-from flashmd_train.train_splitting import begin_with_forces, fit_tables, measure_closest, train_splitting
+import flashmd_rs
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.force_samples import force_sample
+from flashmd_train.data.pairs import StridePairs
+from flashmd_train.export.publish import publish
+from flashmd_train.fit.config import Data, Optimizer, SplittingTraining
+from flashmd_train.fit.pretrain_pairs import fit_tables
+from flashmd_train.fit.splitting import fit_forces, measure_closest, train_splitting
+from flashmd_train.graph.nef import Graph, build_graph
+from flashmd_train.models.bonded import bonded_forces
+from flashmd_train.models.config import EnergyConfig, SplittingConfig
+from flashmd_train.models.molecules import Molecules
+from flashmd_train.models.splitting import Splitting
 
 CUTOFF = 4.0
 MASSES = np.array([15.99943, 1.007947])
-# A scheme whose bonds and angle swing in its drifts.
-SWINGING = ", swinging"
-# One that has pair forces between the swings, too, and whose scalars see bonds at rest.
-PULLING = ", pulling"
+# A scheme whose bonds and angle act within its drifts.
+BONDED = ", bonded"
+# One with tabulated pair forces within its drifts, too, whose scalars are mollified.
+TABULATED = ", tabulated"
 SCHEMES = {"verlet": ((0, 0), (1.0,)), "two": ((0, 1, 0), (0.5, 0.5)), "three": ((0, 1, 2, 1, 0), (0.2, 0.3, 0.3, 0.2))}
 
 
 def config(scheme: str = "two", **more) -> SplittingConfig:
-    kicks, drifts = SCHEMES[scheme.removesuffix(SWINGING).removesuffix(PULLING)]
+    kicks, drifts = SCHEMES[scheme.removesuffix(BONDED).removesuffix(TABULATED)]
     scalar = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, **more)
-    fast_fs = 0.5 if scheme.endswith((SWINGING, PULLING)) else None
-    pulling = scheme.endswith(PULLING)
+    inner_timestep_fs = 0.5 if scheme.endswith((BONDED, TABULATED)) else None
+    tabulated = scheme.endswith(TABULATED)
     return SplittingConfig(
         stride_fs=2.0,
         kicks=kicks,
         drifts=drifts,
-        fast_fs=fast_fs,
-        pairs_fs=0.5 if pulling else None,
-        mollified=pulling,
+        inner_timestep_fs=inner_timestep_fs,
+        pair_timestep_fs=0.5 if tabulated else None,
+        mollified=tabulated,
         scalar=scalar,
         species=scalar.species,
     )
 
 
 def rough(scheme: str) -> Splitting:
-    """A model in 64 bits whose every part pulls."""
+    """A model in 64 bits whose every part has forces."""
     torch.manual_seed(3)
     model = Splitting(config(scheme)).double()
     with torch.no_grad():
@@ -88,7 +93,7 @@ def stride(model: Splitting, q: np.ndarray, p: np.ndarray, species: np.ndarray) 
     return q + done.displacement.numpy() / root, done.momenta.numpy() * root
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, *(n + SWINGING for n in ("verlet", "two")), "two" + PULLING])
+@pytest.mark.parametrize("scheme", [*SCHEMES, *(n + BONDED for n in ("verlet", "two")), "two" + TABULATED])
 class TestStructure:
     def test_forward_flip_back_returns(self, scheme: str) -> None:
         model, (q, p, species) = rough(scheme), molecules()
@@ -157,9 +162,9 @@ def test_forces_are_a_start_and_strides_improve_on_it(data_file: Path, data: Dat
     model = Splitting(given.model)
     index, _ = data.split(0.05, seed=0)
     measure_closest(model, data)
-    begin_with_forces(model, data, index, given)
-    pairs = Pairs(data, index, 2.0, CUTOFF + 1.0)
-    batch = pairs.held(0)
+    fit_forces(model, data, index, given)
+    pairs = StridePairs(data, index, 2.0, CUTOFF + 1.0)
+    batch = pairs.unaugmented(0)
     error = float((model.eval().predict(batch.graph).momenta - batch.momenta[0]).square().mean() ** 0.5)
     size = float(batch.momenta[0].square().mean() ** 0.5)
     assert error < 0.12 * size
@@ -167,15 +172,15 @@ def test_forces_are_a_start_and_strides_improve_on_it(data_file: Path, data: Dat
 
 def test_tables_hold_most_of_the_slow_forces(data: Dataset) -> None:
     """Within 4 Å, of water's forces beyond bonds and angles; they end smoothly, and rise where no atoms were."""
-    model = Splitting(config("verlet" + PULLING))
+    model = Splitting(config("verlet" + TABULATED))
     index, _ = data.split(0.05, seed=0)
     fit_tables(model, data, index, np.random.default_rng(0))
     slow = left = 0.0
     for pick in index[:5]:
-        graph, _, forces, _ = sample(data, pick, 0, CUTOFF)
+        graph, _, forces, _ = force_sample(data, pick, 0, CUTOFF)
         known = forces - bonded_forces(Molecules(graph), torch.zeros_like(forces), model.flows[0].reference)
         slow += float(known.square().sum())
-        left += float((forces - model.fast_forces(graph)).square().sum())
+        left += float((forces - model.drift_forces(graph)).square().sum())
     assert left < 0.05 * slow
     tables = model.tables
     assert tables.energies[:, -1].abs().max() < 1e-12
@@ -184,7 +189,7 @@ def test_tables_hold_most_of_the_slow_forces(data: Dataset) -> None:
     assert not model.scalar.pair.any()
 
 
-@pytest.mark.parametrize("scheme", ["two", "two" + SWINGING, "two" + PULLING])
+@pytest.mark.parametrize("scheme", ["two", "two" + BONDED, "two" + TABULATED])
 def test_training_resumes_to_the_same_bits(data_file: Path, tmp_path: Path, scheme: str) -> None:
     whole = train_splitting(settings(data_file, scheme=scheme), tmp_path / "whole")
     train_splitting(settings(data_file, scheme=scheme), tmp_path / "halves", stop_after=2)
@@ -196,12 +201,11 @@ def test_training_resumes_to_the_same_bits(data_file: Path, tmp_path: Path, sche
 
 
 @pytest.mark.parametrize(
-    ("scheme", "kind"), [("two", "splitting"), ("verlet" + SWINGING, "hybrid"), ("two" + PULLING, "hybrid")]
+    ("scheme", "kind"), [("two", "splitting"), ("verlet" + BONDED, "hybrid"), ("two" + TABULATED, "hybrid")]
 )
 def test_the_runtimes_stride_is_this_one(
     data_file: Path, data: Dataset, tmp_path: Path, scheme: str, kind: str
 ) -> None:
-    flashmd_rs = pytest.importorskip("flashmd_rs")
     model = train_splitting(settings(data_file, 2, scheme), tmp_path / "run").eval()
     publish(tmp_path / "run", tmp_path / "s.onnx", [data_file], None, {})
     opened = flashmd_rs.Model(tmp_path / "s.onnx", threads=1)

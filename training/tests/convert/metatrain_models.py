@@ -13,7 +13,7 @@ import numpy as np
 import yaml
 from ase.data import atomic_masses, atomic_numbers
 
-from flashmd_train.structures import random_structure
+from flashmd_train.graph.structures import random_structure
 
 SMALL = dict(cutoff=4.5, d_pet=8, d_node=12, d_head=8, d_feedforward=8, num_heads=2, num_attention_layers=1)
 METATRAIN_LOG_LINES = 15

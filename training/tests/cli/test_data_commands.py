@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flashmd_train.cli import app
-from flashmd_train.dataset import Segments
+from flashmd_train.data.segments import Segments
 
 # 32 ions: thousands of steps a second.
 IONS = ["silver-iodide", "--size", "2", "--spacing-fs", "4", "--length-fs", "16", "--equilibration-ps", "0.5"]

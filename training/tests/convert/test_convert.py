@@ -1,6 +1,6 @@
 """The import of metatrain checkpoints, against metatrain and against the flashmd package.
 
-Needs ``pip install './training[peer]'`` and, for strides, the flashmd-rs package; skips what is missing.
+Needs ``pip install './training[peer]'``; skips what is missing.
 Run with ``-s`` to see the figures.
 """
 
@@ -18,16 +18,19 @@ import pytest
 import torch
 from ase.build import fcc111
 from ase.data import atomic_masses, atomic_numbers
+from typer.testing import CliRunner
 
-from flashmd_train.structures import random_structure
+import flashmd_rs
+from flashmd_rs.cli.app import app
+from flashmd_train.graph.structures import random_structure
 
 metatrain = pytest.importorskip("metatrain")
 pytest.importorskip("metatomic.torch")
 
 from metatrain_models import ACTIONS, ENERGIES, REFUSED, STRIDES, train  # noqa: E402
 
-from flashmd_train.convert import ConversionError, convert  # noqa: E402
-from flashmd_train.convert.checkpoint import read_checkpoint  # noqa: E402
+from flashmd_train.convert.checkpoint import ConversionError, read_checkpoint  # noqa: E402
+from flashmd_train.convert.conversion import convert_checkpoint  # noqa: E402
 from flashmd_train.convert.proof import run_metatrain  # noqa: E402
 
 WHEEL = Path(metatrain.__file__).parent
@@ -62,7 +65,7 @@ def converted(trained: Callable[[str], Path]) -> Callable[[str], tuple[Path, dic
     def file(name: str) -> tuple[Path, dict]:
         if name not in done:
             path = trained(name) / "model.onnx"
-            done[name] = path, convert(trained(name) / "model.ckpt", path)
+            done[name] = path, convert_checkpoint(trained(name) / "model.ckpt", path)
         return done[name]
 
     return file
@@ -77,7 +80,7 @@ def from_wheel(prefix: str, folder: Path) -> Path:
 
 @pytest.mark.parametrize("prefix", VERSIONS)
 def test_every_version_in_metatrains_own_tests_is_imported(prefix: str, tmp_path: Path) -> None:
-    metadata = convert(from_wheel(prefix, tmp_path), tmp_path / "model.onnx")
+    metadata = convert_checkpoint(from_wheel(prefix, tmp_path), tmp_path / "model.onnx")
     assert metadata["provenance"]["checkpoint_version"] == int(prefix.rsplit("v", 1)[1])
     figures = {k: v for k, v in metadata["validation"].items() if k.startswith("metatrain")}
     assert figures
@@ -135,7 +138,6 @@ def system(kind: str, symbols: list[str]) -> ase.Atoms:
 def test_one_stride_agrees_with_the_flashmd_package(
     name: str, kind: str, trained: Callable, converted: Callable
 ) -> None:
-    flashmd_rs = pytest.importorskip("flashmd_rs")
     velocity_verlet = pytest.importorskip("flashmd.ase.velocity_verlet")
     from metatomic.torch import load_atomistic_model
 
@@ -158,7 +160,6 @@ def test_one_stride_agrees_with_the_flashmd_package(
 def test_an_imported_energy_gives_metatrains_forces_in_the_runtime(
     name: str, trained: Callable, converted: Callable
 ) -> None:
-    flashmd_rs = pytest.importorskip("flashmd_rs")
     atoms = system("triclinic", ENERGIES[name][1])
     model = flashmd_rs.Model(converted(name)[0], device="cpu", threads=1)
     theirs = run_metatrain(read_checkpoint(trained(name) / "model.ckpt"), atoms, ["energy"])
@@ -174,7 +175,6 @@ def test_an_imported_energy_gives_metatrains_forces_in_the_runtime(
 def test_an_imported_action_solves_metatrains_midpoint_equations_in_the_runtime(
     trained: Callable, converted: Callable
 ) -> None:
-    flashmd_rs = pytest.importorskip("flashmd_rs")
     name = "S3, no node track, SiLU"
     atoms = random_structure(["Al"], [float(atomic_masses[13])], 27, 2.8, 1)
     atoms.pbc = True
@@ -199,7 +199,7 @@ def test_what_cannot_be_imported_is_refused_by_name_and_nothing_is_written(
     output = tmp_path / "model.onnx"
     output.write_bytes(b"kept")
     with pytest.raises(ConversionError, match=REASONS[name]):
-        convert(trained(name) / "model.ckpt", output)
+        convert_checkpoint(trained(name) / "model.ckpt", output)
     assert output.read_bytes() == b"kept"
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
@@ -224,7 +224,7 @@ def edited(path: Path, **changes: object) -> Path:
 def test_other_checkpoints_are_refused_by_name(changes: dict, reason: str, tmp_path: Path) -> None:
     path = edited(from_wheel(VERSIONS[4], tmp_path), **changes)
     with pytest.raises(ConversionError, match=reason):
-        convert(path, tmp_path / "model.onnx")
+        convert_checkpoint(path, tmp_path / "model.onnx")
     assert not (tmp_path / "model.onnx").exists()
 
 
@@ -261,39 +261,36 @@ def test_checkpoints_with_other_contents_are_refused_by_name(
     change(saved)
     torch.save(saved, path)
     with pytest.raises(ConversionError, match=reason):
-        convert(path, tmp_path / "model.onnx")
+        convert_checkpoint(path, tmp_path / "model.onnx")
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"PK\x03\x04broken"])
 def test_other_files_are_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "model.ckpt").write_bytes(content)
     with pytest.raises(ConversionError, match=r"give the \.ckpt file"):
-        convert(tmp_path / "model.ckpt", tmp_path / "model.onnx")
+        convert_checkpoint(tmp_path / "model.ckpt", tmp_path / "model.onnx")
 
 
 def test_exported_models_and_missing_files(trained: Callable, tmp_path: Path) -> None:
     with pytest.raises(ConversionError, match=r"not the exported \.pt"):
-        convert(trained("own node track") / "model.pt", tmp_path / "model.onnx")
+        convert_checkpoint(trained("own node track") / "model.pt", tmp_path / "model.onnx")
     with pytest.raises(FileNotFoundError):
-        convert(tmp_path / "nothing.ckpt", tmp_path / "model.onnx")
+        convert_checkpoint(tmp_path / "nothing.ckpt", tmp_path / "model.onnx")
 
 
 def test_a_file_that_cannot_be_written_leaves_nothing(trained: Callable, tmp_path: Path) -> None:
     (tmp_path / "model.onnx").mkdir()
     with pytest.raises(OSError, match=r"model\.onnx"):
-        convert(trained("own node track") / "model.ckpt", tmp_path / "model.onnx")
+        convert_checkpoint(trained("own node track") / "model.ckpt", tmp_path / "model.onnx")
     assert [p.name for p in tmp_path.iterdir()] == ["model.onnx"]
 
 
 def test_the_command_line_says_what_it_wrote_and_why_not(trained: Callable, tmp_path: Path) -> None:
-    cli = pytest.importorskip("flashmd_rs.cli")
-    from typer.testing import CliRunner
-
     checkpoint, output = str(trained("own node track") / "model.ckpt"), str(tmp_path / "model.onnx")
-    good = CliRunner().invoke(cli.app, ["convert", checkpoint, "-o", output])
+    good = CliRunner().invoke(app, ["convert", checkpoint, "-o", output])
     assert good.exit_code == 0, good.output
     assert "kind direct, species H, O" in good.output
-    bad = CliRunner().invoke(cli.app, ["convert", output, "-o", output])
+    bad = CliRunner().invoke(app, ["convert", output, "-o", output])
     assert bad.exit_code == 1
     assert "give the .ckpt file" in bad.output
     assert "unexpected" not in bad.output

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flashmd_train.config import Data, DirectConfig, DirectTraining, Optimizer
+from flashmd_train.fit.config import Data, DirectTraining, Optimizer
+from flashmd_train.models.config import DirectConfig
 from flashmd_train.studies import active, water_nve
 
 
@@ -35,7 +36,12 @@ def test_the_water_study(tmp_path: Path) -> None:
 @pytest.mark.timeout(900)
 def test_active_learning(data_file: Path, tmp_path: Path) -> None:
     shape = DirectConfig(
-        stride_fs=2.0, cutoff_A=4.0, backbone="painn", prior="free", modes=2, options=dict(features=8, radial=6)
+        stride_fs=2.0,
+        cutoff_A=4.0,
+        backbone="painn",
+        prior="free",
+        legendre_orders=2,
+        options=dict(features=8, radial=6),
     )
     settings = DirectTraining(
         model=shape, data=Data(files=(data_file,)), optimizer=Optimizer(steps=20, warmup=5), every=20
