@@ -154,7 +154,7 @@ def test_numbers_get_their_type():
 
 
 def test_a_kind_that_is_none():
-    with pytest.raises(InputError, match="option of kind 'nose', wanted one of .*bussi, cell_rescaling"):
+    with pytest.raises(InputError, match=r"option of kind 'nose', wanted one of .*bussi, cell_rescaling"):
         restore({"kind": "nose"})
     with pytest.raises(InputError, match="kind None"):
         restore({})
