@@ -18,8 +18,7 @@ run = flashmd_rs.rollout(
     "water",
     time_ps=arguments.time_ps,
     temperature_K=300,
-    thermostat="bussi",
-    time_constant_fs=500,
+    thermostat=flashmd_rs.Bussi(time_constant_fs=500),
     guard="fallback",  # outside what the model was trained on: velocity Verlet with its energy model
     seed=1,
     trajectory="long_run.extxyz",
@@ -27,5 +26,6 @@ run = flashmd_rs.rollout(
     resume="auto",
 )
 
-print(f"{run.report['steps']} strides this time, {run.report['guard']['fallback_strides']} of them by velocity Verlet")
+fallbacks = run.report["statistics"]["guard"]["fallback_strides"]
+print(f"{run.report['steps']} strides this time, {fallbacks} strides of the whole run by velocity Verlet")
 print(f"{len(ase.io.read('long_run.extxyz', ':'))} frames in long_run.extxyz")

@@ -42,7 +42,8 @@ run = flashmd_rs.rollout(
 
 print(f"calls of the calculator: {energy.calls}")
 print(f"total energy held to {np.ptp(run.total_energy):.1e} eV")
-print(f"momenta scaled by {run.report['rescale']['alpha_min']:.4f} to {run.report['rescale']['alpha_max']:.4f}")
+rescaling = run.report["statistics"]["rescaling"]
+print(f"momenta scaled by {rescaling['alpha_min']:.4f} to {rescaling['alpha_max']:.4f}")
 # Conserving the energy does not conserve equipartition: look at the elements before trusting a run.
 for name, temperature_K in run.temperature_K.items():
     print(f"T of {name:<6}{temperature_K[0]:7.1f} K at the start, {temperature_K[-1]:7.1f} K at the end")

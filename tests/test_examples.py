@@ -12,6 +12,7 @@ PROMISES = {
     "water": (["T of total", "T of O", "T of H", "ns/day"], ["water.extxyz", "water.png"]),
     "own_energy": (["calls of the calculator", "total energy held to", "momenta scaled by"], []),
     "long_run": (["frames in long_run.extxyz", "strides this time"], ["long_run.extxyz", "long_run.ckpt"]),
+    "own_loop": (["ps  T", "gone on to"], ["own_loop.ckpt"]),
     "structure": (["first peak of g_OO", "frames"], ["g_OO.txt"]),
 }
 

@@ -1,7 +1,8 @@
-"""Backbones: modules that turn a graph into slow-force modes, chosen by name."""
+"""Networks. Those of direct models turn a graph into Legendre coefficients of the slow force and are chosen by name."""
 
+from flashmd_train.backbones.backbone import Backbone
 from flashmd_train.backbones.edgemp import EdgeMP
+from flashmd_train.backbones.lookahead import LookaheadNet
 from flashmd_train.backbones.painn import PaiNN
-from flashmd_train.backbones.staged import Staged
 
-BACKBONES = {"staged": Staged, "edgemp": EdgeMP, "painn": PaiNN}
+BACKBONES: dict[str, type[Backbone]] = {"lookahead": LookaheadNet, "edgemp": EdgeMP, "painn": PaiNN}

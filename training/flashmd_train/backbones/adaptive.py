@@ -1,7 +1,7 @@
-"""PET's adaptive cutoff: every atom shortens its own until it counts a given number of neighbours.
+"""PET's adaptive cutoff: every atom has its own, within which it counts a given number of neighbours.
 
-The smoothed count within r, Σ_j f(d_ij, r), plus a baseline N·(r / r_max)³ grows with r; the cutoff is
-where it reaches N (``"solver"``), or a mean of trial radii weighted by how near they come (``"grid"``).
+The smoothed count within r, Σ_j f(d_ij, r), plus a baseline N·(r/r_max)³ grows with r. The cutoff is where this
+reaches N (``"solver"``), or a mean of trial radii weighted by how near to N they come (``"grid"``).
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from flashmd_train.graph import bump_cutoff
+from flashmd_train.graph.distances import bump_cutoff
 
 NEWTON_STEPS = 10
 SMALLEST_SLOPE = 1e-6
-# Of the largest cutoff, the shortest that the solver returns.
+# Shortest cutoff that the solver returns, as a share of the largest.
 SMALLEST_SHARE = 1 / 16
-# Å, where the trial radii of the grid begin.
+# First trial radius of the grid, Å.
 FIRST_RADIUS = 0.5
 
 

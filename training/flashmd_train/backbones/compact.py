@@ -1,9 +1,9 @@
 """Activations, norms and attention with backward passes written by hand.
 
-ONNX Runtime runs a traced backward pass as it finds it, one read and one write of memory for every
-operator, so what counts is how few there are. Each backward pass here starts from the inputs alone and
-repeats the forward pass where it needs it: the runtime merges what is the same, and second derivatives,
-which training on forces takes, follow by themselves.
+ONNX Runtime executes a traced backward pass operator by operator, each with one read and one write of memory, so the
+cost is the number of operators. Each backward pass here starts from the inputs alone and repeats the forward pass
+where it needs it: the runtime merges equal operators, and second derivatives, which training on forces needs, follow
+by autograd.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 class _FromInputs(torch.autograd.Function):
-    """A function whose backward pass needs its inputs, all of them tensors but the settings that come last."""
+    """A function whose backward pass needs only its inputs: tensors first, then settings that are not tensors."""
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -33,8 +33,8 @@ class _Swish(_FromInputs):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:
         (x,) = ctx.saved_tensors
-        share = torch.sigmoid(x)
-        return gradient * (share * (x - x * share + 1))
+        sigmoid = torch.sigmoid(x)
+        return gradient * (sigmoid * (x - x * sigmoid + 1))
 
 
 class _Gate(_FromInputs):
@@ -47,13 +47,13 @@ class _Gate(_FromInputs):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         value, gate = ctx.saved_tensors
-        share = torch.sigmoid(gate)
-        passed = gradient * share
-        return passed, passed * (value - value * share)
+        sigmoid = torch.sigmoid(gate)
+        passed = gradient * sigmoid
+        return passed, passed * (value - value * sigmoid)
 
 
 class _Center(torch.autograd.Function):
-    """Subtracting the mean is a symmetric map, so it is its own transpose."""
+    """x − mean x; a symmetric linear map, so its own transpose."""
 
     @staticmethod
     def forward(x: Tensor) -> Tensor:
@@ -69,7 +69,7 @@ class _Center(torch.autograd.Function):
 
 
 class _Normalize(_FromInputs):
-    """y = x / r with r = √(mean x² + ε): what arrives loses its part along y, then is divided, too."""
+    """y = x / r with r = √(mean x² + ε); the gradient g becomes (g − y mean(g y)) / r."""
 
     @staticmethod
     def forward(x: Tensor, epsilon: float) -> Tensor:
@@ -84,12 +84,12 @@ class _Normalize(_FromInputs):
 
 
 def _root(x: Tensor, epsilon: float) -> Tensor:
-    """√(mean x² + ε), [..., 1]; without the last axis until the end, as short rows are slow to add to."""
+    """√(mean x² + ε), [..., 1]; the last axis is added at the end, since sums of short rows are slow."""
     return torch.sqrt((x * x).mean(-1) + epsilon)[..., None]
 
 
-class _Apart(torch.autograd.Function):
-    """Two slices, whose backward pass puts them together again; plain slices' writes each into zeros, and adds."""
+class _SplitFirst(torch.autograd.Function):
+    """Two slices, whose backward pass concatenates; that of plain slices pads both with zeros and adds."""
 
     @staticmethod
     def forward(rows: Tensor) -> tuple[Tensor, Tensor]:
@@ -105,28 +105,28 @@ class _Apart(torch.autograd.Function):
 
 
 class _Attend(_FromInputs):
-    """Softmax attention. With shares P, result Y and gradient G, the scores' gradient is P (G V − ΣG·Y)."""
+    """Softmax attention. With weights P, result Y and gradient G, the gradient of the scores is P (G V − Σ G·Y)."""
 
     @staticmethod
     def forward(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scale: float) -> Tensor:
-        return torch.bmm(_shares(queries, keys, bias, scale), values.transpose(1, 2))
+        return torch.bmm(_weights(queries, keys, bias, scale), values.transpose(1, 2))
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, None]:
         (queries, keys, values, bias), (scale,) = ctx.saved_tensors, ctx.settings
-        shares = _shares(queries, keys, bias, scale)
-        heard = torch.bmm(shares, values.transpose(1, 2))
-        scores = shares * (torch.bmm(gradient, values) - (gradient * heard).sum(-1, keepdim=True))
+        weights = _weights(queries, keys, bias, scale)
+        attended = torch.bmm(weights, values.transpose(1, 2))
+        scores = weights * (torch.bmm(gradient, values) - (gradient * attended).sum(-1, keepdim=True))
         return (
             torch.bmm(keys, scores.transpose(1, 2)) * scale,
             torch.bmm(queries, scores) * scale,
-            torch.bmm(gradient.transpose(1, 2), shares),
+            torch.bmm(gradient.transpose(1, 2), weights),
             scores.sum(1, keepdim=True),
             None,
         )
 
 
-def _shares(queries: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
+def _weights(queries: Tensor, keys: Tensor, bias: Tensor, scale: float) -> Tensor:
     scores = torch.bmm(queries.transpose(1, 2), keys) * scale
     return torch.softmax(scores + bias, -1)
 
@@ -151,9 +151,9 @@ def normalized(x: Tensor, epsilon: float) -> Tensor:
     return _Normalize.apply(x, epsilon)
 
 
-def apart(rows: Tensor) -> tuple[Tensor, Tensor]:
-    """The first row of every atom and the rest: [N, T, C] to [N, C] and [N, T - 1, C]."""
-    return _Apart.apply(rows)
+def split_first(rows: Tensor) -> tuple[Tensor, Tensor]:
+    """First row of every atom, and the rest: [N, T, C] to [N, C] and [N, T − 1, C]."""
+    return _SplitFirst.apply(rows)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, bias: Tensor, scale: float) -> Tensor:

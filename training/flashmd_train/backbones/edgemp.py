@@ -1,20 +1,36 @@
-"""EdgeMP: a thin, unconstrained edge network (Cartesian components in, Cartesian components out).
+"""EdgeMP: a small message-passing network without symmetry constraints (Cartesian components in and out).
 
-m_i = W₂ Σ_j f_c(r_ij) act(A h_i + B h_j + C e_ij): one thin matrix product per edge, W₂ after the sum.
-Rotational symmetry is learned from augmentation.
+m_i = W₂ Σ_j f_c(r_ij) SiLU(A h_i + B h_j + C e_ij): the only product per edge is with C, and W₂ acts after the sum.
+Rotational symmetry is learned from augmented data.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
+from flashmd_train.backbones.backbone import Prior
 from flashmd_train.backbones.painn import bessel
-from flashmd_train.graph import Graph, cosine_cutoff, gather_rows, norm
+from flashmd_train.graph.distances import cosine_cutoff, norm
+from flashmd_train.graph.gather import gather_rows
+from flashmd_train.graph.nef import Graph
 
 
 class EdgeMP(nn.Module):
-    """Slow-force modes and features from rounds of edge messages."""
+    """Legendre coefficients of the slow force and features from ``layers`` layers of message passing.
+
+    Args:
+        species: number of species.
+        cutoff: Å.
+        orders: Legendre coefficients.
+        features: length F of an atom's features.
+        layers: of message passing.
+        radial: number of Bessel functions.
+        width: of the cutoff's flank, Å.
+        velocity_scale: typical velocity of the lightest atom, √(eV/u).
+    """
 
     equivariant = False
     looks_ahead = False
@@ -23,7 +39,7 @@ class EdgeMP(nn.Module):
         self,
         species: int,
         cutoff: float,
-        modes: int = 5,
+        orders: int = 5,
         features: int = 64,
         layers: int = 2,
         radial: int = 8,
@@ -32,7 +48,7 @@ class EdgeMP(nn.Module):
     ) -> None:
         super().__init__()
         self.species, self.cutoff, self.width = species, cutoff, width
-        self.modes, self.radial, self.velocity_scale = modes, radial, velocity_scale
+        self.orders, self.radial, self.velocity_scale = orders, radial, velocity_scale
         self.features = self.last_features = features
         self.embed = nn.Linear(species + 3 + 12, features)
         self.center = nn.ModuleList(nn.Linear(features, features) for _ in range(layers))
@@ -42,20 +58,20 @@ class EdgeMP(nn.Module):
             nn.Sequential(nn.Linear(2 * features, features), nn.SiLU(), nn.Linear(features, features))
             for _ in range(layers)
         )
-        self.head = nn.Linear(features, 3 * modes)
-        # Without slow forces to begin with: a random start would be hundreds of eV/Å away.
+        self.head = nn.Linear(features, 3 * orders)
+        # The slow force starts at zero: a random one would be hundreds of eV/Å.
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
 
-    def forward(self, graph: Graph, prior: nn.Module, bound: object) -> tuple[Tensor, Tensor, Tensor]:
-        """Slow-force modes [N, P, 3] in eV/Å, features [N, F], and these [N, 1, F] as what the last layer takes."""
+    def forward(self, graph: Graph, prior: Prior, bound: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Coefficients [N, P, 3] in eV/Å, features [N, F], and these as the last layer takes them [N, 1, F]."""
         one_hot = nn.functional.one_hot(graph.species.long(), self.species).to(graph.momenta.dtype)
         velocity = graph.momenta / graph.masses.sqrt()[:, None] / self.velocity_scale
-        partners = prior.partner_vectors(graph, bound, velocity).flatten(1)
+        partners = prior.partner_vectors(bound, velocity).flatten(1)
         h = self.embed(torch.cat([one_hot, velocity, partners], -1))
         d = norm(graph.edge_vectors)
         fc = cosine_cutoff(d, self.cutoff, self.width)
-        intra = prior.intra_mask(graph, bound)
+        intra = prior.intra_mask(bound)
         fc = torch.where((graph.mask & ~intra)[..., None], fc, 0.0)
         relative = gather_rows(velocity, graph.neighbors) - velocity[:, None]
         basis = bessel(d, self.cutoff, self.radial)
@@ -65,4 +81,4 @@ class EdgeMP(nn.Module):
             message = center(h)[:, None] + gather_rows(neighbor(h), graph.neighbors) + of_edge(edge)
             total = (nn.functional.silu(message) * fc).sum(1)
             h = h + update(torch.cat([h, total], -1))
-        return self.head(h).unflatten(-1, (self.modes, 3)), h, h[:, None]
+        return self.head(h).unflatten(-1, (self.orders, 3)), h, h[:, None]

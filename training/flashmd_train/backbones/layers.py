@@ -1,7 +1,7 @@
-"""Layers that trace and export with their derivatives at any N and K.
+"""Layers whose traced derivatives can be exported and run at any N and K.
 
-PyTorch's own linear layer and SiLU fix the shapes they were traced with, or differentiate into
-operators without an ONNX counterpart, and its RMS norm has none at opset 20.
+PyTorch's own linear layer and SiLU keep the shapes they were traced with, or differentiate into operators without an
+ONNX counterpart, and its RMS norm has none at opset 20.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from flashmd_train.backbones.compact import centered, gated, normalized, swish
 
 
 class Linear(nn.Linear):
-    """x Wᵀ + b, the product and the sum apart."""
+    """x Wᵀ + b as a product and a sum."""
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., fan_in] to [..., fan_out]."""
@@ -22,7 +22,7 @@ class Linear(nn.Linear):
 
 
 class Swish(nn.Module):
-    """x·σ(x) spelled out: the fused operator's derivative has no ONNX counterpart."""
+    """x·σ(x) (SiLU); the derivative of PyTorch's fused operator has no ONNX counterpart."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""
@@ -30,7 +30,7 @@ class Swish(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """x / √(mean x² + ε), scaled; ε is f32's own, as in PyTorch's."""
+    """x / √(mean x² + ε) times a weight; ε is that of 32-bit numbers, as in PyTorch's RMS norm."""
 
     def __init__(self, features: int) -> None:
         super().__init__()
@@ -42,7 +42,7 @@ class RMSNorm(nn.Module):
 
 
 class LayerNorm(nn.LayerNorm):
-    """(x − mean) / √(variance + ε), scaled and shifted."""
+    """(x − mean) / √(variance + ε) times a weight plus a bias."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Along the last axis."""
@@ -50,7 +50,7 @@ class LayerNorm(nn.LayerNorm):
 
 
 class Gated(Linear):
-    """The first half of x Wᵀ + b times the sigmoid of the second (PET's "SwiGLU"), one product for each."""
+    """First half of x Wᵀ + b times the sigmoid of the second (PET's "SwiGLU"), with one matrix product for each."""
 
     def __init__(self, features: int, hidden: int) -> None:
         super().__init__(features, 2 * hidden)
@@ -66,6 +66,6 @@ NORMS: dict[str, type[nn.Module]] = {"RMSNorm": RMSNorm, "LayerNorm": LayerNorm}
 
 def feed_forward(features: int, hidden: int, activation: str) -> nn.Sequential:
     """features → hidden → features with one activation, ``"SwiGLU"`` or ``"SiLU"``."""
-    if activation == "SwiGLU":  # the identity keeps the names of the weights
+    if activation == "SwiGLU":  # nn.Identity keeps the names of the weights
         return nn.Sequential(Gated(features, hidden), nn.Identity(), Linear(hidden, features))
     return nn.Sequential(Linear(features, hidden), Swish(), Linear(hidden, features))

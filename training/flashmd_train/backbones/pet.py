@@ -1,8 +1,8 @@
 """The Point-Edge Transformer of metatrain, on the NEF graph of the model contract.
 
-Every atom and every edge carries features. A layer lets an atom attend to its edges; between layers an
-edge hears what the reverse edge, the same pair seen from the other atom, has learned. Cartesian
-components go in and come out, so symmetry is what training has seen of it.
+Every atom and every edge carries features. A layer is attention among an atom and its edges; between layers an edge
+gets the features of its reverse edge, which is message passing. Cartesian components go in and come out: rotational
+symmetry is learned from the data.
 """
 
 from __future__ import annotations
@@ -16,19 +16,38 @@ from torch import Tensor, nn
 from flashmd_train.backbones.adaptive import ADAPTIVE
 from flashmd_train.backbones.layers import LayerNorm, Linear, Swish
 from flashmd_train.backbones.transformer import Block
-from flashmd_train.graph import Graph, bump_cutoff, cosine_cutoff, gather_rows, norm
-from flashmd_train.reverse import gather_neighbors, swap_edges
+from flashmd_train.graph.distances import bump_cutoff, cosine_cutoff, norm
+from flashmd_train.graph.gather import gather_rows
+from flashmd_train.graph.nef import Graph
+from flashmd_train.graph.reverse import gather_neighbors, swap_edges
 
-# Added to the scores of masked edges: their share is exactly zero.
-UNHEARD = -1e9
+# Added to the scores of masked edges: their attention weight is exactly zero.
+MASKED_SCORE = -1e9
 
 
 @dataclass
 class PETConfig:
-    """Everything that fixes the shape and the arithmetic; defaults are those of metatrain's FlashMD.
+    """Everything that fixes a PET; defaults are those of metatrain's FlashMD.
 
-    ``sees_momenta`` is true for strides and false for energies. ``adaptive_neighbors``, where it is
-    given, is how many neighbours each atom aims at by ``adaptive_method``.
+    Attributes:
+        species: number of species.
+        cutoff_A: largest cutoff, Å.
+        cutoff_width_A: of its flank, Å.
+        cutoff_function: ``"cosine"`` or ``"bump"``.
+        features: of an edge. node_features: of an atom. head_features: of a readout.
+        hidden: of the perceptrons in a block.
+        heads: of attention.
+        blocks: per layer.
+        layers: between which edges exchange features with their reverse edges.
+        temperature: divides the scores of attention.
+        norm: ``"RMSNorm"`` or ``"LayerNorm"``.
+        activation: ``"SwiGLU"`` or ``"SiLU"``.
+        pre_norm: normalise before attention and perceptron instead of after.
+        residual: read every layer instead of the last one.
+        sees_momenta: true for models that move atoms, false for energies.
+        adaptive_neighbors: number of neighbours within an adaptive cutoff; None for a fixed one.
+        adaptive_method: ``"solver"`` or ``"grid"``.
+        adaptive_width_A: of the smoothed count of neighbours, Å.
     """
 
     species: int
@@ -54,17 +73,17 @@ class PETConfig:
 
     @property
     def receptive_field_A(self) -> float:
-        """How far an atom's output reaches; an adaptive cutoff looks around the farthest neighbour, too."""
+        """Distance beyond which no atom changes an output; an adaptive cutoff depends on the neighbours' neighbours."""
         return (self.layers + (self.adaptive_neighbors is not None)) * self.cutoff_A
 
 
 class Edges(NamedTuple):
-    """What all layers know of the edges.
+    """The edges as all layers take them.
 
     Attributes:
         geometry: vector and length [N, K, 4], Å.
         factor: cutoff factor [N, K, 1], zero where masked.
-        bias: its logarithm beside that of the atom itself, which is fully heard: [N, 1, 1, 1 + K].
+        bias: logarithms of the factors in the attention weights, of the atom itself (0) and its edges [N, 1, 1, 1 + K].
         species: of the other atom [N, K].
         reverse: [N, K].
     """
@@ -98,10 +117,10 @@ class Layer(nn.Module):
         return node, tokens
 
     def _compress_parts(self, messages: Tensor, edges: Edges) -> Tensor:
-        """The first of ``compress`` on geometry, species and messages side by side, as the sum of its parts.
+        """The first linear layer of ``compress`` on (geometry, species, messages), as a sum of three products.
 
-        What four numbers are mapped to, or a species, is mapped on by multiplying weights: only messages
-        take a product as wide as they are.
+        The embeddings of the geometry (four numbers) and of the species are linear, so their weights are multiplied
+        with the layer's first: only messages take a full product per edge.
         """
         first = self.compress[0]
         columns = range(0, first.in_features, first.out_features)
@@ -114,7 +133,7 @@ class Layer(nn.Module):
 
 
 class NodeEmbedding(nn.Module):
-    """An atom's first features, from its species and, for strides, its momentum √(eV·u)."""
+    """An atom's first features, from its species and, for models that move atoms, its momentum √(eV·u)."""
 
     def __init__(self, config: PETConfig) -> None:
         super().__init__()
@@ -136,7 +155,7 @@ class NodeEmbedding(nn.Module):
 
 
 class Head(nn.Module):
-    """One readout: a perceptron on the atom and one on its edges, the latter summed with the cutoff factor."""
+    """One readout: a perceptron on the atom plus one on each edge, the latter summed with the cutoff factor."""
 
     def __init__(self, config: PETConfig, outputs: int) -> None:
         super().__init__()
@@ -158,7 +177,7 @@ class PET(nn.Module):
     """Per-atom outputs of a graph with ``reverse`` and unscaled momenta.
 
     Args:
-        config: shape and arithmetic.
+        config: everything that fixes the network.
         outputs: how many numbers each output has per atom.
     """
 
@@ -187,7 +206,7 @@ class PET(nn.Module):
         return outputs
 
     def _feed_forward(self, graph: Graph, edges: Edges) -> list[tuple[Tensor, Tensor]]:
-        """Atoms and messages go from layer to layer; the last is read."""
+        """Features of atoms and edges after the last layer; both go from layer to layer."""
         node, messages = self.nodes[0](graph.species, graph.momenta), self.neighbors(edges.species)
         for layer, combine in zip(self.layers, self.combine):
             node, tokens = layer(node, messages, edges)
@@ -196,7 +215,7 @@ class PET(nn.Module):
         return [(node, messages)]
 
     def _residual(self, graph: Graph, edges: Edges) -> list[tuple[Tensor, Tensor]]:
-        """Only messages go from layer to layer; every layer is read."""
+        """Features of atoms and edges after every layer; only edges go from layer to layer."""
         messages, read = self.neighbors(edges.species), []
         for layer, embedding in zip(self.layers, self.nodes):
             node, tokens = layer(embedding(graph.species, graph.momenta), messages, edges)
@@ -216,7 +235,7 @@ class PET(nn.Module):
             inside = inside & (d <= cutoff)
         shape = {"cosine": cosine_cutoff, "bump": bump_cutoff}[c.cutoff_function]
         factor = torch.where(inside, shape(d, cutoff, c.cutoff_width_A), 0.0)
-        bias = torch.where(inside, torch.log(factor.clamp(min=1e-15)), UNHEARD)
+        bias = torch.where(inside, torch.log(factor.clamp(min=1e-15)), MASKED_SCORE)
         return Edges(
             torch.cat([graph.edge_vectors, lengths], -1),
             factor[..., None],

@@ -1,7 +1,7 @@
-"""One transformer block of PET: an atom and its edges attend to each other.
+"""One transformer block of PET: attention among an atom and its edges.
 
-Tokens never meet those of another atom here. An edge is heard through its cutoff factor, and a masked
-one not at all.
+Tokens of different atoms do not attend to each other. The attention weight of an edge is multiplied by its cutoff
+factor, so that of a masked edge is zero.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from flashmd_train.backbones.compact import apart, attend
+from flashmd_train.backbones.compact import attend, split_first
 from flashmd_train.backbones.layers import NORMS, Linear, feed_forward
 
 
@@ -30,14 +30,14 @@ class Attention(nn.Module):
         self.out = Linear(features, features)
 
     def forward(self, tokens: Tensor, bias: Tensor) -> Tensor:
-        """Tokens [N, T, D] and the logarithm of how much each is heard [N, 1, 1, T] to [N, T, D]."""
+        """Tokens [N, T, D] and the logarithm of their factor in the attention weights [N, 1, 1, T] to [N, T, D]."""
         queries, keys, values = self.qkv(tokens).transpose(1, 2).unflatten(1, (3, self.heads, -1)).unbind(1)
-        heard = attend(queries, keys, values, bias, self.scale)
-        return self.out(heard.transpose(1, 2).flatten(2))
+        attended = attend(queries, keys, values, bias, self.scale)
+        return self.out(attended.transpose(1, 2).flatten(2))
 
 
 class NodeTrack(nn.Module):
-    """The atom's own, wider features: narrowed to a token before attention, updated by it after."""
+    """The atom's own, wider features: contracted to a token before attention, and updated by that token after."""
 
     def __init__(self, features: int, node_features: int, norm: str, activation: str) -> None:
         super().__init__()
@@ -46,17 +46,17 @@ class NodeTrack(nn.Module):
         self.norm = NORMS[norm](node_features)
         self.mlp = feed_forward(node_features, 2 * node_features, activation)
 
-    def forward(self, node: Tensor, heard: Tensor) -> Tensor:
+    def forward(self, node: Tensor, token: Tensor) -> Tensor:
         """node [N, D_node] and its token after attention [N, D] to [N, D_node]."""
-        node = node + self.expand(heard)
+        node = node + self.expand(token)
         return node + self.mlp(self.norm(node))
 
 
 class Block(nn.Module):
     """Attention, then a perceptron on each token, normalised before or after each.
 
-    Where an atom has as many features as an edge, PET gives it no track of its own: it leaves a PreLN
-    block as the bare output of attention, without residual and perceptron.
+    Where an atom has as many features as an edge, PET has no separate node track: the node leaves a block with
+    normalisation before attention as the output of attention alone, without residual and perceptron.
     """
 
     def __init__(
@@ -84,11 +84,11 @@ class Block(nn.Module):
         tokens = torch.cat([own[:, None], edges], 1)
         if self.pre_norm:
             tokens = self.attention(self.norm_attention(tokens), bias)
-            heard, told = apart(tokens)
-            edges = edges + told
+            token, change = split_first(tokens)
+            edges = edges + change
             edges = edges + self.mlp(self.norm_mlp(edges))
         else:
             tokens = self.norm_attention(tokens + self.attention(tokens, bias))
             tokens = self.norm_mlp(tokens + self.mlp(tokens))
-            heard, edges = apart(tokens)
-        return heard if self.node is None else self.node(node, heard), edges
+            token, edges = split_first(tokens)
+        return token if self.node is None else self.node(node, token), edges

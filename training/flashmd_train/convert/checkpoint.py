@@ -31,8 +31,10 @@ class Source:
     """A checkpoint as read.
 
     Attributes:
-        path: of the file. sha256: of its bytes.
-        architecture: metatrain's name for it. version: of the checkpoint before metatrain upgraded it.
+        path: of the file.
+        sha256: of its bytes.
+        architecture: metatrain's name for it.
+        version: of the checkpoint before metatrain upgraded it.
         model: metatrain's module with its best weights, in evaluation mode.
     """
 

@@ -1,4 +1,4 @@
-"""One importer per architecture: build our module, export it, prove it against metatrain."""
+"""One importer per architecture: build our module, prove it against metatrain, export it."""
 
 from __future__ import annotations
 
@@ -21,22 +21,17 @@ from flashmd_train.convert.checkpoint import (
 )
 from flashmd_train.convert.proof import prove_action, prove_direct, prove_energy
 from flashmd_train.convert.weights import constants, load_weights, network_config, scales
-from flashmd_train.export import (
-    DIRECT_INPUTS,
-    ENERGY_INPUTS,
-    ENERGY_OUTPUTS,
-    export_forward,
-    export_gradients,
-)
-from flashmd_train.graph import Graph
-from flashmd_train.pet_models import PETAction, PETEnergy, PETStride
-from flashmd_train.structures import graph_of, random_structure
+from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_INPUTS, ENERGY_OUTPUTS
+from flashmd_train.export.onnx_graph import export_forward, export_gradients
+from flashmd_train.graph.nef import Graph
+from flashmd_train.graph.structures import graph_of, random_structure
+from flashmd_train.models.pet import PETAction, PETEnergy, PETStride
 
 DIRECT_OUTPUTS = ("displacement", "momenta_out")
 PAIR_INPUTS = (*ENERGY_INPUTS, "reverse")
-# The action itself is an output that the runtime does not ask for.
+# The runtime does not read the action itself.
 ACTION_OUTPUTS = ("action", "edge_gradient", "momentum_gradient")
-# Å, of the lattices that exports are proved on.
+# Spacing of the lattices on which exports are proved, Å.
 SPACING_A = 2.2
 
 
@@ -45,9 +40,11 @@ class Imported:
     """An exported model.
 
     Attributes:
-        kind: of the contract. config: of the network.
+        kind: of the contract.
+        config: of the network.
         graph: the ONNX graph.
-        stride_fs, masses_u: of kinds that move atoms.
+        stride_fs: of kinds that move atoms, fs.
+        masses_u: of the species, of kinds that move atoms, u.
         onnx_parity: ONNX Runtime against our module, of the largest value.
         metatrain_parity: our module against metatrain's, of the largest value, by name.
     """
@@ -68,8 +65,8 @@ def import_flashmd(source: Source) -> Imported:
     config = network_config(source, "cosine", sees_momenta=True)
     module = PETStride(config, source.hypers["predict_momenta_as_difference"])
     load_weights(source, module.pet, ["position", "momentum"])
-    module.position_scale.copy_(scales(source, "position"))
-    module.momentum_scale.copy_(scales(source, "momentum"))
+    module.position_unit.copy_(scales(source, "position"))
+    module.momentum_unit.copy_(scales(source, "momentum"))
     graphs, structure = _examples(source, config, masses)
     proof = prove_direct(source, module, structure)
     graph, error = export_forward(module, DIRECT_INPUTS, DIRECT_OUTPUTS, graphs)

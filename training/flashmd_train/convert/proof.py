@@ -1,7 +1,7 @@
-"""Our modules against metatrain's on the same structure.
+"""Proof of an import: our modules against metatrain's on the same structure.
 
-Both run in 64 bits, where the two agree to far more digits than 32 bits have, so a mistake of the import
-cannot hide in rounding. What 32 bits cost is measured on the exported graph.
+Both run in 64 bits, where they agree to far more digits than 32 bits have, so that a mistake of the import cannot
+hide in rounding errors. Those of 32 bits are measured on the exported graph.
 """
 
 from __future__ import annotations
@@ -14,33 +14,34 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.convert.checkpoint import ConversionError, Source, metatrain_version
-from flashmd_train.export import DIRECT_INPUTS, WithGradients, contract_inputs
-from flashmd_train.graph import Graph
-from flashmd_train.structures import graph_of
+from flashmd_train.export.contract import DIRECT_INPUTS, contract_inputs
+from flashmd_train.export.onnx_graph import WithGradients
+from flashmd_train.graph.nef import Graph
+from flashmd_train.graph.structures import graph_of
 
-# Of the largest value; the weights of a 64-bit checkpoint are rounded to 32 bits.
+# Largest difference allowed, of the largest value; the weights of a 64-bit checkpoint are rounded to 32 bits.
 ALLOWED = 2e-6
 
 
 def prove_direct(source: Source, module: nn.Module, atoms: ase.Atoms) -> dict[str, float]:
-    """Positions and momenta after a stride."""
+    """Errors of positions and momenta after a stride."""
     graph, module = _wide(source, module, atoms)
     root = graph.masses.sqrt()[:, None]
     with torch.no_grad():
-        moved, momenta = module(*contract_inputs(graph, DIRECT_INPUTS))
+        displacement, momenta = module(*contract_inputs(graph, DIRECT_INPUTS))
         theirs = run_metatrain(source, atoms, ["position", "momentum"])
     start = torch.tensor(atoms.positions)
     return _compare(
         source,
         {
-            "displacement": (moved / root, theirs["position"] - start),
+            "displacement": (displacement / root, theirs["position"] - start),
             "momenta": (momenta * root, theirs["momentum"]),
         },
     )
 
 
 def prove_energy(source: Source, name: str, module: nn.Module, atoms: ase.Atoms) -> dict[str, float]:
-    """Energies of atoms and forces."""
+    """Errors of the energies of atoms and of forces."""
     graph, module = _wide(source, module, atoms)
     inputs = ("species", "edge_vectors", "mask", "neighbors", "reverse")
     energy, gradient = WithGradients(module, inputs, ("edge_vectors",))(*contract_inputs(graph, inputs))
@@ -53,7 +54,7 @@ def prove_energy(source: Source, name: str, module: nn.Module, atoms: ase.Atoms)
 
 
 def prove_action(source: Source, module: nn.Module, atoms: ase.Atoms) -> dict[str, float]:
-    """Changes of positions and momenta that the action makes."""
+    """Errors of the changes of positions and momenta, the derivatives of the action."""
     graph, module = _wide(source, module, atoms)
     _, by_edges, by_momenta = WithGradients(module, DIRECT_INPUTS, ("edge_vectors", "momenta"))(
         *contract_inputs(graph, DIRECT_INPUTS)

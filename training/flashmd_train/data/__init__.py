@@ -1,0 +1,1 @@
+"""What models are trained on: segments of reference MD, pairs one stride apart, single frames with forces."""

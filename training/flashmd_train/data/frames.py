@@ -1,4 +1,4 @@
-"""Stored segments as the frames that metatrain trains its FlashMD models on."""
+"""Stored segments as the ASE frames that metatrain trains its FlashMD models on."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 
 from ase import Atoms
 
-from flashmd_train.dataset import Segments
+from flashmd_train.data.segments import Segments
 
-# Of the spacing of a file: a stride must be a whole number of these.
+# A stride may miss a multiple of the frame spacing by this much, relatively.
 TOLERANCE = 1e-6
 
 
 def frames(data: Path, stride_fs: float, midpoint: bool = False) -> Iterator[Atoms]:
-    """One frame per stride that fits into a segment, end to end; Å, unwrapped, and √(eV·u).
+    """One frame per stride that fits into a segment, end to end; unwrapped positions (Å), momenta (√(eV·u)).
 
     For ``experimental.flashmd`` a frame is the start of its stride, with arrays ``future_positions`` and
     ``future_momenta`` of its end. For ``experimental.flashmd_symplectic``, ``midpoint``, it is the mean of both ends,
@@ -35,10 +35,10 @@ def frames(data: Path, stride_fs: float, midpoint: bool = False) -> Iterator[Ato
     for segment in zip(segments.positions, segments.momenta):
         for now in range(0, length - jump + 1, jump):
             (q, p), (q_next, p_next) = ((x[now] for x in segment), (x[now + jump] for x in segment))
-            at = ((q + q_next) / 2, (p + p_next) / 2) if midpoint else (q, p)
-            told = (q_next - q, p_next - p) if midpoint else (q_next, p_next)
-            atoms = Atoms(segments.numbers, at[0], cell=segments.cell, pbc=segments.periodic, masses=segments.masses)
-            atoms.set_momenta(at[1])
-            for name, value in zip(("positions", "momenta"), told):
+            state = ((q + q_next) / 2, (p + p_next) / 2) if midpoint else (q, p)
+            targets = (q_next - q, p_next - p) if midpoint else (q_next, p_next)
+            atoms = Atoms(segments.numbers, state[0], cell=segments.cell, pbc=segments.periodic, masses=segments.masses)
+            atoms.set_momenta(state[1])
+            for name, value in zip(("positions", "momenta"), targets):
                 atoms.new_array(f"{'delta' if midpoint else 'future'}_{name}", value)
             yield atoms

@@ -1,0 +1,1 @@
+"""Studies: experiments that train models and measure them, each resumable in one folder."""

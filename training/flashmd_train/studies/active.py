@@ -1,7 +1,7 @@
-"""Active learning: run, collect what the guard flags, relabel with OpenMM, retrain, repeat.
+"""Active learning: run, collect frames with domain violations, relabel them with OpenMM, retrain, repeat.
 
-Beside it an arm that adds as many frames at random from ordinary MD, because more data helps by itself. Each round is
-judged by runs that nobody trained on: how long they survive, and by how much their temperature is off until then.
+A control arm adds as many frames at random from ordinary MD, because more data helps by itself. Each round is tested by
+runs that are not in the training data: how long they survive, and the error of their temperature until then.
 """
 
 from __future__ import annotations
@@ -20,21 +20,24 @@ from ase import Atoms
 from ase.io import read as read_frames
 from ase.io import write as write_frames
 
+import flashmd_rs
+from flashmd_rs import Guard, Langevin
 from flashmd_rs.evaluation.nve import EXPLODED_K
 from flashmd_rs.evaluation.tables import paragraph
 from flashmd_rs.reference.recipe import Recipe, Segment, record
 from flashmd_rs.reference.store import Store
 from flashmd_rs.reference.water import Water
+from flashmd_rs.temperature import temperatures
 from flashmd_rs.writers.atomic_write import atomic_write
-from flashmd_train.config import DirectTraining
-from flashmd_train.dataset import Segments
-from flashmd_train.publish import publish
+from flashmd_train.data.segments import Segments
+from flashmd_train.export.publish import publish
+from flashmd_train.fit.config import DirectTraining
+from flashmd_train.fit.direct import train_direct
 from flashmd_train.studies.water_nve import start
-from flashmd_train.train import train
 
 ARMS = ("flagged", "random")
 TIME_CONSTANT_FS = 1000.0
-# Nearer than this no two atoms of flexible water come.
+# Atoms of flexible water do not come nearer than this.
 CLOSEST_A = 0.7
 
 
@@ -44,9 +47,14 @@ class Loop:
 
     Attributes:
         settings: of the first training; later rounds begin from its weights and add steps.
-        waters: in every box. rounds: after the first training. frames: added per round.
-        runs: to collect, and as many others to judge. time_ps: of each. temperature_K: of their bath.
-        extra_steps: of training per round. equilibration_ps: before each run.
+        waters: in every box.
+        rounds: after the first training.
+        frames: added per round.
+        runs: to collect frames from, and as many others to test the model.
+        time_ps: length of each run.
+        temperature_K: of their thermostat.
+        extra_steps: of training per round.
+        equilibration_ps: before each run.
     """
 
     settings: DirectTraining
@@ -61,9 +69,9 @@ class Loop:
 
 
 def active(loop: Loop, folder: Path, workers: int = 2) -> Path:
-    """Run what is not there yet into ``folder`` and write ``active.md``; returns its path."""
+    """Run what is missing into ``folder`` and write ``active.md``; returns its path."""
     base = folder / "base"
-    train(loop.settings, base / "run")
+    train_direct(loop.settings, base / "run")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_arm, [(loop, folder, arm) for arm in ARMS]))
     return write(loop, folder)
@@ -87,13 +95,13 @@ def _arm(job: tuple[Loop, Path, str]) -> None:
                 update={"data": data, "optimizer": optimizer, "start": run / "checkpoint.pt"}
             )
             run = place / "run"
-            train(more, run)
+            train_direct(more, run)
         model = place / "model.onnx"
         if not model.exists():
             publish(run, model, files, None, {}, calibration=list(loop.settings.data.files))
-        if not (place / "judged.json").exists():
-            judged = [survival(loop, folder, model, 1000 + seed, None) for seed in range(loop.runs)]
-            (place / "judged.json").write_text(json.dumps(judged))
+        if not (place / "tested.json").exists():
+            tested = [survival(loop, folder, model, 1000 + seed, None) for seed in range(loop.runs)]
+            (place / "tested.json").write_text(json.dumps(tested))
         following = folder / arm / f"round{number + 1}"
         if number < loop.rounds and not (following / "starts.extxyz").exists():
             following.mkdir(parents=True, exist_ok=True)
@@ -113,7 +121,7 @@ def _choose(loop: Loop, folder: Path, arm: str, model: Path, number: int, place:
     if len(frames) > loop.frames:
         frames = [frames[k] for k in sorted(rng.choice(len(frames), loop.frames, replace=False))]
     if len(frames) < loop.frames:
-        # Where the guard had less to say, ordinary MD fills up, so that both arms add the same number.
+        # Both arms add the same number of frames: with too few violations, ordinary MD fills up.
         reference = start(folder, loop.waters, 10 * number + ARMS.index(arm) + 1, loop.equilibration_ps)
         for _ in range(loop.frames - len(frames)):
             reference.langevin(100.0, float(rng.uniform(250, 450)), rng, 20.0)
@@ -123,7 +131,7 @@ def _choose(loop: Loop, folder: Path, arm: str, model: Path, number: int, place:
 
 
 def _sane(frame: Atoms) -> bool:
-    """A state that the reference can go on from: warm at most, no atoms on top of each other."""
+    """True if the reference can go on from a frame: not exploded, no two atoms too close."""
     distances = frame.get_all_distances(mic=True)[np.triu_indices(len(frame), 1)]
     return frame.get_temperature() < EXPLODED_K and distances.min() > CLOSEST_A
 
@@ -145,7 +153,7 @@ def label(loop: Loop, like: Path, place: Path) -> None:
     with atomic_write(path) as temporary, Store(temporary, recipe, reference) as store:
         for atoms in read_frames(place / "starts.extxyz", ":"):
             reference.set(atoms.positions, atoms.get_momenta())
-            # A state far from what the reference can follow is left out, and one that explodes under it.
+            # Frames that the reference cannot go on from, or that explode under it, are left out.
             with suppress(FloatingPointError):
                 segment = record(reference, recipe, loop.temperature_K)
                 if hottest(segment, reference.atoms()) < EXPLODED_K:
@@ -154,28 +162,25 @@ def label(loop: Loop, like: Path, place: Path) -> None:
 
 def hottest(segment: Segment, atoms: Atoms) -> float:
     """Largest temperature of the frames of a segment of ``atoms``, K."""
-    from flashmd_rs.temperature import temperatures
-
     masses, symbols = atoms.get_masses(), np.array(atoms.get_chemical_symbols())
     return max(temperatures(p.astype(float), masses, symbols)["total"] for p in segment.momenta)
 
 
 def survival(loop: Loop, folder: Path, model: Path, seed: int, collected: Path | None) -> dict:
     """One Langevin run with a time constant of 1 ps: ps until it breaks or explodes, and its temperature until then."""
-    import flashmd_rs
-
     atoms = start(folder, loop.waters, seed, loop.equilibration_ps).atoms()
-    guard = {"guard": "off"} if collected is None else {"guard": "collect", "collected": collected}
+    guard = Guard("off") if collected is None else Guard("collect", violations_file=collected)
     opened = flashmd_rs.Model(model, threads=1)
-    options = dict(temperature_K=loop.temperature_K, time_constant_fs=TIME_CONSTANT_FS, seed=seed, interval=5)
+    thermostat = Langevin(time_constant_fs=TIME_CONSTANT_FS)
+    options = dict(temperature_K=loop.temperature_K, thermostat=thermostat, guard=guard, seed=seed, interval=5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
-        # As a list of one: a run that breaks keeps its frames up to then.
-        (run,) = flashmd_rs.rollout([atoms], opened, time_ps=loop.time_ps, progress=False, **options, **guard)
-    times, temperatures = run.times_ps.tolist(), run.temperature_K["total"].tolist()
-    hot = next((k for k, t in enumerate(temperatures) if t > EXPLODED_K), len(temperatures))
+        # Given as a list of one, a run that fails keeps its frames up to the failure.
+        (run,) = flashmd_rs.rollout([atoms], opened, time_ps=loop.time_ps, progress=False, **options)
+    times, kelvin = run.times_ps.tolist(), run.temperature_K["total"].tolist()
+    hot = next((k for k, t in enumerate(kelvin) if t > EXPLODED_K), len(kelvin))
     survived = times[hot - 1] if hot else 0.0
-    second_half = temperatures[hot // 2 : hot]
+    second_half = kelvin[hot // 2 : hot]
     error = float(np.mean(second_half) - loop.temperature_K) if second_half else None
     return dict(seed=seed, survived_ps=survived, temperature_error_K=error)
 
@@ -187,7 +192,7 @@ def write(loop: Loop, folder: Path) -> Path:
         "",
         paragraph(
             f"Made by `flashmd-train active`: {loop.frames} frames of {loop.waters} waters added per round,",
-            f"{loop.runs} runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to judge each;",
+            f"{loop.runs} runs of {loop.time_ps:g} ps under Langevin at {loop.temperature_K:g} K (1 ps) to test each;",
             "median [least, most].",
         ),
         "",
@@ -197,9 +202,9 @@ def write(loop: Loop, folder: Path) -> Path:
     for number in range(loop.rounds + 1):
         cells = []
         for arm in ARMS:
-            judged = json.loads((folder / arm / f"round{number}" / "judged.json").read_text())
-            survived = [run["survived_ps"] for run in judged]
-            errors = [run["temperature_error_K"] for run in judged if run["temperature_error_K"] is not None]
+            tested = json.loads((folder / arm / f"round{number}" / "tested.json").read_text())
+            survived = [run["survived_ps"] for run in tested]
+            errors = [run["temperature_error_K"] for run in tested if run["temperature_error_K"] is not None]
             cells.append(f"{np.median(survived):.2f} [{min(survived):.2f}, {max(survived):.2f}]")
             cells.append(f"{np.median(errors):+.0f} [{min(errors):+.0f}, {max(errors):+.0f}]" if errors else "–")
         lines.append(f"| {number} | {' | '.join(cells)} |")

@@ -1,9 +1,9 @@
-"""What a gradient costs: one thread's time of energy and edge gradient over that of the energy alone.
+"""Cost of a gradient: one thread's time of energy and edge gradient over that of the energy alone.
 
     python -m flashmd_train.studies.gradient_cost
 
-729 atoms at the density of water, cutoff 5 Å, random weights: only the cost means anything. Best of
-several runs, because the machine is never quite idle.
+729 atoms at the density of water, cutoff 5 Å, random weights, since only the cost matters. Best of several
+runs, against the noise of the machine.
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from torch import Tensor, nn
 from flashmd_train.backbones.layers import Linear, Swish
 from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.convert.importers import PAIR_INPUTS
-from flashmd_train.export import ENERGY_OUTPUTS, export_forward, export_gradients, open_onnx, run_session
-from flashmd_train.graph import Graph, cosine_cutoff, norm
-from flashmd_train.pet_models import PETEnergy
-from flashmd_train.reverse import gather_neighbors
-from flashmd_train.structures import graph_of, random_structure
+from flashmd_train.export.contract import ENERGY_OUTPUTS
+from flashmd_train.export.onnx_graph import export_forward, export_gradients
+from flashmd_train.export.parity import open_onnx, run_session
+from flashmd_train.graph.distances import cosine_cutoff, norm
+from flashmd_train.graph.nef import Graph
+from flashmd_train.graph.reverse import gather_neighbors
+from flashmd_train.graph.structures import graph_of, random_structure
+from flashmd_train.models.pet import PETEnergy
 
 CUTOFF_A, SPACING_A, ATOMS, RUNS = 5.0, 2.155, 729, 7
 SYMBOLS, MASSES = ["H", "O"], [1.008, 15.999]
 
 
 class EdgeMPEnergy(nn.Module):
-    """The scalar of an EdgeMP-like trunk: one thin product per edge and layer."""
+    """The scalar of a network like EdgeMP: one small product per edge and layer."""
 
     def __init__(self, features: int, layers: int) -> None:
         super().__init__()
@@ -47,8 +50,8 @@ class EdgeMPEnergy(nn.Module):
         factor = torch.where(mask[..., None], cosine_cutoff(d, CUTOFF_A, 1.0), 0.0)
         geometry, h = torch.cat([edge_vectors, d], -1), self.embed(species)
         for own, theirs, edge, update in zip(self.own, self.theirs, self.edge, self.update):
-            heard = gather_neighbors(theirs(h), neighbors, reverse) + own(h)[:, None] + edge(geometry)
-            h = h + update((self.act(heard) * factor).sum(1))
+            messages = gather_neighbors(theirs(h), neighbors, reverse) + own(h)[:, None] + edge(geometry)
+            h = h + update((self.act(messages) * factor).sum(1))
         return self.head(self.act(h)).squeeze(-1)
 
 

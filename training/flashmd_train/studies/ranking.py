@@ -1,4 +1,4 @@
-"""Does the uncertainty of a model rank its errors, in what it was trained on and beyond? Spearman's correlations."""
+"""Rank correlation of a model's uncertainty with its errors, on data like that of training and beyond it."""
 
 from __future__ import annotations
 
@@ -10,16 +10,19 @@ import onnx
 from scipy.stats import spearmanr
 
 from flashmd_rs.evaluation.tables import header, row
-from flashmd_train.dataset import Batch, Dataset, Pairs
-from flashmd_train.export import DIRECT_INPUTS, open_onnx, run_session
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.pairs import Batch, StridePairs
+from flashmd_train.export.contract import DIRECT_INPUTS
+from flashmd_train.export.parity import open_onnx, run_session
 
 
 def ranking(model: Path, data: list[Path], boxes: int) -> str:
     """A table over files and temperatures, each file, and all of them: held-out segments, one stride each.
 
     Args:
-        model: ONNX file of a direct model with an uncertainty. data: HDF5 files, of the model's species.
-        boxes: segments per file and temperature, the last ones, of which training holds a twentieth out.
+        model: ONNX file of a direct model with an uncertainty.
+        data: HDF5 files, of the model's species.
+        boxes: how many of the last segments per file and temperature; the last twentieth is held out of training.
 
     Raises:
         ValueError: the model states no uncertainty.
@@ -37,9 +40,9 @@ def ranking(model: Path, data: list[Path], boxes: int) -> str:
         of_file = []
         for temperature in np.unique(file.temperature_K):
             index = np.array([(f, s) for s in np.flatnonzero(file.temperature_K == temperature)[-boxes:]])
-            pairs = Pairs(loaded, index, contract["stride_fs"], contract["cutoff_A"])
-            held = [pairs.held(k) for k in range(len(index))]
-            found = [_judge(dict(zip(names, run_session(session, b.graph, DIRECT_INPUTS))), b) for b in held]
+            pairs = StridePairs(loaded, index, contract["stride_fs"], contract["cutoff_A"])
+            batches = [pairs.unaugmented(k) for k in range(len(index))]
+            found = [_errors(dict(zip(names, run_session(session, b.graph, DIRECT_INPUTS))), b) for b in batches]
             lines.append(_row(data[f].stem, f"{temperature:g}", found))
             of_file += found
         lines.append(_row(data[f].stem, "all", of_file))
@@ -47,7 +50,7 @@ def ranking(model: Path, data: list[Path], boxes: int) -> str:
     return "\n".join([*lines, _row("all", "all", every)])
 
 
-def _judge(outputs: dict[str, np.ndarray], batch: Batch) -> np.ndarray:
+def _errors(outputs: dict[str, np.ndarray], batch: Batch) -> np.ndarray:
     """Errors, rms over x, y, z, and stated uncertainties of Δq and p: [2, 2, A]."""
     errors = [
         outputs["displacement"] - batch.displacement[0].numpy(),
@@ -57,7 +60,7 @@ def _judge(outputs: dict[str, np.ndarray], batch: Batch) -> np.ndarray:
 
 
 def _row(name: str, temperature: str, found: list[np.ndarray]) -> str:
-    """One line of the table from :func:`_judge` of several boxes."""
+    """One line of the table from :func:`_errors` of several boxes."""
     error, stated = np.concatenate(found, -1)
     atoms = [spearmanr(error[k], stated[k]).statistic for k in (0, 1)]
     rms = np.array([np.sqrt((box[:, 1] ** 2).mean(-1)) for box in found])

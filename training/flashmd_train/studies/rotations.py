@@ -1,4 +1,4 @@
-"""Error against orientation: a network that is not equivariant, with and without augmentation and frame averaging."""
+"""Error against orientation of a network that is not equivariant, with and without augmentation and frame averaging."""
 
 from __future__ import annotations
 
@@ -7,10 +7,12 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flashmd_train.config import Data, DirectConfig, DirectTraining, Optimizer
-from flashmd_train.dataset import Batch, Dataset, Pairs, random_orthogonal, turned
-from flashmd_train.direct import Direct
-from flashmd_train.train import train
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.pairs import Batch, StridePairs, random_orthogonal, rotated
+from flashmd_train.fit.config import Data, DirectTraining, Optimizer
+from flashmd_train.fit.direct import train_direct
+from flashmd_train.models.config import DirectConfig
+from flashmd_train.models.stride import Stride
 
 ANGLES = 12
 FRAMES = 8
@@ -18,18 +20,21 @@ BOXES = 4
 
 
 def rotation_test(folder: Path, data: Path, shape: DirectConfig, steps: int) -> dict:
-    """Train a network with and without random rotations; turn held-out boxes and measure.
+    """Train a network with and without random rotations; rotate held-out boxes and measure.
 
     Args:
-        folder: of the study. data: HDF5 file. shape: of the network. steps: of each training.
+        folder: of the study.
+        data: HDF5 file.
+        shape: of the model.
+        steps: of each training.
 
     Returns:
         Angles (degrees) and rms momentum errors (relative) by angle, for each way of prediction; ``spread`` is the rms
         difference between predictions of the same box in different orientations, turned back, over the rms momentum.
     """
     loaded = Dataset([data])
-    _, held_out = loaded.split(0.05, seed=0)
-    pairs = Pairs(loaded, held_out, shape.stride_fs, shape.cutoff_A)
+    _, validation = loaded.split(0.05, seed=0)
+    pairs = StridePairs(loaded, validation, shape.stride_fs, shape.cutoff_A)
     result: dict = {"angles_deg": np.linspace(0, 180, ANGLES).tolist()}
     for name, rotate in (("augmented", True), ("not augmented", False)):
         settings = DirectTraining(
@@ -38,23 +43,23 @@ def rotation_test(folder: Path, data: Path, shape: DirectConfig, steps: int) -> 
             optimizer=Optimizer(steps=steps, learning_rate=1e-3, warmup=min(100, steps // 4)),
             every=max(1, steps // 4),
         )
-        model = train(settings, folder / "runs" / f"rotations-{'with' if rotate else 'without'}")
+        model = train_direct(settings, folder / "runs" / f"rotations-{'with' if rotate else 'without'}")
         result[name] = _measure(model, pairs, 1)
         result[f"{name}, {FRAMES} frames averaged"] = _measure(model, pairs, FRAMES)
     return result
 
 
 @torch.no_grad()
-def _measure(model: Direct, pairs: Pairs, frames: int) -> dict:
+def _measure(model: Stride, pairs: StridePairs, frames: int) -> dict:
     rng = np.random.default_rng(3)
-    batches = [pairs.held(k) for k in range(min(BOXES, len(pairs.index)))]
+    batches = [pairs.unaugmented(k) for k in range(min(BOXES, len(pairs.index)))]
     errors, predictions = [], []
     for angle in np.linspace(0, np.pi, ANGLES):
         c, s = float(np.cos(angle)), float(np.sin(angle))
-        turn = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
+        rotation = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         square, total, back = 0.0, 0.0, []
         for batch in batches:
-            predicted = _averaged(model, turned(batch, turn), frames, rng) @ turn
+            predicted = _averaged(model, rotated(batch, rotation), frames, rng) @ rotation
             square += float((predicted - batch.momenta[0]).square().sum())
             total += float(batch.momenta[0].square().sum())
             back.append(predicted)
@@ -65,12 +70,12 @@ def _measure(model: Direct, pairs: Pairs, frames: int) -> dict:
     return dict(momentum_error=errors, spread=spread)
 
 
-def _averaged(model: Direct, batch: Batch, frames: int, rng: np.random.Generator) -> torch.Tensor:
+def _averaged(model: Stride, batch: Batch, frames: int, rng: np.random.Generator) -> torch.Tensor:
     """Predicted momenta [N, 3]; with several frames, the mean over random orientations."""
     if frames == 1:
         return model.predict(batch.graph).momenta
     total = torch.zeros_like(batch.momenta[0])
     for _ in range(frames):
-        turn = random_orthogonal(rng)
-        total += model.predict(turned(batch, turn).graph).momenta @ turn
+        rotation = random_orthogonal(rng)
+        total += model.predict(rotated(batch, rotation).graph).momenta @ rotation
     return total / frames

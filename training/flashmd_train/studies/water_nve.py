@@ -1,8 +1,8 @@
-"""The water study: what loss, weights, filters and augmentation do to a direct model without a thermostat.
+"""The water study: effects of loss, weights, filters and augmentation on a direct model without a thermostat.
 
-Flexible TIP3P, strides of 1 fs, one thin equivariant network that knows nothing of molecules (PaiNN), NVE without any
-filter, total energies from OpenMM. It repeats the questions of an earlier public study with a large PET model: does the
-weight of the momenta, or mass scaling, cure the drift? Several seeds each, so that an effect can be told from noise.
+Flexible TIP3P, strides of 1 fs, one small equivariant network without a prior (PaiNN), NVE without any filter, total
+energies from OpenMM. It repeats the questions of an earlier public study with a large PET model: do the weight of the
+momenta or mass scaling remove the drift? Several seeds each, so that an effect can be told from chance.
 
 Everything is in one folder and resumable: data, runs, models, one JSON per result, a report with figures.
 """
@@ -14,34 +14,39 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from flashmd_rs import Bussi, Langevin
 from flashmd_rs.evaluation.nve import measure_run, run_nve
 from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.water import Water
 from flashmd_rs.writers.atomic_write import atomic_write
-from flashmd_train.config import Data, DirectConfig, DirectTraining, Loss, Optimizer
+from flashmd_train.fit.config import Data, DirectTraining, Loss, Optimizer
+from flashmd_train.models.config import DirectConfig
 
 STRIDE_FS = 1.0
 CUTOFF_A = 4.0
 TARGET_K = 300.0
 WEIGHTS = (0.5, 1.0, 1.5, 2.0, 10.0)
-FILTERS = {
+
+
+def _thermostat(thermostat: Langevin | Bussi) -> dict[str, Any]:
+    return {"rescale_energy": False, "temperature_K": TARGET_K, "thermostat": thermostat}
+
+
+# Arguments of `flashmd_rs.rollout` by the name of the filter.
+FILTERS: dict[str, dict[str, Any]] = {
     "none": {"rescale_energy": False},
     "rescaled": {"rescale_energy": "global"},
     "rescaled per species": {"rescale_energy": "species"},
     "rescaled per molecule": {"rescale_energy": "molecule"},
-    "Langevin 100 fs": {"rescale_energy": False, "temperature_K": TARGET_K, "time_constant_fs": 100.0},
-    "Langevin 1 ps": {"rescale_energy": False, "temperature_K": TARGET_K, "time_constant_fs": 1000.0},
-    "Bussi 100 fs": {
-        "rescale_energy": False,
-        "temperature_K": TARGET_K,
-        "time_constant_fs": 100.0,
-        "thermostat": "bussi",
-    },
+    "Langevin 100 fs": _thermostat(Langevin(time_constant_fs=100.0)),
+    "Langevin 1 ps": _thermostat(Langevin(time_constant_fs=1000.0)),
+    "Bussi 100 fs": _thermostat(Bussi(time_constant_fs=100.0)),
 }
 
 
@@ -50,13 +55,20 @@ class Scale:
     """How much of everything.
 
     Attributes:
-        segments: training segments of 16 fs. waters: in the training box and in the runs.
-        steps: of training. boxes: per step. seeds: models per setting. time_ps: of an NVE run.
-        weights: w_p that are tried. large_ps: NVE of one model per loss in the box of 258 waters, 0 for none.
-        filter_ps: length of a run with each filter. equilibration_ps: before each run. features: width of the network.
+        segments: training segments of 16 fs.
+        waters: in the training box and in the runs.
+        steps: of training.
+        boxes: per step.
+        seeds: models per setting.
+        time_ps: length of an NVE run.
+        weights: values of w_p.
+        large_ps: length of an NVE run of one model per loss in the box of 258 waters, 0 for none.
+        filter_ps: length of a run with each filter.
+        equilibration_ps: before each run.
+        features: width of the network.
         rotation_steps: training steps of the rotation test's networks.
-        minutes: on two cores, an estimate: for `default` from the time of a training step and of a stride, for `paper`
-            from those in proportion to atoms and features.
+        minutes: estimate on two cores: for `default` from the time of a training step and of a stride, for `paper` from
+            those in proportion to atoms and features.
     """
 
     segments: int
@@ -102,10 +114,12 @@ def cases(scale: Scale) -> list[Case]:
 
 
 def study(folder: Path, scale_name: str, workers: int) -> Path:
-    """Run what is not there yet and write ``folder/report.md``; returns its path.
+    """Run what is missing and write ``folder/report.md``; returns its path.
 
     Args:
-        folder: of the study. scale_name: a key of :data:`SCALES`. workers: processes, of one thread each.
+        folder: of the study.
+        scale_name: a key of :data:`SCALES`.
+        workers: processes, of one thread each.
     """
     from flashmd_train.studies.report import write_report
 
@@ -132,7 +146,7 @@ def study(folder: Path, scale_name: str, workers: int) -> Path:
 
 
 def _job(job: tuple) -> None:
-    kind, folder, scale_name, of = job
+    kind, folder, scale_name, item = job
     torch.set_num_threads(1)
     scale = SCALES[scale_name]
     {
@@ -142,17 +156,17 @@ def _job(job: tuple) -> None:
         "case": _case,
         "filters": _filters,
         "large": _large,
-    }[kind](folder, scale, *([] if of is None else [of]))
+    }[kind](folder, scale, *([] if item is None else [item]))
 
 
-def done(folder: Path, name: str) -> Path:
+def result_file(folder: Path, name: str) -> Path:
     """The result file of that name."""
     return folder / "results" / f"{name}.json"
 
 
-def keep(folder: Path, name: str, result: dict) -> None:
-    """Write a result in one go; momenta are kept of the filters only, which are what is drawn."""
-    path = done(folder, name)
+def keep_result(folder: Path, name: str, result: dict) -> None:
+    """Write a result atomically; momenta are kept of the filters only, whose distributions are drawn."""
+    path = result_file(folder, name)
     path.parent.mkdir(exist_ok=True)
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps({k: v for k, v in result.items() if k != "momenta"}))
@@ -180,8 +194,8 @@ def start(folder: Path, waters: int, seed: int, time_ps: float) -> Water:
 
 
 def shape(backbone: str, features: int) -> DirectConfig:
-    """A network that knows nothing of molecules."""
-    network = dict(backbone=backbone, prior="free", modes=2, options=dict(features=features))
+    """A model without a prior: bonds are learned like everything else."""
+    network = dict(backbone=backbone, prior="free", legendre_orders=2, options=dict(features=features))
     return DirectConfig(stride_fs=STRIDE_FS, cutoff_A=CUTOFF_A, **network)
 
 
@@ -203,13 +217,13 @@ def model_file(folder: Path, case: Case) -> Path:
 
 
 def _trained(folder: Path, scale: Scale, case: Case) -> Path:
-    from flashmd_train.publish import publish
-    from flashmd_train.train import train
+    from flashmd_train.export.publish import publish
+    from flashmd_train.fit.direct import train_direct
 
     path = model_file(folder, case)
     if not path.exists():
         run = folder / "runs" / case.name
-        train(settings(folder, scale, case), run)
+        train_direct(settings(folder, scale, case), run)
         path.parent.mkdir(exist_ok=True)
         publish(run, path, [data_file(folder)], None, {}, calibration=[])
     return path
@@ -219,17 +233,17 @@ def _case(folder: Path, scale: Scale, case: Case) -> None:
     import onnx
 
     path = _trained(folder, scale, case)
-    if done(folder, case.name).exists():
+    if result_file(folder, case.name).exists():
         return
     result = run_nve(path, start(folder, scale.waters, case.seed, scale.equilibration_ps), scale.time_ps)
     (entry,) = onnx.load(path).metadata_props
-    keep(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
+    keep_result(folder, case.name, asdict(case) | result | dict(one_stride=json.loads(entry.value)["validation"]))
 
 
 def _reference(folder: Path, scale: Scale) -> None:
     """OpenMM's velocity Verlet with 0.5 fs on the same boxes."""
     for waters, time_ps, name in ((scale.waters, scale.time_ps, "reference"), (258, scale.large_ps, "reference-large")):
-        if not time_ps or done(folder, name).exists():
+        if not time_ps or result_file(folder, name).exists():
             continue
         reference = start(folder, waters, 0, scale.equilibration_ps)
         steps = max(1, round(2 * time_ps))
@@ -238,39 +252,35 @@ def _reference(folder: Path, scale: Scale) -> None:
             reference.nve(0.5 * steps, 0.5)
             frames.append(reference.atoms())
             times.append((k + 1) * steps * 0.0005)
-        keep(folder, name, measure_run(frames, times, reference))
+        keep_result(folder, name, measure_run(frames, times, reference))
 
 
 def _large(folder: Path, scale: Scale, loss: str) -> None:
     """One model per loss in the box of 258 waters."""
     name = f"large-{loss}"
-    if done(folder, name).exists():
+    if result_file(folder, name).exists():
         return
     model, reference = model_file(folder, Case(loss, 1.0, 0)), start(folder, 258, 0, scale.equilibration_ps)
-    keep(folder, name, run_nve(model, reference, scale.large_ps))
+    keep_result(folder, name, run_nve(model, reference, scale.large_ps))
 
 
 def _filters(folder: Path, scale: Scale) -> None:
     """Momentum distributions under each filter, of the first plain model."""
-    if done(folder, "filters").exists():
+    if result_file(folder, "filters").exists():
         return
     result = {}
     for name, options in FILTERS.items():
         reference = start(folder, scale.waters, 0, scale.equilibration_ps)
-        given = dict(options)
-        if given["rescale_energy"]:
-            given["energy_model"] = reference.context
-        if "temperature_K" in given:
-            given.setdefault("thermostat", "langevin")
+        given = options | ({"energy_model": reference.energy_source()} if options["rescale_energy"] else {})
         outcome = run_nve(model_file(folder, Case("plain", 1.0, 0)), reference, scale.filter_ps, **given)
         result[name] = {k: v for k, v in outcome.items() if k != "trace"}
-    keep(folder, "filters", result)
+    keep_result(folder, "filters", result)
 
 
 def _rotations(folder: Path, scale: Scale) -> None:
     """Error of a network that is not equivariant against the orientation of what it sees."""
     from flashmd_train.studies.rotations import rotation_test
 
-    if not done(folder, "rotations").exists():
+    if not result_file(folder, "rotations").exists():
         network = shape("edgemp", 2 * scale.features)
-        keep(folder, "rotations", rotation_test(folder, data_file(folder), network, scale.rotation_steps))
+        keep_result(folder, "rotations", rotation_test(folder, data_file(folder), network, scale.rotation_steps))

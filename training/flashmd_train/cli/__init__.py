@@ -1,0 +1,24 @@
+"""``flashmd-train``: one command per step, from the reference simulation to the model file."""
+
+from __future__ import annotations
+
+import typer
+
+from flashmd_train.cli import data, export, fit, studies
+
+app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
+for command in (
+    data.generate,
+    data.check,
+    data.structure,
+    data.frames,
+    fit.config,
+    fit.direct,
+    fit.splitting,
+    fit.energy,
+    export.export,
+    studies.study,
+    studies.ranking,
+    studies.active,
+):
+    app.command()(command)

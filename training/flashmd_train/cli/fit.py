@@ -1,0 +1,49 @@
+"""Commands for training: config, direct, splitting, energy."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
+
+Config = Annotated[Path, typer.Argument(help="YAML or TOML; `flashmd-train config` prints all there is.")]
+RunFolder = Annotated[
+    Path, typer.Argument(help="Folder: checkpoint.pt, log.jsonl, TensorBoard events; rerun to resume.")
+]
+Changes = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE over the file; repeat for several.")]
+
+
+def config(kind: Annotated[str, typer.Argument(help="direct, splitting or energy.")]) -> None:
+    """Print every setting of a training run, with its default and its meaning."""
+    typer.echo(template(_kind(kind)), nl=False)
+
+
+def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train a direct model. Over N processes: torchrun --nproc-per-node N -m flashmd_train direct CONFIG RUN."""
+    from flashmd_train.fit.direct import train_direct
+
+    train_direct(read(DirectTraining, config, changes), run)
+
+
+def splitting(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train a splitting model, whose strides are symplectic; over several processes as `direct`."""
+    from flashmd_train.fit.splitting import train_splitting
+
+    train_splitting(read(SplittingTraining, config, changes), run)
+
+
+def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train an energy model on reference energies and forces; over several processes as `direct`."""
+    from flashmd_train.fit.energy import train_energy
+
+    train_energy(read(EnergyTraining, config, changes), run)
+
+
+def _kind(name: str) -> type[DirectTraining | SplittingTraining | EnergyTraining]:
+    kinds = {"direct": DirectTraining, "splitting": SplittingTraining, "energy": EnergyTraining}
+    if name not in kinds:
+        raise typer.BadParameter(f"got {name!r}, wanted one of {sorted(kinds)}")
+    return kinds[name]

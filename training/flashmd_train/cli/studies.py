@@ -1,0 +1,68 @@
+"""Commands for studies: study, ranking, active."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flashmd_train.cli.errors import plain_errors
+from flashmd_train.cli.export import DataFiles
+from flashmd_train.cli.fit import Changes, Config
+from flashmd_train.fit.config import DirectTraining, read
+
+
+def study(
+    folder: Annotated[Path, typer.Argument(help="Folder of the study; a rerun goes on where it stopped.")],
+    scale: Annotated[str, typer.Option(help="ci (minutes), default (an hour on two cores), or paper.")] = "default",
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
+    yes: Annotated[bool, typer.Option("--yes", help="Begin a long one without asking.")] = False,
+) -> None:
+    """Repeat the water study: loss, weights, filters and augmentation without a thermostat."""
+    from flashmd_train.studies.water_nve import SCALES
+    from flashmd_train.studies.water_nve import study as run_study
+
+    if scale not in SCALES:
+        raise typer.BadParameter(f"got {scale!r}, wanted one of {sorted(SCALES)}")
+    hours = SCALES[scale].minutes * 2 / (60 * workers)
+    typer.echo(f"about {hours:.1f} hours with {workers} processes on cores as of a server of 2017")
+    if hours > 12 and not yes:
+        typer.confirm("begin?", abort=True)
+    typer.echo(run_study(folder, scale, workers))
+
+
+def ranking(
+    model: Annotated[Path, typer.Argument(help="ONNX file of a direct model with an uncertainty.")],
+    data: DataFiles,
+    boxes: Annotated[
+        int, typer.Option(help="Segments per file and temperature, the last ones; training holds a twentieth out.")
+    ] = 5,
+) -> None:
+    """Rank correlation of a model's uncertainty with its errors, on the data of training and beyond it."""
+    from flashmd_train.studies.ranking import ranking as rank
+
+    with plain_errors():
+        typer.echo(rank(model, data, boxes))
+
+
+def active(
+    config: Config,
+    folder: Annotated[Path, typer.Argument(help="Folder of the experiment; a rerun goes on where it stopped.")],
+    changes: Changes = None,
+    waters: Annotated[int, typer.Option(help="Molecules in the box, those of the data.")] = 64,
+    rounds: Annotated[int, typer.Option(help="Rounds after the first training.")] = 3,
+    frames: Annotated[int, typer.Option(help="Frames that are labelled per round.")] = 60,
+    runs: Annotated[int, typer.Option(help="Runs to collect from, and as many to judge by.")] = 5,
+    time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 20.0,
+    temperature_k: Annotated[float, typer.Option(help="Of the bath, K.")] = 300.0,
+    extra_steps: Annotated[int, typer.Option(help="Training steps per round.")] = 1000,
+    workers: Annotated[int, typer.Option(help="Processes, of one thread each: the two arms run side by side.")] = 2,
+) -> None:
+    """Run, collect flagged frames, relabel with OpenMM, retrain; beside it as many random frames."""
+    from flashmd_train.studies.active import Loop
+    from flashmd_train.studies.active import active as run_active
+
+    settings = read(DirectTraining, config, changes)
+    loop = Loop(settings, waters, rounds, frames, runs, time_ps, temperature_k, extra_steps)
+    typer.echo(run_active(loop, folder, workers))

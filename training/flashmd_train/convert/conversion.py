@@ -1,0 +1,34 @@
+"""From a metatrain checkpoint to a model file: read, import, prove, write."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from flashmd_train.convert.checkpoint import read_checkpoint
+from flashmd_train.convert.importers import IMPORTERS
+from flashmd_train.convert.metadata import describe
+from flashmd_train.export.contract import write_model
+
+
+def convert_checkpoint(checkpoint: Path, output: Path) -> dict:
+    """Import a metatrain checkpoint of FlashMD, symplectic FlashMD or PET.
+
+    Args:
+        checkpoint: ``.ckpt`` file of ``mtt train``.
+        output: ONNX file; written atomically, once everything is proved.
+
+    Returns:
+        The metadata of the file written.
+
+    Raises:
+        ConversionError: if it cannot be imported, saying what was found, what is wanted and what to do.
+        OSError: if a file cannot be read or written.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations between metatrain and the libraries it pins
+        source = read_checkpoint(checkpoint)
+        imported = IMPORTERS[source.architecture](source)
+    metadata = describe(source, imported)
+    write_model(imported.graph, metadata, output)
+    return metadata

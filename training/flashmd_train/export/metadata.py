@@ -1,0 +1,68 @@
+"""Metadata of the model contract: where a model comes from, its bonded terms, its reference energy model."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import sys
+from pathlib import Path
+
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.models.bonded import WATER
+from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
+from flashmd_train.models.pair_tables import FIRST_A
+from flashmd_train.models.splitting import Splitting
+
+
+def common_metadata(saved: dict, data: Dataset, cutoff: float, domain: dict) -> dict:
+    """What the metadata of every kind hold.
+
+    Args:
+        saved: checkpoint of the training run.
+        data: that it was trained on.
+        cutoff: Å.
+        domain: what the data spans.
+    """
+    systems = sorted({str(recipe["reference"]) for recipe in data.recipe})
+    return dict(
+        contract=1,
+        cutoff_A=cutoff,
+        species=list(data.symbols),
+        masses_u=list(data.masses),
+        time_reversible=False,
+        reference="; ".join(systems),
+        domain=domain,
+        provenance=dict(
+            command=" ".join(["flashmd-train", *sys.argv[1:]]),
+            config=saved["config"],
+            steps=saved["step"],
+            seed=saved["seed"],
+            training_cpu_s=round(saved["seconds"]),
+            data_sha256=saved["data"]["sha256"],
+            data=saved["data"]["recipe"],
+            versions={name: importlib.metadata.version(name) for name in ("torch", "onnx", "openmm")},
+        ),
+    )
+
+
+def bonded_terms(model: Splitting) -> dict:
+    """The entry ``fast``: what acts within the drifts of a hybrid model of water."""
+    k_b, r_0, k_a, theta_0 = model.flows[0].constants().tolist()
+    oxygen, hydrogen = WATER
+    bond = dict(species=[oxygen, hydrogen], constant_eV_per_A2=k_b, length_A=r_0, longest_A=BOND_LENGTH_MAX_A)
+    angle = dict(species=[hydrogen, oxygen, hydrogen], constant_eV_per_rad2=k_a, angle_rad=theta_0)
+    terms = dict(
+        inner_fs=model.config.inner_timestep_fs, bonds=[bond], angles=[angle], mollified=model.config.mollified
+    )
+    if model.tables is None:
+        return terms
+    tables = model.tables.entries(model.config.species)
+    pairs = dict(step_fs=model.config.pair_timestep_fs, first_A=FIRST_A, spacing_A=model.tables.spacing, tables=tables)
+    return terms | dict(pairs=pairs)
+
+
+def reference_energy_model(path: Path | None) -> dict | None:
+    """The entry ``energy_model``: name and hash of the energy model that belongs to a stride."""
+    if path is None:
+        return None
+    return dict(name=path.stem, sha256=hashlib.sha256(path.read_bytes()).hexdigest())

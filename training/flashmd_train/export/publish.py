@@ -1,0 +1,148 @@
+"""From a run's checkpoint to a model file: calibrate, export, measure, write the metadata."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.domain import domain
+from flashmd_train.data.pairs import StridePairs
+from flashmd_train.export.calibration import calibrate
+from flashmd_train.export.contract import write_model
+from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
+from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
+from flashmd_train.export.parity import equivariance
+from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
+from flashmd_train.fit.checkpoint import best_weights
+from flashmd_train.fit.loop import MARGIN_A
+from flashmd_train.fit.metrics import energy_errors, stride_errors
+from flashmd_train.fit.pretrain_pairs import fit_offset
+from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
+from flashmd_train.models.direct import Direct
+from flashmd_train.models.energy import Energy
+from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
+from flashmd_train.models.splitting import Splitting
+
+# Largest departure from equivariance of an exported model whose backbone is equivariant, of the largest value.
+EQUIVARIANCE = 1e-5
+# Share of each file on which errors are measured, as in training by default.
+VALIDATION_SHARE = 0.05
+
+
+def publish(
+    run: Path,
+    output: Path,
+    data: list[Path],
+    energy_model: Path | None,
+    measured: dict,
+    calibration: list[Path] | None = None,
+) -> None:
+    """Export the averaged weights of ``run``, where validation was best; its kind is read from the checkpoint.
+
+    Args:
+        run: folder with checkpoint.pt.
+        output: ONNX file.
+        data: the HDF5 files it was trained on; validation and domain are measured on them.
+        energy_model: reference energy model (ONNX) of a model that moves atoms.
+        measured: figures from runs, added to ``validation``.
+        calibration: those of ``data`` on which a direct model's momentum scale is calibrated, by default all. They must
+            be samples of equilibrium, which flagged frames of runs are not. With none, momenta are as trained.
+
+    Raises:
+        ValueError: the data is not the run's, the calibration fails, or the graph does not do what PyTorch does.
+    """
+    torch.set_num_threads(1)
+    saved = torch.load(run / "checkpoint.pt", weights_only=False)
+    loaded = Dataset(data)
+    if loaded.sha256 != saved["data"]["sha256"]:
+        raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
+    if "kicks" in saved["config"]:
+        _publish_splitting(saved, output, loaded, energy_model, measured)
+    elif "stride_fs" in saved["config"]:
+        calibrating = [calibration is None or path in calibration for path in data]
+        _publish_direct(saved, output, loaded, energy_model, measured, calibrating)
+    else:
+        _publish_energy(saved, output, loaded, measured)
+
+
+def _publish_direct(
+    saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict, calibrating: list[bool]
+) -> None:
+    config = DirectConfig.model_validate(saved["config"])
+    model = Direct(config)
+    model.load_state_dict(best_weights(saved))
+    training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
+    training = StridePairs(data, training_part, config.stride_fs, config.cutoff_A)
+    validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A)
+    if any(calibrating) and model.noise is None:
+        equilibrium = validation_part[[calibrating[f] for f, _ in validation_part]]
+        pairs = StridePairs(data, equilibrium, config.stride_fs, config.cutoff_A)
+        calibrate(model, pairs, balance=config.prior == "bonded")
+    errors = stride_errors(model, validation, boxes=len(validation_part))
+    ranks = set_uncertainty(model, training, validation)
+    graph, parity_error = export_direct(model, data.masses)
+    departure = equivariance(graph, probes(config.prior, config.cutoff_A, data.masses)[-1])
+    if model.backbone.equivariant and departure > EQUIVARIANCE:
+        raise ValueError(f"the exported graph departs from equivariance by {departure:.1e}, allowed {EQUIVARIANCE:.0e}")
+    limits = domain(data, config.cutoff_A)
+    limits["largest_uncertainty"] = largest_uncertainty(model, training)
+    # The atoms of a molecule, their neighbours with their molecules, and the neighbours of those.
+    field = 2 * config.cutoff_A + (4 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
+    metadata = common_metadata(saved, data, config.cutoff_A, limits) | dict(
+        kind="direct",
+        stride_fs=config.stride_fs,
+        receptive_field_A=field,
+        equivariant=bool(model.backbone.equivariant),
+        energy_model=reference_energy_model(energy_model),
+        gain={symbol: round(float(g), 6) for symbol, g in zip(config.species, model.momentum_scale)},
+        validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
+        | {f"uncertainty_{k}": round(v, 3) for k, v in ranks.items()}
+        | dict(onnx_parity=parity_error, equivariance_error=departure)
+        | measured,
+    )
+    write_model(graph, metadata, output)
+
+
+def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> None:
+    config = SplittingConfig.model_validate(saved["config"])
+    model = Splitting(config)
+    model.load_state_dict(best_weights(saved))
+    _, validation_part = data.split(VALIDATION_SHARE, seed=0)
+    validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A + MARGIN_A)
+    errors = stride_errors(model, validation, boxes=len(validation_part))
+    graph, parity_error = export_splitting(model, data.masses)
+    metadata = common_metadata(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
+        kind="hybrid" if model.flows else "splitting",
+        stride_fs=config.stride_fs,
+        splitting=dict(kicks=list(config.kicks), drifts=list(config.drifts)),
+        **({"fast": bonded_terms(model)} if model.flows else {}),
+        receptive_field_A=config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.scalar.prior == "bonded" else 0.0),
+        equivariant=True,
+        time_reversible=True,
+        energy_model=reference_energy_model(energy_model),
+        validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
+        | dict(onnx_parity=parity_error)
+        | measured,
+    )
+    write_model(graph, metadata, output)
+
+
+def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) -> None:
+    config = EnergyConfig.model_validate(saved["config"])
+    model = Energy(config)
+    model.load_state_dict(best_weights(saved))
+    training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
+    fit_offset(model, data, list(training_part[:: max(1, len(training_part) // 100)]))
+    errors = energy_errors(model, data, validation_part, frames=len(validation_part))
+    graph, parity_error = export_energy(model, data.masses)
+    # Molecules are found from the edges of the partners.
+    field = config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
+    metadata = common_metadata(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
+        kind="energy",
+        receptive_field_A=field,
+        equivariant=True,
+        validation={k: round(v, 6) for k, v in errors.items()} | dict(onnx_parity=parity_error) | measured,
+    )
+    write_model(graph, metadata, output)

@@ -1,0 +1,1 @@
+"""Training: settings, pre-training by least squares, losses, the loop, metrics, checkpoints, several processes."""

@@ -1,0 +1,166 @@
+"""A training run on disk: checkpoint.pt, replaced atomically; log.jsonl, a line per validation; TensorBoard events."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+from torch.utils.tensorboard import SummaryWriter
+
+from flashmd_rs.writers.atomic_write import atomic_write
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.fit.config import Optimizer
+
+
+class Averaged:
+    """Exponential moving average of a model's weights.
+
+    Args:
+        model: whose weights it begins with.
+        decay: of the average per step.
+    """
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self.model, self.decay = copy.deepcopy(model), decay
+
+    @torch.no_grad()
+    def update(self, model: nn.Module, step: int) -> None:
+        """Move the average towards ``model``; early steps are forgotten faster."""
+        decay = min(self.decay, (1 + step) / (10 + step))
+        for mean, value in zip(self.model.parameters(), model.parameters()):
+            mean.lerp_(value, 1 - decay)
+
+
+def schedule(step: int, steps: int, warmup: int) -> float:
+    """Factor on the learning rate: linear warm-up, then half a cosine down to a hundredth."""
+    if step < warmup:
+        return (step + 1) / warmup
+    x = min(1.0, (step - warmup) / max(1, steps - warmup))
+    return 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * x))
+
+
+class TrainingRun:
+    """Everything that changes while a model trains, saved and restored together.
+
+    Random numbers are a function of seed, step and process, so there is no generator to save.
+
+    Args:
+        folder: where it is kept.
+        config: of the model, as JSON; a run goes on only with the same.
+        model: trained in place.
+        optimizer: its settings.
+        seed: of the batches.
+        rank: of this process; only the first one writes.
+
+    Attributes:
+        step: steps done.
+        averaged: moving average of the weights.
+        best: its state where validation was best.
+        best_score: the score there.
+        waited: validations since then.
+        seconds: processor time spent.
+    """
+
+    def __init__(
+        self, folder: Path, config: dict, model: nn.Module, optimizer: Optimizer, seed: int, rank: int = 0
+    ) -> None:
+        self.folder, self.config, self.model, self.settings = folder, config, model, optimizer
+        self.seed, self.rank = seed, rank
+        self.averaged = Averaged(model, optimizer.averaging)
+        self.adam = torch.optim.Adam(model.parameters(), lr=optimizer.learning_rate)
+        self.scaler = torch.amp.GradScaler("cuda", enabled=optimizer.precision == "float16")
+        self.step, self.seconds, self._since = 0, 0.0, time.process_time()
+        self.best: dict | None = None
+        self.best_score, self.waited = math.inf, 0
+        if rank == 0:
+            folder.mkdir(parents=True, exist_ok=True)
+
+    @staticmethod
+    def exists(folder: Path) -> bool:
+        """True if there is a checkpoint to go on from."""
+        return (folder / "checkpoint.pt").exists()
+
+    def restore(self) -> None:
+        """Go on from the folder's checkpoint.
+
+        Raises:
+            ValueError: it is of a model with other settings.
+        """
+        saved = torch.load(self.folder / "checkpoint.pt", weights_only=False)
+        if saved["config"] != self.config:
+            raise ValueError(f"{self.folder} holds a run of another model: {saved['config']}; name another folder")
+        self.model.load_state_dict(saved["model"])
+        self.averaged.model.load_state_dict(saved["averaged"])
+        self.adam.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        self.step, self.seconds = saved["step"], saved["seconds"]
+        self.best, self.best_score, self.waited = saved["best"], saved["best_score"], saved["waited"]
+
+    @property
+    def finished(self) -> bool:
+        """True if all steps are done, or no validation was better for too long."""
+        patience = self.settings.patience
+        return self.step >= self.settings.steps or (patience is not None and self.waited >= patience)
+
+    def generator(self) -> np.random.Generator:
+        """The random generator of this step and process."""
+        return np.random.default_rng([self.seed, self.step, self.rank])
+
+    def optimizer_step(self, loss: torch.Tensor) -> None:
+        """One step of the optimiser with clipped gradients; a step whose gradient is not finite changes nothing."""
+        for group in self.adam.param_groups:
+            group["lr"] = self.settings.learning_rate * schedule(self.step, self.settings.steps, self.settings.warmup)
+        self.adam.zero_grad()
+        self.scaler.scale(loss).backward()
+        self.scaler.unscale_(self.adam)
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
+        if torch.isfinite(norm):
+            self.scaler.step(self.adam)
+            self.averaged.update(self.model, self.step)
+        self.scaler.update()
+        self.step += 1
+
+    def save(self, data: Dataset, figures: dict, score: float) -> None:
+        """Log ``figures``, keep the averaged weights if ``score`` is the lowest so far, and write the checkpoint."""
+        if score < self.best_score:
+            self.best, self.best_score, self.waited = copy.deepcopy(self.averaged.model.state_dict()), score, 0
+        else:
+            self.waited += 1
+        if self.rank != 0:
+            return
+        now = time.process_time()
+        self.seconds, self._since = self.seconds + now - self._since, now
+        line = dict(step=self.step, seconds=round(self.seconds, 1), **figures)
+        with open(self.folder / "log.jsonl", "a") as log:
+            log.write(json.dumps(line) + "\n")
+        with SummaryWriter(self.folder) as events:
+            for name, value in figures.items():
+                events.add_scalar(name, value, self.step)
+        print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)
+        state = dict(
+            config=self.config,
+            model=self.model.state_dict(),
+            averaged=self.averaged.model.state_dict(),
+            best=self.best,
+            best_score=self.best_score,
+            waited=self.waited,
+            optimizer=self.adam.state_dict(),
+            scaler=self.scaler.state_dict(),
+            step=self.step,
+            seconds=self.seconds,
+            seed=self.seed,
+            data=dict(recipe=data.recipe, sha256=data.sha256),
+        )
+        with atomic_write(self.folder / "checkpoint.pt") as temporary:
+            torch.save(state, temporary)
+
+
+def best_weights(saved: dict) -> dict:
+    """State to export of a loaded checkpoint: the averaged weights where validation was best."""
+    return saved["best"] or saved["averaged"]

@@ -1,0 +1,176 @@
+"""The settings of a training run: YAML or TOML files, checked before anything starts.
+
+``flashmd-train config direct``, ``… splitting`` and ``… energy`` print every setting with its default and meaning.
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Annotated, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, Field, ValidationError
+
+from flashmd_train.models.config import (
+    DirectConfig,
+    EnergyConfig,
+    Fraction,
+    NotNegative,
+    Positive,
+    SplittingConfig,
+    Strict,
+)
+
+
+class Data(Strict):
+    """The files, and what becomes of them."""
+
+    files: tuple[Path, ...] = Field((), description="HDF5 files of `flashmd-train generate`; relative to this file")
+    validation: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.05, description="share of each file held out, its last part"
+    )
+    boxes: int = Field(1, ge=1, description="boxes per step and process")
+    rotate: bool = Field(True, description="turn batches at random, where the network is not equivariant")
+    time_reversal: Fraction = Field(0.5, description="share of the pairs that run backwards")
+    position_noise_A: NotNegative = Field(0.0, description="noise on the positions a model is given, Å")
+    momentum_noise: NotNegative = Field(0.0, description="noise on p/√m that a model is given, √eV")
+
+
+class Loss(Strict):
+    """Mean of squared errors and what is added to it."""
+
+    kind: Literal["mass_scaled", "plain"] = Field(
+        "mass_scaled",
+        description="mass_scaled: in units of the thermal energy; plain: Å and √(eV·u) over the data's rms",
+    )
+    position_weight: NotNegative = Field(1.0, description="w_q")
+    momentum_weight: NotNegative = Field(1.0, description="w_p")
+    strides: int = Field(1, ge=1, description="strides unrolled, the gradient flows through all of them")
+    energy_weight: NotNegative = Field(0.0, description="weight of (ΔH)²/(N·(kT)²) by a frozen energy model")
+    energy_run: Path | None = Field(None, description="folder of that energy model's run")
+    variance_weight: NotNegative = Field(0.0, description="weight of (Σp̂²/Σp² − 1)², species by species")
+
+
+class Optimizer(Strict):
+    """Adam, a cosine, and when to stop."""
+
+    steps: int = Field(8000, ge=1, description="steps of the whole run, over which the cosine is laid")
+    learning_rate: Positive = Field(4e-4, description="after the warm-up")
+    warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    gradient_clip: Positive = Field(1.0, description="largest norm of the gradient")
+    averaging: Fraction = Field(
+        0.999, description="decay of the moving average of the weights, which is what is exported"
+    )
+    patience: int | None = Field(None, ge=1, description="validations without a better one after which a run ends")
+    precision: Literal["float32", "bfloat16", "float16"] = Field(
+        "float32", description="of the products under automatic mixed precision; float16 needs a GPU"
+    )
+
+
+class _Training(Strict):
+    data: Data = Data()
+    optimizer: Optimizer = Optimizer()
+    seed: int = Field(0, ge=0, description="of weights and batches")
+    threads: int = Field(1, ge=1, description="threads of PyTorch per process")
+    every: int = Field(250, ge=1, description="steps between validations and checkpoints")
+    start: Path | None = Field(None, description="checkpoint whose averaged weights to begin from")
+
+
+class DirectTraining(_Training):
+    """A direct model's run."""
+
+    model: DirectConfig = DirectConfig()
+    loss: Loss = Loss()
+
+
+class SplittingTraining(_Training):
+    """A splitting model's run."""
+
+    model: SplittingConfig = SplittingConfig()
+    loss: Loss = Loss()
+    force_steps: int = Field(1500, ge=0, description="steps on reference forces, before those on strides")
+
+
+class EnergyTraining(_Training):
+    """An energy model's run."""
+
+    model: EnergyConfig = EnergyConfig()
+    optimizer: Optimizer = Optimizer(steps=3000, learning_rate=1e-3)
+
+
+T = TypeVar("T", bound=_Training)
+
+
+def read(kind: type[T], path: Path, changes: list[str] | None = None) -> T:
+    """A run's settings from a YAML or TOML file.
+
+    Args:
+        kind: which.
+        path: ``.yaml``, ``.yml`` or ``.toml``; paths in it are relative to its folder.
+        changes: ``"optimizer.steps=100"``, on top of the file; values are YAML.
+
+    Raises:
+        ValueError: with one line per setting that is wrong.
+    """
+    text = path.read_text()
+    try:
+        given = tomllib.loads(text) if path.suffix == ".toml" else yaml.safe_load(text) or {}
+    except (tomllib.TOMLDecodeError, yaml.YAMLError) as error:
+        raise ValueError(f"{path} is not {path.suffix.lstrip('.').upper() or 'YAML'}: {error}") from None
+    if not isinstance(given, dict):
+        raise ValueError(f"{path} holds {type(given).__name__}, wanted settings by name")
+    for change in changes or []:
+        name, equals, value = change.partition("=")
+        if not equals:
+            raise ValueError(f"got {change!r}, wanted NAME=VALUE such as optimizer.steps=100")
+        *sections, last = name.split(".")
+        section = given
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[last] = yaml.safe_load(value)
+    try:
+        settings = kind.model_validate(given)
+    except ValidationError as error:
+        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
+        raise ValueError("\n".join([f"{path}:", *lines, "`flashmd-train config` prints what is known"])) from None
+    return _from(settings, path.parent)
+
+
+def _from(settings: T, folder: Path) -> T:
+    """Paths relative to ``folder``."""
+    data = settings.data.model_copy(update={"files": tuple(folder / file for file in settings.data.files)})
+    update: dict = {"data": data}
+    if settings.start is not None:
+        update["start"] = folder / settings.start
+    loss = getattr(settings, "loss", None)
+    if loss is not None and loss.energy_run is not None:
+        update["loss"] = loss.model_copy(update={"energy_run": folder / loss.energy_run})
+    return settings.model_copy(update=update)
+
+
+def template(kind: type[_Training]) -> str:
+    """Every setting with its default, as commented YAML."""
+    return "\n".join(_lines(kind, 0)) + "\n"
+
+
+def _lines(kind: type[BaseModel], depth: int) -> list[str]:
+    lines = []
+    for name, field in kind.model_fields.items():
+        default = field.get_default()
+        if isinstance(default, BaseModel):
+            doc = (type(default).__doc__ or "").splitlines()[0]
+            lines += [f"{'  ' * depth}{name}:  # {doc}", *_defaults(default, depth + 1)]
+        else:
+            lines.append(_line(name, default, field.description, depth))
+    return lines
+
+
+def _defaults(section: BaseModel, depth: int) -> list[str]:
+    fields = type(section).model_fields
+    return [_line(name, getattr(section, name), fields[name].description, depth) for name in fields]
+
+
+def _line(name: str, value: object, description: str | None, depth: int) -> str:
+    return f"{'  ' * depth}{name}: {json.dumps(value, default=str)}  # {description}"

@@ -1,0 +1,91 @@
+"""Train an energy model on reference forces and energies."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.force_samples import draw_force_batch
+from flashmd_train.fit.checkpoint import best_weights
+from flashmd_train.fit.config import EnergyTraining
+from flashmd_train.fit.distributed import autocast, wrap_ddp
+from flashmd_train.fit.loop import prepared_run
+from flashmd_train.fit.losses import FORCE_UNIT
+from flashmd_train.fit.metrics import energy_errors
+from flashmd_train.fit.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs
+from flashmd_train.graph.nef import Graph
+from flashmd_train.models.config import EnergyConfig
+from flashmd_train.models.energy import Energy, energy_and_forces
+
+# Unit (eV per atom) and weight of the energy term. Each step shifts the energies of all frames alike by more than they
+# differ, so a heavier term would outweigh the forces.
+ENERGY_UNIT, ENERGY_WEIGHT = 0.005, 1e-4
+# Share of the mean energy error that the zero of the energy takes up each step.
+OFFSET_RATE = 0.05
+
+
+class EnergyObjective(nn.Module):
+    """Frames to loss, around an energy model: the module that data-parallel training wraps."""
+
+    def __init__(self, model: Energy) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, graph: Graph, q: Tensor, forces: Tensor, energy: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
+        """Loss, and mean energy error per atom (eV).
+
+        From positions and forces [N, 3] (Å, eV/Å), energies [B] (eV) and the box of each atom [N].
+        """
+        e, f = energy_and_forces(self.model, graph, q, train=True)
+        atoms = torch.bincount(box, minlength=len(energy))
+        per_atom = (torch.zeros_like(energy).index_add(0, box, e) - energy) / atoms
+        loss = (f - forces).square().mean() / FORCE_UNIT**2 + ENERGY_WEIGHT * (per_atom / ENERGY_UNIT).square().mean()
+        return loss, per_atom.detach().mean()
+
+
+def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None = None) -> Energy:
+    """Train into ``folder``; rerun the same call to resume.
+
+    Args:
+        settings: everything else.
+        folder: of the run.
+        stop_after: end here, before all steps are done; a rerun goes on.
+
+    Returns:
+        The model with its averaged weights, where validation was best.
+
+    Raises:
+        ValueError: data, model and folder do not go together.
+    """
+
+    def pretrain(model: Energy, data: Dataset, index: np.ndarray) -> None:
+        fit_pairs(model, data, index, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
+
+    with prepared_run(settings, folder, lambda: Energy(settings.model), pretrain, stop_after) as ready:
+        run, data, device = ready.run, ready.data, ready.device
+        objective = wrap_ddp(EnergyObjective(run.model))
+        while ready.goes_on:
+            batch = draw_force_batch(
+                data, ready.training, settings.data.boxes, settings.model.cutoff_A, run.generator()
+            ).to(device)
+            with autocast(device, settings.optimizer.precision):
+                loss, error = objective(*batch)
+            run.optimizer_step(loss)
+            run.model.offset -= OFFSET_RATE * error / (batch.graph.species == 0).float().mean()
+            if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
+                figures = energy_errors(run.averaged.model, data, ready.validation, device=device)
+                score = figures["force_error_eV_A"] / FORCE_UNIT + figures["energy_error_meV_per_atom"] / 1000
+                run.save(data, dict(loss=loss.item(), **figures), score)
+    return ready.run.averaged.model
+
+
+def load_energy(run: Path) -> Energy:
+    """The energy model of the folder ``run``: its averaged weights, where validation was best."""
+    saved = torch.load(run / "checkpoint.pt", weights_only=False)
+    model = Energy(EnergyConfig.model_validate(saved["config"]))
+    model.load_state_dict(best_weights(saved))
+    return model.eval()

@@ -1,0 +1,137 @@
+"""The training loop, and what every training run does before its first step and after its last."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.pairs import StridePairs
+from flashmd_train.fit.checkpoint import TrainingRun, best_weights
+from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining
+from flashmd_train.fit.distributed import autocast, barrier, processes, wrap_ddp
+from flashmd_train.fit.losses import StrideObjective
+from flashmd_train.fit.metrics import stride_errors
+
+# Edges this much longer than the cutoff are kept where atoms move before the network runs again: they may come closer.
+MARGIN_A = 1.0
+
+
+@dataclass
+class PreparedRun:
+    """A run that is ready for its next step.
+
+    Attributes:
+        run: model, optimiser and where they stand.
+        data: the files.
+        training: (file, segment) of the training part [n, 2].
+        validation: (file, segment) of the validation part [n, 2].
+        device: where the model is.
+        end: the step to stop at.
+    """
+
+    run: TrainingRun
+    data: Dataset
+    training: np.ndarray
+    validation: np.ndarray
+    device: torch.device
+    end: int
+
+    @property
+    def goes_on(self) -> bool:
+        """True while there is a step to take."""
+        return self.run.step < self.end and not self.run.finished
+
+
+@contextmanager
+def prepared_run(
+    settings: DirectTraining | SplittingTraining | EnergyTraining,
+    folder: Path,
+    build: Callable[[], nn.Module],
+    pretrain: Callable[[nn.Module, Dataset, np.ndarray], None],
+    stop_after: int | None,
+) -> Iterator[PreparedRun]:
+    """Load the data, seed, build the model, begin or resume; at the end the averaged model holds the best weights.
+
+    Args:
+        settings: of the run.
+        folder: where it is kept.
+        build: the model with random weights.
+        pretrain: what is done to the weights of a new run, with model, data and the training part [n, 2].
+        stop_after: end at this step; None goes to the end.
+
+    Raises:
+        ValueError: data, model and folder do not go together.
+    """
+    torch.set_num_threads(settings.threads)
+    with processes() as (rank, device):
+        data = Dataset(list(settings.data.files))
+        if data.symbols != settings.model.species:
+            raise ValueError(
+                f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
+            )
+        torch.manual_seed(settings.seed)
+        model = build()
+        training, validation = data.split(settings.data.validation, seed=0)
+        if settings.start is not None:
+            model.load_state_dict(best_weights(torch.load(settings.start, weights_only=False)))
+        elif not TrainingRun.exists(folder):
+            pretrain(model, data, training)
+        model.to(device)
+        run = TrainingRun(
+            folder, settings.model.model_dump(mode="json"), model, settings.optimizer, settings.seed, rank
+        )
+        if TrainingRun.exists(folder):
+            run.restore()
+        barrier()
+        steps = settings.optimizer.steps
+        yield PreparedRun(run, data, training, validation, device, min(steps, stop_after or steps))
+        barrier()
+        run.averaged.model.load_state_dict(run.best or run.averaged.model.state_dict())
+
+
+def training_pairs(
+    settings: DirectTraining | SplittingTraining, data: Dataset, index: np.ndarray, margin: float, rotate: bool
+) -> StridePairs:
+    """Pairs that a run draws: edges up to ``margin`` (Å) beyond the cutoff, boxes rotated at random if ``rotate``."""
+    return StridePairs(
+        data,
+        index,
+        settings.model.stride_fs,
+        settings.model.cutoff_A + margin,
+        rotate,
+        settings.loss.strides,
+        settings.data.time_reversal,
+        settings.data.position_noise_A,
+        settings.data.momentum_noise,
+    )
+
+
+def fit_strides(
+    settings: DirectTraining | SplittingTraining,
+    ready: PreparedRun,
+    objective: StrideObjective,
+    pairs: StridePairs,
+    validation: StridePairs,
+) -> None:
+    """Take steps to the end of the run, validating and saving every ``settings.every`` steps."""
+    run, device, wrapped = ready.run, ready.device, wrap_ddp(objective)
+    terms: dict[str, list[float]] = {}
+    while ready.goes_on:
+        batch = pairs.draw(run.generator(), settings.data.boxes).to(device)
+        with autocast(device, settings.optimizer.precision):
+            loss, parts = wrapped(batch)
+        run.optimizer_step(loss)
+        for name, value in parts.items():
+            terms.setdefault(f"loss_{name}", []).append(float(value))
+        if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
+            figures = stride_errors(run.averaged.model, validation, device=device)
+            means = {name: float(np.nanmean(values)) for name, values in terms.items()}
+            run.save(pairs.data, means | figures, figures["momentum_error"] + figures["displacement_error"])
+            terms = {}

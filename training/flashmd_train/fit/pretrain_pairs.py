@@ -1,0 +1,101 @@
+"""Pair terms and pair tables by least squares on reference forces."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.force_samples import force_sample
+from flashmd_train.fit.ridge import RIDGE
+from flashmd_train.graph.distances import cosine_cutoff, norm
+from flashmd_train.graph.gather import gather_rows
+from flashmd_train.models.bonded import bonded_forces
+from flashmd_train.models.energy import Energy, radial_derivative, radial_terms
+from flashmd_train.models.molecules import Molecules
+from flashmd_train.models.splitting import WALL_POWER, Splitting
+
+PRETRAINING_FRAMES = 40
+
+
+@torch.no_grad()
+def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
+    """Set the pair weights by ridge regression of reference forces less bonds and angles, then the offset.
+
+    Args:
+        model: changed in place.
+        data: the files.
+        index: (file, segment) of the training part [n, 2].
+        frames: first frames of how many random segments.
+        rng: draws them.
+    """
+    fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
+    xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
+    rows = 0
+    draws = [index[int(rng.integers(len(index)))] for _ in range(frames)]
+    for pick in draws:
+        graph, _, forces, _ = force_sample(data, pick, 0, model.config.cutoff_A)
+        molecules = model.molecules(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
+        slow, outside = forces, graph.mask
+        if molecules is not None:
+            slow = forces - bonded_forces(molecules, torch.zeros_like(forces), model.reference)
+            outside = graph.mask & ~molecules.intra
+        d = norm(graph.edge_vectors)
+        pair = model.pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
+        one_hot = torch.nn.functional.one_hot(pair, kinds).float() * outside[..., None]
+        slope = radial_derivative(model, d.transpose(1, 2))
+        field = torch.einsum("nkx,nkt,nrk->nxtr", graph.edge_vectors / d, one_hot, slope).flatten(2)
+        x, y = field.flatten(0, 1).double(), slow.flatten().double()
+        xx += x.T @ x
+        xy += x.T @ y
+        rows += len(y)
+    root = torch.linalg.cholesky(xx + RIDGE * xx.diagonal().mean() * torch.eye(fan))
+    whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
+    model.whiten.copy_(whiten)
+    model.pair[0] = torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5
+    fit_offset(model, data, draws)
+
+
+@torch.no_grad()
+def fit_offset(model: Energy, data: Dataset, picks: list[np.ndarray]) -> None:
+    """Set the zero of the energy so that its mean error over the first frames of the segments ``picks`` vanishes."""
+    errors = []
+    for pick in picks:
+        graph, _, _, energy = force_sample(data, pick, 0, model.config.cutoff_A)
+        predicted = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).double().sum()
+        errors.append((energy - predicted) / (graph.species == 0).sum())
+    model.offset += torch.stack(errors).mean()
+
+
+@torch.no_grad()
+def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.random.Generator) -> None:
+    """Fill a splitting's tables from the ridge regression of pair terms, plus walls; its scalars get no pair terms."""
+    energy, tables = model.scalar, model.tables
+    fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
+    weight = (energy.whiten.double() @ energy.pair[0].double()).reshape(-1, energy.config.radial)
+    closest = closest_strangers(model, data, index)[:, None]
+
+    def curves(d: torch.Tensor) -> torch.Tensor:
+        wall = model.config.repulsion_eV * (closest / d) ** WALL_POWER
+        return weight @ radial_terms(energy, d[None, None])[0] + wall * cosine_cutoff(
+            d, energy.config.cutoff_A, energy.config.width
+        )
+
+    distances = tables.distances
+    energies, slopes = torch.func.jvp(curves, (distances,), (torch.ones_like(distances),))
+    tables.energies.copy_(energies)
+    tables.slopes.copy_(slopes)
+    energy.pair.zero_()
+
+
+def closest_strangers(model: Splitting, data: Dataset, index: np.ndarray) -> torch.Tensor:
+    """Smallest distance between atoms of different molecules in the data, by pair of species [P], Å."""
+    pair_of = model.tables.pair_of
+    closest = torch.full((int(pair_of.max()) + 1,), model.config.cutoff_A, dtype=torch.float64)
+    for pick in index[:: max(1, len(index) // PRETRAINING_FRAMES)]:
+        graph, _, _, _ = force_sample(data, pick, 0, model.config.cutoff_A)
+        pair = pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
+        outside = graph.mask & ~Molecules(graph).intra
+        d = norm(graph.edge_vectors).squeeze(-1).double()
+        closest = closest.scatter_reduce(0, pair[outside], d[outside], "amin")
+    return closest

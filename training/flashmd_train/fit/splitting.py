@@ -1,0 +1,90 @@
+"""Train a splitting model: on reference forces first, then on strides through the map itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.domain import domain
+from flashmd_train.data.force_samples import random_frame
+from flashmd_train.data.pairs import StridePairs
+from flashmd_train.fit.config import SplittingTraining
+from flashmd_train.fit.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
+from flashmd_train.fit.losses import FORCE_UNIT, StrideObjective
+from flashmd_train.fit.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs, fit_tables
+from flashmd_train.models.splitting import Splitting
+
+# Learning rate of the steps on forces, which falls linearly.
+FORCE_RATE = 1e-3
+
+
+def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int | None = None) -> Splitting:
+    """Train into ``folder``; rerun the same call to resume.
+
+    Args:
+        settings: everything else.
+        folder: of the run.
+        stop_after: end here, before all steps are done; a rerun goes on.
+
+    Returns:
+        The model with its averaged weights, where validation was best.
+
+    Raises:
+        ValueError: data, model and folder do not go together.
+    """
+
+    def pretrain(model: Splitting, data: Dataset, index: np.ndarray) -> None:
+        measure_closest(model, data)
+        fit_forces(model, data, index, settings)
+
+    with prepared_run(settings, folder, lambda: Splitting(settings.model), pretrain, stop_after) as ready:
+        # Atoms move between the kicks: edges that come within the cutoff on the way are there from the start.
+        validation = StridePairs(
+            ready.data, ready.validation, settings.model.stride_fs, settings.model.cutoff_A + MARGIN_A
+        )
+        pairs = training_pairs(settings, ready.data, ready.training, MARGIN_A, rotate=False)
+        fit_strides(settings, ready, StrideObjective(ready.run.model, settings.loss), pairs, validation)
+    return ready.run.averaged.model
+
+
+def measure_closest(model: Splitting, data: Dataset) -> None:
+    """Put the wall at the closest approach of each pair of species in the data."""
+    found = domain(data, model.config.cutoff_A)["smallest_pair_distance_A"]
+    for a, first in enumerate(data.symbols):
+        for b, second in enumerate(data.symbols[a:], a):
+            distance = found.get(f"{first}-{second}", 0.0)
+            model.closest[a, b] = model.closest[b, a] = distance
+
+
+def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: SplittingTraining) -> None:
+    """Fit each scalar to its share of the reference's energy, as in velocity Verlet with as many kicks.
+
+    Pair terms, or tables, by least squares; then all weights by Adam on the forces of random frames.
+    """
+    rng = np.random.default_rng(settings.seed)
+    energy = model.scalar
+    if model.tables is not None:
+        fit_tables(model, data, index, rng)
+    else:
+        fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
+    with torch.no_grad():
+        energy.pair.copy_(energy.share[:, None] * energy.pair[:1])
+        energy.offset.zero_()
+    adam = torch.optim.Adam(model.parameters(), lr=FORCE_RATE)
+    for step in range(settings.force_steps):
+        pick = index[int(rng.integers(len(index)))]
+        graph, _, forces, _ = random_frame(data, pick, model.config.cutoff_A, rng)
+        scalar = int(rng.integers(len(energy.share)))
+        share = float(energy.share[scalar])
+        forces = forces - model.drift_forces(graph)
+        predicted = model.force(graph, torch.zeros_like(forces), scalar, train=True)
+        loss = (predicted / share - forces).square().mean() / FORCE_UNIT**2
+        for group in adam.param_groups:
+            group["lr"] = FORCE_RATE * max(0.02, 1 - step / settings.force_steps)
+        adam.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adam.step()

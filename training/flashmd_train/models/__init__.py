@@ -1,0 +1,1 @@
+"""The models: direct strides, energies, splittings, their priors and pair tables, and what PET's outputs mean."""

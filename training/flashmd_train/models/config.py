@@ -1,0 +1,92 @@
+"""What fixes a model: its kind, its sizes and its physical constants, checked before anything is built."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Positive = Annotated[float, Field(gt=0)]
+Fraction = Annotated[float, Field(ge=0, le=1)]
+NotNegative = Annotated[float, Field(ge=0)]
+
+
+class Strict(BaseModel):
+    """Settings that cannot be changed later and refuse names they do not know, which may be misspelt."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DirectConfig(Strict):
+    """Everything that fixes a direct model; stored in checkpoints and in the provenance of exported files."""
+
+    species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
+    stride_fs: Positive = Field(16.0, description="stride of the map, fs")
+    cutoff_A: Positive = Field(6.0, description="cutoff of the neighbours, Å")
+    backbone: Literal["lookahead", "edgemp", "painn"] = Field(
+        "lookahead", description="network that predicts the slow forces"
+    )
+    prior: Literal["bonded", "free"] = Field(
+        "bonded", description="bonded: water's bonds and angle are known; free: no bonds are"
+    )
+    inner_timestep_fs: Positive = Field(0.8, description="inner time step of the bonded prior, fs")
+    lookahead_timestep_fs: Positive = Field(
+        2.0, description="inner time step of the prior where the lookahead backbone evaluates it, fs"
+    )
+    legendre_orders: int = Field(5, ge=1, description="Legendre polynomials of time that make up the slow force")
+    noise: bool = Field(
+        False, description="predict the scale of what a stride cannot resolve; the runtime draws it anew each stride"
+    )
+    options: dict = Field({}, description="further arguments of the backbone")
+
+
+class EnergyConfig(Strict):
+    """Everything that fixes an energy model."""
+
+    species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
+    prior: Literal["bonded", "free"] = Field(
+        "bonded", description="bonded: water's bonds and angle are known; free: no bonds are"
+    )
+    cutoff_A: Positive = Field(6.0, description="cutoff of the neighbours, Å")
+    radial: int = Field(16, ge=2, description="number of radial functions")
+    spacing: Annotated[float, Field(ge=1)] = Field(
+        1.0, description="power of the distance in which they are evenly spaced; 2 makes them finer far out"
+    )
+    hidden: int = Field(24, ge=1, description="learned vectors and scalars per atom")
+    width: Positive = Field(1.0, description="width of the cutoff's flank, Å")
+
+
+class SplittingConfig(Strict):
+    """Everything that fixes a splitting model."""
+
+    species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
+    stride_fs: Positive = Field(2.0, description="stride of the map, fs")
+    kicks: tuple[int, ...] = Field((0, 1, 0), description="number of the scalar of each kick; a palindrome")
+    drifts: tuple[float, ...] = Field((0.5, 0.5), description="share of the stride of each drift between them")
+    scalar: EnergyConfig = Field(EnergyConfig(), description="network of the scalars")
+    inner_timestep_fs: Positive | None = Field(
+        None,
+        description="inner time step of r-RESPA, fs: bonds and angles act within the drifts; null: drifts are straight",
+    )
+    pair_timestep_fs: Positive | None = Field(
+        None, description="time step of tabulated pair forces within the drifts, fs; null: the scalars have them"
+    )
+    mollified: bool = Field(
+        False, description="scalars are evaluated with bonds at their rest lengths, so that kicks do not excite them"
+    )
+    repulsion_eV: NotNegative = Field(
+        0.02, description="energy of the repulsive wall at the closest approach in the data, eV"
+    )
+
+    @model_validator(mode="after")
+    def _alternating(self) -> SplittingConfig:
+        if len(self.kicks) != len(self.drifts) + 1:
+            raise ValueError(
+                f"got {len(self.kicks)} kicks and {len(self.drifts)} drifts, wanted one kick more than drifts"
+            )
+        return self
+
+    @property
+    def cutoff_A(self) -> float:
+        """Cutoff of the scalars, Å."""
+        return self.scalar.cutoff_A

@@ -1,0 +1,159 @@
+"""Energy models: bonds and angles, pair terms and a many-body correction, all local to one row.
+
+E_i depends on the edges of atom i alone, so its gradient with respect to the edges needs neither a scatter nor the
+reverse edges, and the exported graph is exact at any number of threads.
+
+E_i = E_bonded + ½ Σ_j w_{s_i s_j}·g(r_ij) + N(moments of the neighbours) + offset.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from flashmd_train.backbones.layers import Swish
+from flashmd_train.backbones.pair_field import BySpecies, PairField, radial_functions, species_edges
+from flashmd_train.graph.distances import cosine_cutoff, norm
+from flashmd_train.graph.gather import gather_rows, slots_last
+from flashmd_train.graph.nef import Graph
+from flashmd_train.models.bonded import TIP3P, check_bonded_species
+from flashmd_train.models.config import EnergyConfig
+from flashmd_train.models.molecules import Molecules
+
+
+class Energy(nn.Module):
+    """Per-atom scalars (eV), with water's bonds and angle or without; the zero of the energy is arbitrary.
+
+    One scalar is a potential energy. Several on one trunk are the scalars of a splitting's kicks.
+
+    Args:
+        config: everything that fixes the model.
+        heads: number of scalars.
+        bonded: if bonds and angle are among the terms; False where they act within the drifts between the kicks.
+
+    Attributes:
+        pair: weights of the radial functions by unordered pair of species [H, P·R].
+        offset: zero of the energy per atom of the first species [H], eV; it follows the data in training.
+        share: each scalar's share of bonds and angle, and of a splitting's energy [H].
+        log_constants: tenths of the logarithms of factors on k_b, r₀, k_a, θ₀ [H, 4].
+
+    Raises:
+        ValueError: the prior does not know the species.
+    """
+
+    def __init__(self, config: EnergyConfig, heads: int = 1, bonded: bool = True) -> None:
+        super().__init__()
+        self.config, self.bonded = config, bonded
+        self.kinds = kinds = len(config.species)
+        if config.prior == "bonded":
+            check_bonded_species(config.species)
+        self.field = PairField(kinds, config.cutoff_A, config.radial, config.width, config.spacing)
+        fan = kinds * config.radial
+        # Pre-training sets ``whiten`` from the covariance of the radial functions.
+        pairs = torch.triu_indices(kinds, kinds)
+        table = torch.zeros(kinds, kinds, dtype=torch.long)
+        table[pairs[0], pairs[1]] = table[pairs[1], pairs[0]] = torch.arange(pairs.shape[1])
+        self.register_buffer("pair_of", table)
+        self.pair = nn.Parameter(torch.zeros(heads, pairs.shape[1] * config.radial))
+        self.register_buffer("whiten", torch.eye(pairs.shape[1] * config.radial))
+        self.register_buffer("offset", torch.zeros(heads))
+        self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
+        self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
+        bonds = 2 * config.hidden if config.prior == "bonded" else 0
+        self.net = nn.Sequential(nn.Linear(2 * config.hidden + bonds + kinds, 64), Swish(), nn.Linear(64, 64), Swish())
+        self.out = nn.Linear(64, heads)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        self.log_constants = nn.Parameter(torch.zeros(heads, 4), requires_grad=bonded and config.prior == "bonded")
+        self.register_buffer("share", torch.full((heads,), 1.0 / heads))
+        self.register_buffer("reference", torch.tensor(TIP3P, dtype=torch.float32))
+
+    def forward(
+        self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor | None = None
+    ) -> Tensor:
+        """Σ_h head_h W_h of each atom [N], eV; inputs as in the contract, ``head`` [H] is ones by default."""
+        head = edge_vectors.new_ones(len(self.share)) if head is None else head
+        plain = edge_vectors.detach()
+        inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
+        one_hot = nn.functional.one_hot(species.long(), self.kinds).to(edge_vectors.dtype)
+        molecules = self.molecules(species, plain, inside, neighbors)
+        outside = inside if molecules is None else inside & ~molecules.intra
+        weight = torch.where(outside, 1.0, 0.0)
+        theirs = species_edges(species, neighbors, self.kinds).to(weight.dtype) * weight[:, None]
+        edges = self.field.edge_basis(slots_last(edge_vectors), weight)
+        vectors = torch.cat([torch.ones_like(edges.envelope), edges.unit], 1) * edges.envelope
+        vectors = torch.cat([vectors * s for s in theirs.split(1, 1)], 1)
+        moments = torch.bmm(vectors, edges.radial.transpose(1, 2)).unflatten(1, (-1, 4))
+        scalars = moments[:, :, 0].flatten(1)
+        vectors = moments[:, :, 1:].transpose(1, 2).flatten(2)
+        down = self.down(vectors, one_hot)
+        features = torch.cat([(down * down).sum(1), self.scalars(scalars, one_hot), one_hot], -1)
+        known, orders = self._pair(scalars, one_hot, head), [features]
+        if molecules is not None:
+            bonds, is_center = self._bonds(edge_vectors, molecules)
+            first, second = (down.transpose(1, 2) @ bonds).unbind(-1)
+            # Which hydrogen comes first is arbitrary: the mean over both orders does not depend on it.
+            orders = [torch.cat([features, *order], -1) for order in ((first, second), (second, first))]
+            if self.bonded:
+                known = known + self._bonded(bonds, is_center, head)
+        many = torch.stack([self.out(self.net(order)) for order in orders]).mean(0) @ head
+        return known + many + (self.offset @ head) * one_hot[:, 0]
+
+    def molecules(self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor) -> Molecules | None:
+        """The molecules of a graph; None if no bonds are known."""
+        if self.config.prior != "bonded":
+            return None
+        zeros = torch.zeros_like(edge_vectors[:, 0])
+        return Molecules(Graph(species, zeros, zeros[:, 0], edge_vectors, inside, neighbors))
+
+    def _bonds(self, edge_vectors: Tensor, molecules: Molecules) -> tuple[Tensor, Tensor]:
+        """Bond vectors [N, 3, 2] of complete molecules (zero elsewhere), and 1.0 on their oxygen rows [N]."""
+        complete = molecules.bonded[:, 0]
+        first = (edge_vectors * molecules.is_first[..., None]).sum(1) * complete
+        second = (edge_vectors * molecules.is_second[..., None]).sum(1) * complete
+        return torch.stack([first, second], -1), (complete * molecules.oxygen).squeeze(-1)
+
+    def _bonded(self, bonds: Tensor, is_oxygen: Tensor, head: Tensor) -> Tensor:
+        """Energy of bonds and angle on oxygen rows [N], eV: ½ k_b Σ (r − r₀)² + ½ k_a (θ − θ₀)²."""
+        constants = self.reference * torch.exp(0.1 * self.log_constants)
+        k_b, r_0, k_a, theta_0 = constants.unsqueeze(-1).unbind(1)
+        length = norm(bonds.transpose(1, 2)).squeeze(-1)
+        cosine = (bonds[..., 0] * bonds[..., 1]).sum(-1) / (length[:, 0] * length[:, 1])
+        bend = torch.acos(cosine.clamp(-0.999, 0.999)) - theta_0
+        stretch = (length[:, 0] - r_0).square() + (length[:, 1] - r_0).square()
+        return 0.5 * ((head * self.share) @ (k_b * stretch + k_a * bend * bend)) * is_oxygen
+
+    def _pair(self, scalars: Tensor, one_hot: Tensor, head: Tensor) -> Tensor:
+        """½ Σ_j w_{s_i s_j}·g(r_ij) [N], eV: each pair counts at both ends."""
+        weight = (self.whiten @ (head @ self.pair)).reshape(-1, self.config.radial)[self.pair_of].flatten(1)
+        return 0.5 * (scalars * (one_hot @ weight)).sum(-1)
+
+
+def radial_terms(model: Energy, distances: Tensor) -> Tensor:
+    """Radial functions of the pair terms times their cutoff, at distances [N, 1, K] (Å): [N, R, K]."""
+    field = model.field
+    return radial_functions(distances, field.centers, field.cutoff) * cosine_cutoff(
+        distances, field.cutoff, field.width
+    )
+
+
+def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
+    """Their derivative d/dr, at distances [N, 1, K] (Å): [N, R, K], 1/Å."""
+    return torch.func.jvp(lambda d: radial_terms(model, d), (distances,), (torch.ones_like(distances),))[1]
+
+
+def energy_and_forces(model: Energy, graph: Graph, positions: Tensor, train: bool) -> tuple[Tensor, Tensor]:
+    """Energies of the atoms [N] (eV) and forces −∂ΣE/∂q [N, 3] (eV/Å).
+
+    Args:
+        model: evaluated.
+        graph: at ``positions``.
+        positions: [N, 3] Å.
+        train: if the forces shall be differentiated again.
+    """
+    positions = positions.detach().requires_grad_(True)
+    own, theirs = positions[:, None], gather_rows(positions, graph.neighbors)
+    shift = graph.edge_vectors - (theirs - own).detach()
+    energy = model(graph.species, theirs - own + shift, graph.mask, graph.neighbors)
+    (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=train)
+    return energy, -gradient

@@ -1,0 +1,200 @@
+"""Splitting models: kicks by gradients of learned scalars and drifts between them, in palindromic order.
+
+Whatever the weights, the map is exactly symplectic, time-reversible, explicit, and conserves the total momentum;
+training decides how near it comes to the flow of the reference. Two scalars have the freedom that a harmonic mode
+needs: one sets sin(ωΔ)/ω, the other cos(ωΔ), so the fastest mode need not be resolved, only kept below ωΔ = π.
+
+=======  =============================================================  ============
+q, p     positions and momenta                                          Å, √(eV·u)
+Δ        stride                                                         Å √(u/eV)
+W_h      learned scalar number h, a sum over atoms                      eV
+h_k      scalar of the k-th kick (``config.kicks``), a palindrome
+c_k      share of the k-th drift (``config.drifts``), a palindrome
+A(q)     q, or q with bonds at rest where the model is mollified        Å
+T(q)     tabulated pair energy                                          eV
+V_b(q)   energy of bonds and angle                                      eV
+=======  =============================================================  ============
+
+Kick k:   p ← p − Δ ∂W_{h_k}(A(q))/∂q
+Drift k:  q ← q + c_k Δ p/m, or the flow over c_k Δ under V_b and T: kick–drift–kick by T at ``pair_timestep_fs``, whose
+drifts are kick–drift–kick by V_b at ``inner_timestep_fs`` (r-RESPA).
+"""
+
+from __future__ import annotations
+
+import torch
+from ase import units
+from torch import Tensor, nn
+
+from flashmd_train.graph.distances import norm
+from flashmd_train.graph.gather import gather_rows
+from flashmd_train.graph.nef import Graph, displaced
+from flashmd_train.models.config import SplittingConfig
+from flashmd_train.models.energy import Energy
+from flashmd_train.models.kick_drift_kick import kick_drift_kick, verlet_share
+from flashmd_train.models.molecules import Molecules
+from flashmd_train.models.mollified import map_positions
+from flashmd_train.models.pair_tables import PairTables
+from flashmd_train.models.prior import BondedFlow
+from flashmd_train.models.stride import Prediction
+
+# The wall falls as this power of the distance: negligible where the data has atoms, steep where it has none.
+WALL_POWER = 12
+
+
+def pair_steps(config: SplittingConfig) -> list[int]:
+    """Time steps of the tabulated pair forces in each drift; 1 where there are none."""
+    if config.pair_timestep_fs is None:
+        return [1] * len(config.drifts)
+    return [max(1, round(share * config.stride_fs / config.pair_timestep_fs)) for share in config.drifts]
+
+
+class Splitting(nn.Module):
+    """(q, p) at t to (√m Δq, p'/√m) at t + stride.
+
+    Args:
+        config: everything that fixes the model.
+
+    Attributes:
+        scalar: the scalars W_h on one trunk.
+        flows: the motion under bonds and angle of each drift, one set of constants for all; empty where drifts are
+            straight.
+        tables: pair forces within the drifts, or None.
+        closest: closest approach of each pair of species in the data [S, S], Å; set before training.
+
+    Raises:
+        ValueError: settings that do not go together.
+    """
+
+    def __init__(self, config: SplittingConfig) -> None:
+        super().__init__()
+        self.config = config
+        heads = max(config.kicks) + 1
+        self.scalar = Energy(config.scalar, heads, bonded=config.inner_timestep_fs is None)
+        self.flows = self._bonded_flows(config)
+        self.tables = self._tables(config)
+        # The share that makes the map velocity Verlet's if all scalars are their shares of one energy.
+        ends = torch.arange(heads) == config.kicks[0]
+        self.scalar.share.copy_(torch.where(ends, 0.5, 1.0) / (len(config.kicks) - 1))
+        kinds = len(config.species)
+        self.register_buffer("closest", torch.zeros(kinds, kinds))
+
+    @staticmethod
+    def _bonded_flows(config: SplittingConfig) -> nn.ModuleList:
+        if config.inner_timestep_fs is None:
+            if config.mollified:
+                raise ValueError(
+                    "mollified scalars leave bonds out, which must then act within the drifts: give inner_timestep_fs"
+                )
+            return nn.ModuleList()
+        if config.scalar.prior != "bonded":
+            raise ValueError(f"inner_timestep_fs wants scalar.prior 'bonded', got {config.scalar.prior!r}")
+        times = [share * config.stride_fs / n for share, n in zip(config.drifts, pair_steps(config))]
+        if config.inner_timestep_fs > min(times):
+            raise ValueError(
+                f"got inner_timestep_fs {config.inner_timestep_fs:g}, wanted at most the shortest drift, or "
+                f"pair_timestep_fs: {min(times):g} fs"
+            )
+        flows = [BondedFlow(time, config.inner_timestep_fs) for time in times]
+        for flow in flows[1:]:
+            flow.log_constants = flows[0].log_constants
+        return nn.ModuleList(flows)
+
+    @staticmethod
+    def _tables(config: SplittingConfig) -> PairTables | None:
+        if config.pair_timestep_fs is None:
+            return None
+        if config.inner_timestep_fs is None:
+            raise ValueError(
+                "pair_timestep_fs sets how often pair forces act between the inner steps of bonds and angles, which "
+                "inner_timestep_fs asks for: give both"
+            )
+        return PairTables(len(config.species), config.cutoff_A)
+
+    def wall(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
+        """Repulsive wall ½ Σ_j ε (r_closest/r)¹² of each atom [N], eV."""
+        d = norm(edge_vectors).squeeze(-1)
+        closest = self.closest[species.long()[:, None], gather_rows(species, neighbors).long()]
+        ratio = torch.where(mask, closest / d.clamp(min=0.1), 0.0)
+        return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER).sum(-1)
+
+    def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
+        """Σ_h head_h W_h of each atom [N], eV; inputs as in the contract."""
+        learned = self.scalar(species, edge_vectors, mask, neighbors, head)
+        if self.tables is not None:
+            return learned  # the wall is in the tables
+        plain = edge_vectors.detach()
+        inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
+        return learned + (head @ self.scalar.share) * self.wall(species, edge_vectors, inside, neighbors)
+
+    def force(self, graph: Graph, displacement: Tensor, scalar: int, train: bool) -> Tensor:
+        """−∂W(A(q))/∂q [N, 3] (eV/Å) of one scalar.
+
+        Args:
+            graph: at the start of the stride.
+            displacement: of its atoms since then [N, 3], Å.
+            scalar: number of W.
+            train: if the force shall be differentiated again.
+        """
+        head = nn.functional.one_hot(torch.tensor(scalar), len(self.scalar.share)).to(displacement)
+        with torch.enable_grad():
+            u = displacement if displacement.requires_grad else displacement.detach().requires_grad_(True)
+            mapped = u
+            if self.config.mollified:
+                mapped = map_positions(graph, Molecules(graph), u, self.flows[0].constants()[1])
+            change = gather_rows(mapped, graph.neighbors) - mapped[:, None]
+            edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
+            total = self(graph.species, edges, graph.mask, graph.neighbors, head).sum()
+            (gradient,) = torch.autograd.grad(total, u, create_graph=train)
+        return -gradient
+
+    def drift(self, graph: Graph, k: int, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
+        """Displacements [N, 3] (Å) and momenta [N, 3] (√(eV·u)) after the k-th drift."""
+        mass = graph.masses[:, None]
+        if not self.flows:
+            return u + self.config.drifts[k] * self.config.stride_fs * units.fs * p / mass, p
+        flow, root = self.flows[k], mass.sqrt()
+        steps = pair_steps(self.config)[k]
+        time = self.config.drifts[k] * self.config.stride_fs * units.fs / steps
+
+        def bonded_motion(u: Tensor, p: Tensor, _: int = 0) -> tuple[Tensor, Tensor]:
+            now = displaced(graph, u * root, p / root)
+            du, v = flow.flow(now, flow.bind(now), torch.zeros_like(p)[:, None], (1.0,))
+            return u + du[:, 0], mass * v[:, 0]
+
+        def pair_kick(u: Tensor, p: Tensor, step: int) -> Tensor:
+            return p + verlet_share(step, steps) * time * self.pair_forces(graph, u)
+
+        if self.tables is None:
+            return bonded_motion(u, p)
+        return kick_drift_kick(u, p, steps, pair_kick, bonded_motion)
+
+    def pair_forces(self, graph: Graph, displacement: Tensor) -> Tensor:
+        """Forces of the tables [N, 3] (eV/Å) after displacements [N, 3] (Å)."""
+        now = displaced(graph, displacement * graph.masses.sqrt()[:, None], graph.momenta)
+        return self.tables(now, Molecules(now))
+
+    def drift_forces(self, graph: Graph) -> Tensor:
+        """Forces [N, 3] (eV/Å) of all that acts within the drifts, where the atoms are."""
+        forces = torch.zeros_like(graph.momenta)
+        if self.flows:
+            forces = forces + self.flows[0].known_forces(Molecules(graph), forces)
+        return forces if self.tables is None else forces + self.pair_forces(graph, torch.zeros_like(forces))
+
+    def predict(self, graph: Graph) -> Prediction:
+        """One stride from a graph that holds all edges that may come within the cutoff on the way."""
+        train = torch.is_grad_enabled() and self.training
+        time = self.config.stride_fs * units.fs
+        root = graph.masses[:, None].sqrt()
+
+        def kick(u: Tensor, p: Tensor, k: int) -> Tensor:
+            return p + time * self.force(graph, u, self.config.kicks[k], train)
+
+        def drift(u: Tensor, p: Tensor, k: int) -> tuple[Tensor, Tensor]:
+            return self.drift(graph, k, u, p)
+
+        start = torch.zeros_like(graph.momenta), graph.momenta * root
+        u, p = kick_drift_kick(*start, len(self.config.drifts), kick, drift)
+        if not train:
+            u, p = u.detach(), p.detach()
+        return Prediction(root * u, p / root)
