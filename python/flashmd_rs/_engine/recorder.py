@@ -140,21 +140,22 @@ class Recorder:
         """
         if self.warning is not None:
             warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
-        self._open(offsets or {"trajectory": None, "logfile": None, "violations_file": None, "violations": []})
+        nothing: FileOffsets = {"trajectory": None, "logfile": None, "violations_file": None, "violations": []}
+        self._open(offsets or nothing, self._header)
 
     def go_on(self, offsets: FileOffsets, frames: int) -> None:
         """Open the files again after :meth:`close`, cut back to where they were with so many frames."""
         self._forget(frames)
-        self._open(offsets)
+        self._open(offsets, None)
 
-    def _open(self, offsets: FileOffsets) -> None:
+    def _open(self, offsets: FileOffsets, header: list[str] | None) -> None:
         self.violations = list(offsets["violations"])
         self._before, self._before_frame = len(self), None
         self._writer = _open_frames(self.path, offsets["trajectory"])
         self._collector = _open_frames(self._violations_path, offsets["violations_file"])
         if self._logfile is not None:
             species = sorted(set(self._symbols.tolist()))
-            self._log = LogWriter(self._logfile, self._header, species, len(self.atoms), offsets["logfile"] or None)
+            self._log = LogWriter(self._logfile, header, species, len(self.atoms), offsets["logfile"] or None)
 
     def _forget(self, frames: int) -> None:
         """Drop the frames after the first so many."""
