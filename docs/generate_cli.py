@@ -50,7 +50,9 @@ def commands() -> dict[str, Any]:
 
 def page(found: dict[str, Any]) -> str:
     """The page as Markdown."""
-    sections = [_section(name, command) for name, command in found.items() if name != "convert"]
+    sections = [
+        _section(name, command) for name, command in found.items() if name != "convert"
+    ]
     return "\n".join([HEAD, *sections, _CONVERT, TAIL])
 
 
@@ -65,21 +67,38 @@ def _section(name: str, command: Any) -> str:
     context = typer.Context(command, info_name=name)
     text = " ".join((command.help or "").split())
     arguments = [p for p in command.params if not p.opts[0].startswith("-")]
-    usage = " ".join(["flashmd-rs", name, *(p.name.upper() for p in arguments), "[OPTIONS]"])
+    usage = " ".join(
+        ["flashmd-rs", name, *(p.name.upper() for p in arguments), "[OPTIONS]"]
+    )
     rows = [_row(parameter, context) for parameter in command.params]
-    table = ["| option | value | default | meaning |", "|---|---|---|---|", *rows] if rows else []
-    return "\n".join([f"## flashmd-rs {name}", "", text, "", f"    {usage}", "", *table, ""])
+    table = (
+        ["| option | value | default | meaning |", "|---|---|---|---|", *rows]
+        if rows
+        else []
+    )
+    return "\n".join(
+        [f"## flashmd-rs {name}", "", text, "", f"    {usage}", "", *table, ""]
+    )
 
 
 def _row(parameter: Any, context: Any) -> str:
     """One parameter, taken from what ``--help`` prints of it: ``--name <value>``, ``meaning  [default: (value)]``."""
-    name, text = (" ".join(part.split()) for part in parameter.get_help_record(context) or (parameter.name, ""))
+    name, text = (
+        " ".join(part.split())
+        for part in parameter.get_help_record(context) or (parameter.name, "")
+    )
     name, _, value = name.partition(" <")
-    text, _, note = text.replace("[required]", "[default: required]").partition("[default: ")
-    values = ", ".join(f"`{word}`" for word in value.rstrip(">").split("|")) if value else ""
+    text, _, note = text.replace("[required]", "[default: required]").partition(
+        "[default: "
+    )
+    values = (
+        ", ".join(f"`{word}`" for word in value.rstrip(">").split("|")) if value else ""
+    )
     shown = name if name.startswith("-") else parameter.name.upper()
     default = note.rstrip("]").removeprefix("(").removesuffix(")")
-    return f"| `{shown}` | {values} | {default} | {text.strip().replace('|', chr(92) + '|')} |"
+    return (
+        f"| `{shown}` | {values} | {default} | {text.strip().replace('|', chr(92) + '|')} |"
+    )
 
 
 if __name__ == "__main__":

@@ -16,4 +16,6 @@ class Roles(griffe.Extension):
     def on_instance(self, *, obj: Any, **_: Any) -> None:
         """Replace each role by its last name, as code."""
         if obj.docstring is not None:
-            obj.docstring.value = _ROLE.sub(lambda match: f"`{match[1].rsplit('.', 1)[-1]}`", obj.docstring.value)
+            obj.docstring.value = _ROLE.sub(
+                lambda match: f"`{match[1].rsplit('.', 1)[-1]}`", obj.docstring.value
+            )

@@ -95,6 +95,13 @@ def test_links_lead_somewhere(page):
             assert anchor in anchors(linked), f"{name(page)}: {target}"
 
 
+def test_files_that_are_named_exist():
+    named = re.compile(r"`((?:tests|training|benches|rust|python|examples|fuzz|docs)/[\w./-]+)`|\b(benches/\w+\.py)")
+    for page in PAGES:
+        for path in ("".join(groups) for groups in named.findall(page.read_text())):
+            assert (ROOT / path).exists() or page.name == "CHANGELOG.md", f"{name(page)}: {path}"
+
+
 def test_every_page_says_what_it_is():
     """One heading of the first level, and a sentence below it; pages of `flashmd-rs evaluate` give their command."""
     for page in set(DOCS.rglob("*.md")) - set(DOCS.rglob("evaluation/*/*.md")):
