@@ -1,8 +1,10 @@
 """What the tests share: fixture models, small systems, a real shell of the command."""
 
 import os
+import resource
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -87,3 +89,14 @@ def one_clear_error(stderr):
     """True if standard error is one line that opens with ``error:`` and shows nothing from inside."""
     lines = stderr.strip().splitlines()
     return len(lines) == 1 and lines[0].startswith("error: ") and "Traceback" not in stderr
+
+
+@contextmanager
+def file_size_limit(size):
+    """Nobody in this process can make a file larger than that: an answer like a full disk's."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -1,5 +1,6 @@
 """A simulation in the hands of its caller: the bits of one rollout, however it is stepped, watched or stopped."""
 
+import errno
 import gc
 import os
 import signal
@@ -19,6 +20,7 @@ from flashmd_rs import (
     Checkpoint,
     CheckpointError,
     FlashMDWarning,
+    Guard,
     InputError,
     Langevin,
     Model,
@@ -32,8 +34,9 @@ from flashmd_rs import (
     rollout,
 )
 from flashmd_rs._engine.checkpoint import read_checkpoint
+from flashmd_rs.writers import LogWriter
 
-from conftest import fixture_model, h5md_tables, make_crystal
+from conftest import file_size_limit, fixture_model, h5md_tables, make_crystal
 
 BATH = {"temperature_K": 60.0, "thermostat": Langevin(50)}
 SOFT = {"interval": 3, "compressibility_per_bar": 1e-5}
@@ -93,6 +96,27 @@ def assert_same_runs(some, others):
             assert one.report[name] == other.report[name], name
 
 
+def assert_same_files(folder, suffix, replicas=1):
+    """Trajectory and log of "run" are those of "whole", and no segment is left."""
+    for end in map(str, range(replicas)) if replicas > 1 else [""]:
+        run, whole = (contents(folder / f"{name}{end}{suffix}") for name in ("run", "whole"))
+        if isinstance(run, bytes):
+            assert run == whole, f"{len(run)} bytes, not {len(whole)}, or others"  # not a page of them
+        else:
+            np.testing.assert_equal(run, whole)
+        assert (folder / f"run{end}.log").read_text().splitlines() == (
+            (folder / f"whole{end}.log").read_text().splitlines()
+        )
+    assert [path.name for path in folder.iterdir() if ".segment" in path.name] == []
+
+
+def move_and_look(simulation, strides):
+    """Stride by stride, the files finished after each."""
+    for _ in range(strides):
+        simulation.step()
+        _ = simulation.trajectory
+
+
 def contents(path):
     """What must not depend on how often a file was closed: its bytes, or every number in it."""
     if path.suffix == ".traj":
@@ -144,15 +168,39 @@ class TestSameBits:
                     assert len(trajectory.times_ps) == len(trajectory.temperature_K["Ar"]) == len(frames)
             simulation.run()
             parts = as_list(simulation.trajectory)
-        for replica, (part, run) in enumerate(zip(parts, as_list(whole), strict=True)):
-            end = str(replica) if replicas > 1 else ""
+        for part, run in zip(parts, as_list(whole), strict=True):
             assert [frame.info["step"] for frame in part] == [0, 4, 8, 12, 16, 18]
             assert_same_frames([part[-1]], [run[-1]])
-            np.testing.assert_equal(
-                contents(tmp_path / f"run{end}{suffix}"), contents(tmp_path / f"whole{end}{suffix}")
-            )
-            assert (tmp_path / f"run{end}.log").read_bytes() == (tmp_path / f"whole{end}.log").read_bytes()
-        assert [path.name for path in tmp_path.iterdir() if ".segment" in path.name] == []
+
+    @pytest.mark.parametrize("suffix", [".extxyz", ".traj"])
+    def test_what_the_guard_collects(self, models, tmp_path, suffix):
+        """As often as in one run, and each quantity said once."""
+        hot = make_crystal(temperature_K=160)  # where the temperature leaves the model's range and comes back
+        options = {"temperature_K": 160, "thermostat": Langevin(20), "seed": 3, "steps": 60}
+
+        def guard(name):
+            return {"guard": Guard("collect", violations_file=tmp_path / f"{name}{suffix}")}
+
+        with pytest.warns(FlashMDWarning) as once:
+            whole = rollout(hot, models("watched"), **guard("whole"), **options)
+        simulation = Simulation(hot, models("watched"), **guard("run"), **options)
+        with pytest.warns(FlashMDWarning) as again:
+            move_and_look(simulation, 60)
+        assert [str(warning.message) for warning in again] == [str(warning.message) for warning in once]
+        assert len(ase.io.read(tmp_path / f"whole{suffix}", ":")) > 1
+        for one, other in zip(*(ase.io.read(tmp_path / f"{n}{suffix}", ":") for n in ("run", "whole")), strict=True):
+            np.testing.assert_array_equal(one.positions, other.positions)
+            assert one.info["step"] == other.info["step"]
+        assert simulation.report["statistics"] == whole.report["statistics"]
+
+    def test_a_log_on_standard_output_has_one_head(self, models, capsys):
+        simulation = Simulation(start(), models("pair_stride"), logfile="-", interval=2, **BATH)
+        for _ in range(3):
+            simulation.step(2)
+            _ = simulation.trajectory
+        lines = capsys.readouterr().out.splitlines()
+        assert sum("Time[ps]" in line for line in lines) == 1
+        assert sum(not line.startswith("#") for line in lines) == 4
 
     def test_without_a_file_the_last_frame_is_the_state_too(self, models):
         options = {**BATH, "seed": 11, "interval": 4, "steps": 10}
@@ -228,8 +276,7 @@ class TestSaving:
             simulation.step(7)
         with Simulation.load(tmp_path / "middle") as loaded:
             loaded.run()
-        np.testing.assert_equal(contents(tmp_path / f"run{suffix}"), contents(tmp_path / f"whole{suffix}"))
-        assert (tmp_path / "run.log").read_bytes() == (tmp_path / "whole.log").read_bytes()
+        assert_same_files(tmp_path, suffix)
 
     def test_a_checkpoint_that_is_written_goes_on_being_written(self, models, tmp_path):
         """That of the option, also in the file that was loaded; a file of `save` alone stays as it is."""
@@ -302,12 +349,63 @@ class TestSaving:
             other.step()
         assert read_checkpoint(tmp_path / "c").step == 1
 
+    def test_it_is_not_saved_over_a_file_of_the_run(self, models, tmp_path):
+        files = {"trajectory": tmp_path / "run.extxyz", "logfile": tmp_path / "run.log"}
+        with Simulation(start(), models("pair_stride"), checkpoint=tmp_path / "c", **files, **BATH) as simulation:
+            simulation.step(3)
+            for path in files.values():
+                with pytest.raises(InputError, match="two outputs of the run are the same file"):
+                    simulation.save(path)
+            simulation.save(tmp_path / "c")
+            assert read_checkpoint(tmp_path / "c").step == 3
+        assert len(ase.io.read(tmp_path / "run.extxyz", ":")) == 2
+
+    def test_every_1000_strides_where_nothing_is_planned(self, models, tmp_path):
+        with Simulation(start(), models("pair_stride"), checkpoint=tmp_path / "c", **BATH) as simulation:
+            simulation.step(1100)
+            assert read_checkpoint(tmp_path / "c").step == 1000
+
     def test_it_cannot_be_saved_where_nothing_can_be_written(self, models, tmp_path):
         simulation = Simulation(start(), models("pair_stride"), **BATH, seed=1)
         with pytest.raises(OSError, match="cannot write the checkpoint"):
             simulation.save(tmp_path / "no" / "c")
         simulation.step()
         assert simulation.nsteps == 1
+
+
+class TestDiskFull:
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    @pytest.mark.parametrize("replicas", [1, 3])
+    @pytest.mark.parametrize("full", ["trajectory", "log file"])
+    def test_it_goes_on_once_there_is_room(self, models, tmp_path, monkeypatch, suffix, replicas, full):
+        """The frame that found none is kept then; nothing is missing and nothing twice."""
+        mark = "{replica}" if replicas > 1 else ""
+        options = {**BATH, "seed": 1, "interval": 1, "energy_model": fixture_model("pair_energy")}
+        options["steps"] = steps = 150 if suffix == ".h5md" else 40  # a file that begins with room for a hundred
+        crystals = [make_crystal(3, seed=seed) for seed in range(replicas)]
+
+        def no_room(*_):
+            raise OSError(errno.ENOSPC, "cannot write the log file: No space left on device", "run.log")
+
+        atoms = crystals if replicas > 1 else crystals[0]
+
+        def files(name):
+            return {"trajectory": tmp_path / f"{name}{mark}{suffix}", "logfile": tmp_path / f"{name}{mark}.log"}
+
+        rollout(atoms, models("pair_stride"), **files("whole"), **options)
+        simulation = Simulation(atoms, models("pair_stride"), **files("run"), **options)
+        simulation.step(4)
+        largest = max(path.stat().st_size for path in tmp_path.glob("run*") if path.suffix == suffix)
+        limit = int(1.1 * largest) + 3000 if full == "trajectory" else 2**30
+        with monkeypatch.context() as patch, file_size_limit(limit):
+            if full == "log file":
+                patch.setattr(LogWriter, "write", no_room)
+            with pytest.raises(OSError, match=f"cannot write the {full}"):
+                simulation.run()
+        assert 4 < simulation.nsteps < steps
+        simulation.run()
+        simulation.close()
+        assert_same_files(tmp_path, suffix, replicas)
 
 
 class TestNothingBeforeTheFirstStride:
@@ -557,8 +655,7 @@ class TestObservers:
         simulation.close()
         whole = {"trajectory": tmp_path / f"whole{suffix}", "logfile": tmp_path / "whole.log"}
         rollout(start(), models("pair_stride"), **whole, **options)
-        np.testing.assert_equal(contents(tmp_path / f"run{suffix}"), contents(tmp_path / f"whole{suffix}"))
-        assert (tmp_path / "run.log").read_bytes() == (tmp_path / "whole.log").read_bytes()
+        assert_same_files(tmp_path, suffix)
 
     def test_of_replicas(self, models):
         calls = []
@@ -591,6 +688,24 @@ class TestObservers:
         assert_same_runs(run, rollout(start(), model, seed=1, **options))
         assert_same_runs(other.trajectory, rollout(start(), model, seed=2, **options))
         assert len(strides) == 6
+
+    def test_also_inside_an_energy(self, models):
+        """Of Python, in the middle of a stride."""
+        model = models("pair_stride")
+
+        class Energy(Calculator):
+            implemented_properties = ("energy",)
+
+            def calculate(self, *arguments, **options):
+                super().calculate(*arguments, **options)
+                moved = self.atoms.copy()
+                moved.set_momenta(np.zeros((len(moved), 3)))
+                self.results = {"energy": np.abs(model.stride(moved).get_momenta()).sum()}
+
+        options = {**BATH, **BARE, "seed": 1, "steps": 4}
+        run = rollout(start(), model, energy_model=Energy(), **options)
+        assert len(set(run.potential_energy)) == 5
+        assert_same_frames(list(run), list(rollout(start(), model, **options)))
 
 
 CALLS = {
@@ -846,6 +961,24 @@ class TestFailure:
         whole = rollout(start(), models("pair_stride"), energy_model=Energy(), **options)
         assert_same_frames([rest[-1]], [whole[-1]])
 
+    def test_an_energy_that_fails_at_once(self, models, tmp_path):
+        """Before anything was written; asking again says what happened."""
+        path = tmp_path / "run.extxyz"
+        path.write_text("precious")
+
+        class Broken(Calculator):
+            def get_potential_energy(self, *_, **__):
+                raise ZeroDivisionError("from the calculator")
+
+        options = {"energy_model": Broken(), "rescale_energy": True, "trajectory": path, **BATH}
+        simulation = Simulation(start(), models("pair_stride"), **options)
+        with pytest.raises(ZeroDivisionError, match="from the calculator"):
+            simulation.step()
+        with pytest.raises(InputError, match="ended with an error and cannot go on"):
+            simulation.step()
+        simulation.close()
+        assert path.read_text() == "precious"
+
 
 class TestSignals:
     @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
@@ -871,8 +1004,7 @@ class TestSignals:
         simulation.close()
         whole = {"trajectory": tmp_path / f"whole{suffix}", "logfile": tmp_path / "whole.log"}
         rollout(start(), models("pair_stride"), **whole, **options)
-        np.testing.assert_equal(contents(tmp_path / f"run{suffix}"), contents(tmp_path / f"whole{suffix}"))
-        assert (tmp_path / "run.log").read_bytes() == (tmp_path / "whole.log").read_bytes()
+        assert_same_files(tmp_path, suffix)
 
     def test_handlers_are_the_usual_ones_between_strides(self, models, tmp_path):
         before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]

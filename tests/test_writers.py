@@ -5,7 +5,6 @@ import io
 import json
 import os
 import random
-import resource
 import shutil
 import signal
 import subprocess
@@ -30,7 +29,7 @@ from flashmd_rs._engine.recorder import Files, Recorder
 from flashmd_rs.writers import LogWriter, check_trajectory_path, open_frames, reopen_frames
 from flashmd_rs.writers.files import StagedFile
 
-from conftest import FIXTURES, h5md_tables, one_clear_error
+from conftest import FIXTURES, file_size_limit, h5md_tables, one_clear_error
 
 APPENDED = [".extxyz", ".xtc", ".dcd"]
 SEGMENTED = [".traj", ".h5md"]
@@ -170,8 +169,8 @@ class TestOtherPrograms:
     def test_a_library_that_is_not_installed(self, tmp_path, suffix, monkeypatch):
         for module in ("h5py", "MDAnalysis"):
             monkeypatch.setitem(sys.modules, module, None)
-        extra = "h5md" if suffix == ".h5md" else "xtc"
-        with pytest.raises(InputError, match=rf"pip install 'flashmd-rs\[{extra}\]'"):
+        library = "h5py" if suffix == ".h5md" else "MDAnalysis"
+        with pytest.raises(InputError, match=rf"\{suffix} needs {library}: pip install {library}"):
             check_trajectory_path(tmp_path / f"run{suffix}")
         assert list(tmp_path.iterdir()) == []
 
@@ -487,16 +486,6 @@ class TestDiskFull:
         with pytest.raises(OSError, match="cannot write the log file: No space left") as caught:
             LogWriter("/dev/full", [], ["H"], 3)
         assert caught.value.filename == "/dev/full"
-
-
-@contextlib.contextmanager
-def file_size_limit(size):
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @pytest.mark.parametrize("suffix", SEGMENTED)

@@ -197,6 +197,8 @@ class Guard(Option):
             fallback_strides=_checks.whole("fallback_strides", self.fallback_strides, "strides"),
             timestep_fs=_checks.positive("timestep_fs", self.timestep_fs, "fs"),
         )
+        if self.violations_file is not None:
+            _check_path("violations_file", self.violations_file)
         if (self.policy == "collect") != (self.violations_file is not None):
             raise InputError(
                 "the policy 'collect' and violations_file, the file for the structures, go together: give "

@@ -11,6 +11,7 @@ import ase.io
 import pytest
 
 from flashmd_rs import _runtime_library as library
+from flashmd_rs._engine.checkpoint import read_checkpoint
 
 from conftest import fixture_model, make_crystal, one_clear_error
 
@@ -124,6 +125,17 @@ def test_progress_bar_on_a_terminal(structure, tmp_path):
     text = shown.decode()
     for words in ("40.000/40.000 ps", "ns/day", "T ", " K]", "100%"):
         assert words in text, words
+
+
+def test_resume_on_a_device_and_threads(shell, structure, tmp_path):
+    command = ("run", structure, "--model", fixture_model("pair_stride"), "--temperature-k", 60, "--threads", 1)
+    assert shell(*command, "--steps", 5, "--checkpoint", "c").returncode == 0
+    result = shell("resume", "c", "--steps", 8, "--device", "cpu", "--threads", 2)
+    assert result.returncode == 0, result.stderr
+    assert read_checkpoint(tmp_path / "c").model["threads"] == 2
+    result = shell("resume", "c", "--steps", 9, "--threads", 0)
+    assert one_clear_error(result.stderr)
+    assert "threads=0" in result.stderr
 
 
 def test_info(shell):

@@ -86,7 +86,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     checkpoint = as_checkpoint(arguments.checkpoint)
     files = _files(arguments)
     outputs = {replica: _check_outputs(files, replica, len(structures) > 1) for replica in structures}
-    _check_distinct(checkpoint, outputs)
+    check_distinct(None if checkpoint is None else Path(checkpoint.path), outputs)
     saved = _find_checkpoint(checkpoint, arguments.resume)
     opened = model if isinstance(model, Model) else Model(model)
     if saved is not None:
@@ -231,11 +231,15 @@ def _expand(path: PathLike, replica: int, several: bool) -> str:
     return text.replace("{replica}", str(replica))
 
 
-def _check_distinct(checkpoint: Checkpoint | None, outputs: dict[int, Files]) -> None:
-    """Refuse two outputs in one file."""
+def check_distinct(checkpoint: Path | None, outputs: dict[int, Files]) -> None:
+    """Refuse two outputs in one file.
+
+    Raises:
+        InputError: there are two.
+    """
     taken = set()
     if checkpoint is not None:
-        taken = {os.path.realpath(path) for path in checkpoint_files(Path(checkpoint.path))}
+        taken = {os.path.realpath(path) for path in checkpoint_files(checkpoint)}
     for path in (path for files in outputs.values() for path in asdict(files).values()):
         if path is None or path == "-":
             continue

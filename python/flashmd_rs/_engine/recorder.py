@@ -96,6 +96,8 @@ class Recorder:
         self._writer: FrameWriter | None = None
         self._log: LogWriter | None = None
         self._collector: FrameWriter | None = None
+        # Where the trajectory ended before a frame whose line in the log could not be written.
+        self._before_frame: FileOffset | None = None
         # Frames before the open writer's first, and the readers of what closed ones wrote.
         self._before = 0
         self._readers: list[tuple[int, FrameReader]] = []
@@ -110,12 +112,14 @@ class Recorder:
         atoms = make_frame(self.atoms, state, step, time_ps, energy)
         kinetic = kinetic_energy(frame["momenta"], self._masses)
         temperatures_K = temperatures(frame["momenta"], self._masses, self._symbols, self._fixed)
-        if self._writer is None:
-            self._frames.append(atoms)
-        else:
+        self._before_frame = None if self._writer is None else self._writer.offset()
+        if self._writer is not None:
             self._writer.write(atoms)
         if self._log is not None:
             self._log.write(time_ps, energy, kinetic, list(temperatures_K.values()))
+        self._before_frame = None
+        if self._writer is None:
+            self._frames.append(atoms)
         self._last = state
         self._steps.append(step)
         self._times_ps.append(time_ps)
@@ -136,21 +140,22 @@ class Recorder:
         """
         if self.warning is not None:
             warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
-        self._open(offsets or {"trajectory": None, "logfile": None, "violations_file": None, "violations": []})
+        nothing: FileOffsets = {"trajectory": None, "logfile": None, "violations_file": None, "violations": []}
+        self._open(offsets or nothing, self._header)
 
     def go_on(self, offsets: FileOffsets, frames: int) -> None:
         """Open the files again after :meth:`close`, cut back to where they were with so many frames."""
         self._forget(frames)
-        self._open(offsets)
+        self._open(offsets, None)
 
-    def _open(self, offsets: FileOffsets) -> None:
+    def _open(self, offsets: FileOffsets, header: list[str] | None) -> None:
         self.violations = list(offsets["violations"])
-        self._before = len(self)
+        self._before, self._before_frame = len(self), None
         self._writer = _open_frames(self.path, offsets["trajectory"])
         self._collector = _open_frames(self._violations_path, offsets["violations_file"])
         if self._logfile is not None:
             species = sorted(set(self._symbols.tolist()))
-            self._log = LogWriter(self._logfile, self._header, species, len(self.atoms), offsets["logfile"] or None)
+            self._log = LogWriter(self._logfile, header, species, len(self.atoms), offsets["logfile"] or None)
 
     def _forget(self, frames: int) -> None:
         """Drop the frames after the first so many."""
@@ -190,7 +195,7 @@ class Recorder:
     def offsets(self) -> FileOffsets:
         """Where the files end, on disk or on the way to it."""
         return {
-            "trajectory": None if self._writer is None else self._writer.offset(),
+            "trajectory": None if self._writer is None else self._before_frame or self._writer.offset(),
             "logfile": None if self._log is None else self._log.offset(),
             "violations_file": None if self._collector is None else self._collector.offset(),
             "violations": list(self.violations),

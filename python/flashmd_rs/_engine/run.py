@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flashmd_rs import _core
 from flashmd_rs._engine.checkpoint import CheckpointWriter, locked
-from flashmd_rs._engine.plan import Plan
+from flashmd_rs._engine.plan import Plan, check_distinct
 from flashmd_rs._engine.progress import Progress, ns_per_day
 from flashmd_rs._engine.recorder import FileOffsets, Recorder
 from flashmd_rs._engine.signals import between_strides
@@ -187,6 +187,7 @@ class Run:
         """Save a checkpoint at ``path``; whatever was there becomes ``PATH.previous``."""
         target = Path(path).absolute()
         check_replaceable(target, "checkpoint")
+        check_distinct(target, self.plan.outputs)
         self.begin()
         with ExitStack() as stack:
             stack.enter_context(self._at_work())

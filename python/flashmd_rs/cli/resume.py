@@ -37,7 +37,9 @@ def resume(
     if device is not None or threads is not None:
         recorded = read_checkpoint(checkpoint).model
         opened = Model(
-            model or recorded["file"], device=device or recorded["device"], threads=threads or recorded["threads"]
+            model or recorded["file"],
+            device=device or recorded["device"],
+            threads=recorded["threads"] if threads is None else threads,
         )
     with says_how_to_go_on(checkpoint):
         result = go_on(

@@ -48,7 +48,7 @@ __all__ = [
 ]
 
 SUFFIXES = (".extxyz", ".xyz", ".traj", ".h5md", ".xtc", ".dcd")
-_EXTRAS = {".h5md": ("h5py", "h5md"), ".xtc": ("MDAnalysis", "xtc"), ".dcd": ("MDAnalysis", "xtc")}
+_LIBRARIES = {".h5md": "h5py", ".xtc": "MDAnalysis", ".dcd": "MDAnalysis"}
 
 
 def check_trajectory_path(path: str | os.PathLike[str]) -> Path:
@@ -63,8 +63,8 @@ def check_trajectory_path(path: str | os.PathLike[str]) -> Path:
     if suffix not in SUFFIXES:
         wanted = ", ".join(SUFFIXES)
         raise InputError(f"trajectory {os.fspath(path)!r} ends in {target.suffix!r}: wanted one of {wanted}")
-    if suffix in _EXTRAS:
-        require(*_EXTRAS[suffix], suffix)
+    if suffix in _LIBRARIES:
+        require(_LIBRARIES[suffix], suffix)
     check_writable(target, "trajectory")
     return target
 

@@ -56,8 +56,8 @@ class FrameWriter(Protocol):
         """Reads back what was written; for a closed writer."""
 
 
-def require(module: str, extra: str, suffix: str) -> None:
-    """Make sure that a library which comes with an extra is there.
+def require(module: str, suffix: str) -> None:
+    """Make sure that the library of a format is there.
 
     Raises:
         InputError: it is not.

@@ -134,7 +134,7 @@ def _rows(atoms: ase.Atoms) -> Table:
 
 def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> dict[str, Any]:
     """Write groups and what never changes; the empty tables by name."""
-    from flashmd_rs import __version__
+    from flashmd_rs._core import __version__
 
     h5.create_group("h5md").attrs["version"] = [1, 1]
     h5.create_group("h5md/author").attrs["name"] = "N/A"

@@ -18,7 +18,7 @@ class LogWriter:
 
     Args:
         target: file, emptied if it exists, or ``"-"`` for standard output.
-        header: lines that open the log.
+        header: lines that open the log; None for one that has been opened before.
         species: chemical symbols, in the order of their temperatures.
         atoms: number of atoms, which sets the digits of the energies.
         offset: what :meth:`sync` returned: the file is cut back to there and goes on without another header.
@@ -30,7 +30,7 @@ class LogWriter:
     def __init__(
         self,
         target: str | os.PathLike[str],
-        header: list[str],
+        header: list[str] | None,
         species: list[str],
         atoms: int,
         offset: FileOffset | None = None,
@@ -39,7 +39,7 @@ class LogWriter:
         self._file = None if target == "-" else AppendedFile(Path(target), "log file", end)
         digits = next((d for limit, d in ((100, 4), (1000, 3), (10_000, 2)) if atoms <= limit), 1)
         self._energy_format = f"{{:14.{digits}f}}"
-        if end is None:
+        if end is None and header is not None:
             columns = f"# {'Time[ps]':<10}" + "".join(f" {name:>14}" for name in ("Etot[eV]", "Epot[eV]", "Ekin[eV]"))
             columns += "".join(f" {name:>9}" for name in ["T[K]"] + [f"T_{symbol}[K]" for symbol in species])
             self._put([*(f"# {line}" for line in header), columns])
