@@ -5,16 +5,16 @@ mod common;
 
 use common::{FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
 use flashmd::Error;
-use flashmd::constraints::CentreOfMass;
+use flashmd::State;
+use flashmd::filters::rescaling::{Rescaling, RescalingStatistics};
+use flashmd::filters::thermostat::{Langevin, Thermostat};
 use flashmd::linalg::{Vec3, det, dot, norm, scale, sub};
 use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::{Purpose, Stream};
-use flashmd::rescale::{Rescale, Tally};
 use flashmd::rotation::Rotation;
-use flashmd::run::system::Ledger;
+use flashmd::run::RunStatistics;
 use flashmd::run::{Report, System};
-use flashmd::state::State;
-use flashmd::thermostat::{Langevin, Thermostat};
+use flashmd::state::CentreOfMass;
 use flashmd::units::{FS, KB};
 
 fn run(options: Rollout<'_>, state: &mut State, propagator: &mut dyn Propagator) -> (Report, Recorder) {
@@ -28,11 +28,11 @@ fn run_system(
     options: Rollout<'_>,
     system: &mut System,
     propagator: &mut dyn Propagator,
-) -> (Report, Ledger, Recorder) {
+) -> (Report, RunStatistics, Recorder) {
     let mut recorder = Recorder::default();
     let report = options.run_one(system, propagator, &mut recorder).unwrap();
     assert!(system.is_alive(), "{:?}", system.failure);
-    (report, system.ledger, recorder)
+    (report, system.statistics, recorder)
 }
 
 /// `state` in a Langevin bath.
@@ -133,16 +133,16 @@ fn lennard_jones_conserves_energy_and_momentum_in_nve() {
 #[test]
 fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
     let mut system = System::new(argon(80.0));
-    system.rescale = Some(Rescale::default());
+    system.rescaling = Some(Rescaling::default());
     let mut surface = Surface(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 0.999 };
     let options = Rollout { steps: 200, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
-    let (_, ledger, kept) = run_system(options, &mut system, &mut verlet);
+    let (_, statistics, kept) = run_system(options, &mut system, &mut verlet);
     let h0 = kept.frames[0].conserved.unwrap();
     for frame in &kept.frames {
         assert!((frame.conserved.unwrap() / h0 - 1.0).abs() < 1e-9);
     }
-    let rescale = ledger.rescale;
+    let rescale = statistics.rescaling;
     assert_eq!((rescale.count, rescale.skipped, rescale.clamped), (200, 0, 0));
     assert!(rescale.alpha_min > 1.0 && rescale.alpha_max < 1.01, "{rescale:?}");
 }
@@ -150,23 +150,23 @@ fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
 #[test]
 fn rescaling_does_not_fight_the_bath() {
     let mut system = bathed(&argon(40.0), 90.0, 100.0, 8.0, 7);
-    system.rescale = Some(Rescale::default());
+    system.rescaling = Some(Rescaling::default());
     let mut surface = Surface(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
     let options = Rollout { steps: 300, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
-    let (_, ledger, kept) = run_system(options, &mut system, &mut verlet);
+    let (_, statistics, kept) = run_system(options, &mut system, &mut verlet);
     let h0 = kept.frames[0].conserved.unwrap();
     for frame in &kept.frames {
         assert!((frame.conserved.unwrap() / h0 - 1.0).abs() < 1e-9, "H minus heat is kept");
     }
     let last = kept.frames.last().unwrap();
     let gained = last.kinetic + last.potential.unwrap() - kept.frames[0].kinetic - kept.frames[0].potential.unwrap();
-    assert!((gained - ledger.heat).abs() < 1e-9 && ledger.heat > 0.3, "the bath heats: {} eV", ledger.heat);
+    assert!((gained - statistics.heat).abs() < 1e-9 && statistics.heat > 0.3, "the bath heats: {} eV", statistics.heat);
 }
 
 /// Scales the momenta of `state` so that K + V is `target`, or says why not.
 fn rescale_to(state: &mut State, target: f64, potential: f64) -> flashmd::Result<()> {
-    Rescale::default().apply(state, target, potential, &mut Tally::default())
+    Rescaling::default().apply(state, target, potential, &mut RescalingStatistics::default())
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn rescaling_leaves_the_centre_of_mass_alone() {
 #[test]
 fn rescaling_without_an_energy_is_an_input_error() {
     let mut system = System::new(argon(80.0));
-    system.rescale = Some(Rescale::default());
+    system.rescaling = Some(Rescaling::default());
     let options = Rollout { steps: 1, ..Rollout::default() };
     let error = options.run_one(&mut system, &mut FreeFlight { stride_fs: 1.0 }, &mut Recorder::default()).unwrap_err();
     assert!(matches!(error, Error::Input(_)), "{error}");
@@ -309,9 +309,9 @@ fn langevin_keeps_the_total_momentum_and_counts_its_heat() {
     let (momentum, before) = (state.total_momentum(), state.kinetic_energy());
     let mut system = bathed(&state, 300.0, 50.0, 4.0, 1);
     let options = Rollout { steps: 100, ..Rollout::default() };
-    let (_, ledger, _) = run_system(options, &mut system, &mut FreeFlight { stride_fs: 4.0 });
+    let (_, statistics, _) = run_system(options, &mut system, &mut FreeFlight { stride_fs: 4.0 });
     assert!(norm(sub(system.state.total_momentum(), momentum)) < 1e-9);
-    assert!((system.state.kinetic_energy() - before - ledger.heat).abs() < 1e-9);
+    assert!((system.state.kinetic_energy() - before - statistics.heat).abs() < 1e-9);
 }
 
 #[test]
@@ -409,9 +409,11 @@ fn rotations_are_orthogonal_uniform_and_half_of_them_improper() {
 #[test]
 fn streams_differ_by_seed_purpose_and_step() {
     let first = |seed, purpose, step| Stream::new(seed, purpose, step).uniform();
-    let base = first(1, Purpose::Residual, 1);
-    assert_eq!(base, first(1, Purpose::Residual, 1));
-    for other in [first(2, Purpose::Residual, 1), first(1, Purpose::Rotation, 1), first(1, Purpose::Residual, 2)] {
+    let base = first(1, Purpose::StochasticNoise, 1);
+    assert_eq!(base, first(1, Purpose::StochasticNoise, 1));
+    for other in
+        [first(2, Purpose::StochasticNoise, 1), first(1, Purpose::Rotation, 1), first(1, Purpose::StochasticNoise, 2)]
+    {
         assert_ne!(base, other);
     }
 }

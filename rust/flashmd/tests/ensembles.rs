@@ -4,19 +4,19 @@
 mod common;
 
 use common::{FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
+use flashmd::Cell;
 use flashmd::Error;
-use flashmd::barostat::{Barostat, CellRescaling, Coupling, Dilation, MonteCarlo, Reservoir, pressure};
-use flashmd::cell::Cell;
-use flashmd::energy::{EnergyForces, PotentialEnergy};
-use flashmd::guard::Policy;
+use flashmd::State;
+use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, Dilation, MonteCarlo, Reservoir, pressure};
+use flashmd::filters::guard::GuardPolicy;
+use flashmd::filters::metropolis::Metropolis;
+use flashmd::filters::molecules::Molecules;
+use flashmd::filters::rescaling::{BeyondLimit, Rescaling, RescalingStatistics, Scope};
+use flashmd::filters::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::linalg::{Vec3, det, norm, sub};
-use flashmd::metropolis::Metropolis;
-use flashmd::molecules::Molecules;
+use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
 use flashmd::propagators::{Outcome, Propagator};
-use flashmd::rescale::{Fallback, Rescale, Scope, Tally};
 use flashmd::run::System;
-use flashmd::state::State;
-use flashmd::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::units::{BAR, FS, KB};
 
 /// 4σ of a Gaussian: one test in 16 000 fails by chance, and the seeds are fixed.
@@ -128,7 +128,7 @@ fn bussi_samples_a_harmonic_crystal_and_leaves_its_conserved_energy() {
     options.run_one(&mut system, &mut verlet, &mut recorder).unwrap();
     let h0 = recorder.frames[0].conserved.unwrap();
     assert!(recorder.frames.iter().all(|f| (f.conserved.unwrap() - h0).abs() < 2e-3 * h0));
-    assert!(system.ledger.heat > 0.5 * h0, "half of the energy had to come from the bath");
+    assert!(system.statistics.heat > 0.5 * h0, "half of the energy had to come from the bath");
 }
 
 #[test]
@@ -255,7 +255,7 @@ fn an_ideal_gas_has_the_volume_of_theory_under_both_barostats() {
     let mut monte_carlo = gas_of(4, edge, || Barostat::MonteCarlo(MonteCarlo::new(exact).unwrap()));
     let found = volumes(&mut monte_carlo, &mut ideal(), 100_000);
     assert_moments(&found, wanted.0, wanted.1, "V, Monte Carlo");
-    let moves = monte_carlo.ledger.moves;
+    let moves = monte_carlo.statistics.barostat;
     assert!(moves.tried == 100_000 && moves.accepted > 20_000 && moves.accepted < 80_000, "{moves:?}");
     let found = volumes(&mut gas_of(4, edge, || rescaling(exact, 1500.0)), &mut ideal(), 300_000);
     assert_moments(&found, wanted.0, wanted.1, "V, cell rescaling");
@@ -467,7 +467,7 @@ fn metropolis_takes_the_bias_of_long_strides_away() {
             sample(&mut system, &mut verlet, Some(&mut surface), 100_000, 2, |f| f.potential.unwrap_or(f64::NAN));
         let bias = if tested { 1.0 } else { 1.0 - REACH * REACH };
         assert_mean(&potential, 0.5 * modes * KB * KELVIN / bias, &format!("V, tested: {tested}"));
-        let moves = system.ledger.metropolis;
+        let moves = system.statistics.metropolis;
         if tested {
             assert_eq!(moves.tried, 100_000);
             let variance = 0.5 * modes * (KB * KELVIN).powi(2);
@@ -497,7 +497,7 @@ fn a_stride_that_is_turned_down_leaves_the_atoms_and_turns_internal_momenta_roun
         assert!((0..3).all(|c| (now[c] + then[c]).abs() < 1e-6), "{now:?}, {then:?}");
     }
     assert!((system.state.total_momentum()[0] - 2.0).abs() < 1e-9);
-    assert_eq!((system.ledger.metropolis.tried, system.ledger.metropolis.accepted), (3, 0));
+    assert_eq!((system.statistics.metropolis.tried, system.statistics.metropolis.accepted), (3, 0));
 }
 
 #[test]
@@ -511,10 +511,10 @@ fn metropolis_refuses_what_would_bias_it() {
     };
     assert!(run(&|_| (), false).contains("metropolis needs an energy model"));
     assert!(run(&|s| s.thermostat = None, true).contains("needs a thermostat"));
-    assert!(run(&|s| s.rescale = Some(Rescale::default()), true).contains("rescale_energy"));
+    assert!(run(&|s| s.rescaling = Some(Rescaling::default()), true).contains("rescale_energy"));
     let r = reservoir(BAR, 4.5e-5 / BAR, Coupling::Isotropic);
     assert!(run(&|s| s.barostat = Some(rescaling(r, 1000.0)), true).contains("monte_carlo"));
-    let falling = || Policy::fallback(1, 0.5, 5.0).unwrap();
+    let falling = || GuardPolicy::fallback(1, 0.5, 5.0).unwrap();
     assert!(run(&|s| s.guard = Some(falling()), true).contains("another guard"));
     let (mut system, _, mut surface) = tied(0.1, 300.0);
     system.thermostat = langevin(300.0, 50.0, 5.0);
@@ -553,8 +553,8 @@ fn groups_share_a_missing_energy_by_their_degrees_of_freedom() {
     let (k0, light, heavy) =
         (state.internal_kinetic_energy(), group_kinetic(&state, &labels, 0), group_kinetic(&state, &labels, 1));
     let heat = 0.05 * k0;
-    let policy = Rescale::new(Scope::Groups(labels.clone()), 0.25, Fallback::Stop).unwrap();
-    policy.apply(&mut state, k0 + heat, 0.0, &mut Tally::default()).unwrap();
+    let policy = Rescaling::new(Scope::Groups(labels.clone()), 0.25, BeyondLimit::Stop).unwrap();
+    policy.apply(&mut state, k0 + heat, 0.0, &mut RescalingStatistics::default()).unwrap();
     assert!((state.internal_kinetic_energy() / (k0 + heat) - 1.0).abs() < 1e-12, "the total is exact");
     assert!(norm(state.total_momentum()) < 1e-10);
     let gained = (group_kinetic(&state, &labels, 0) - light, group_kinetic(&state, &labels, 1) - heavy);
@@ -568,29 +568,29 @@ fn policies_beyond_the_limit_are_counted_and_the_debt_is_paid_later() {
     let start = two_species(300.0);
     let k0 = start.internal_kinetic_energy();
     let apply = |fallback, target: f64| {
-        let (mut state, mut tally) = (start.clone(), Tally::default());
-        let done = Rescale::new(Scope::Global, 0.1, fallback).unwrap().apply(&mut state, target, 0.0, &mut tally);
+        let (mut state, mut tally) = (start.clone(), RescalingStatistics::default());
+        let done = Rescaling::new(Scope::Global, 0.1, fallback).unwrap().apply(&mut state, target, 0.0, &mut tally);
         (done, state.internal_kinetic_energy() / k0, tally)
     };
-    assert!(apply(Fallback::Stop, 2.0 * k0).0.is_err());
-    let (done, ratio, tally) = apply(Fallback::Skip, 2.0 * k0);
+    assert!(apply(BeyondLimit::Stop, 2.0 * k0).0.is_err());
+    let (done, ratio, tally) = apply(BeyondLimit::Skip, 2.0 * k0);
     assert!(done.is_ok() && ratio == 1.0 && (tally.count, tally.skipped, tally.clamped) == (0, 1, 0));
     for (target, alpha) in [(2.0 * k0, 1.1f64), (0.1 * k0, 0.9), (-3.0, 0.9)] {
-        let (done, ratio, tally) = apply(Fallback::Clamp, target);
+        let (done, ratio, tally) = apply(BeyondLimit::Clamp, target);
         assert!(done.is_ok() && (ratio - alpha * alpha).abs() < 1e-12, "target {target}: {ratio}");
         assert_eq!((tally.count, tally.skipped, tally.clamped), (1, 0, 1));
     }
     // A propagator that loses a third of the momenta at one stride: clamping pays the debt over the next ones.
     let mut system = System::new(start.clone());
-    system.rescale = Some(Rescale::new(Scope::Global, 0.1, Fallback::Clamp).unwrap());
+    system.rescaling = Some(Rescaling::new(Scope::Global, 0.1, BeyondLimit::Clamp).unwrap());
     let mut surface = OfVolume { stiffness: 0.0, rest: 0.0 };
     let options = Rollout { steps: 10, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
     let mut recorder = Recorder::default();
     options.run_one(&mut system, &mut Stumbles, &mut recorder).unwrap();
     assert!(recorder.frames[3].kinetic < 0.6 * k0);
-    assert!((recorder.frames[10].kinetic / k0 - 1.0).abs() < 1e-9 && system.ledger.rescale.clamped > 1);
+    assert!((recorder.frames[10].kinetic / k0 - 1.0).abs() < 1e-9 && system.statistics.rescaling.clamped > 1);
     for limit in [0.0, -1.0, 1.5, f64::NAN] {
-        assert!(Rescale::new(Scope::Global, limit, Fallback::Stop).is_err());
+        assert!(Rescaling::new(Scope::Global, limit, BeyondLimit::Stop).is_err());
     }
 }
 

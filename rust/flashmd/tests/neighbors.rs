@@ -6,8 +6,8 @@ mod common;
 use common::numbers;
 use flashmd::Cell;
 use flashmd::linalg::{Mat3, Vec3, add, norm, scale, sub};
-use flashmd::nef::{Nef, Part};
 use flashmd::neighbors::{FullList, NeighborSearch, full_list};
+use flashmd::neighbors::{PaddedEdges, Part};
 use flashmd::random::{Purpose, Stream};
 use flashmd::rotation::Rotation;
 use proptest::prelude::*;
@@ -199,57 +199,57 @@ fn a_collapsed_structure_is_unstable_not_out_of_memory() {
     assert!(matches!(error, flashmd::Error::Stability(_)), "{error}");
 }
 
-fn nef_of(case: &Case, rotation: Option<&Rotation>) -> Nef {
+fn edges_of(case: &Case, rotation: Option<&Rotation>) -> PaddedEdges {
     let mut search = NeighborSearch::new(case.cutoff).unwrap();
     search.update(&case.positions, &case.cell).unwrap();
-    let mut nef = Nef::default();
-    nef.assemble(&[Part { search: &search, rotation }]).unwrap();
-    nef
+    let mut edges = PaddedEdges::default();
+    edges.assemble(&[Part { search: &search, rotation }]).unwrap();
+    edges
 }
 
 /// Reverse edges are mutual, point back, have the opposite vector; padding points at itself.
-fn check_nef(nef: &Nef) {
-    let k = nef.slots;
-    for at in 0..nef.atoms * k {
-        let back = nef.reverse[at] as usize;
-        let vector = |e: usize| [0, 1, 2].map(|c| nef.edge_vectors[3 * e + c]);
-        assert_eq!(nef.reverse[back] as usize, at);
-        if nef.mask[at] {
-            assert_eq!(back / k, nef.neighbors[at] as usize);
-            assert_eq!(nef.neighbors[back] as usize, at / k);
+fn check_edges(edges: &PaddedEdges) {
+    let k = edges.max_neighbors;
+    for at in 0..edges.atoms * k {
+        let back = edges.reverse[at] as usize;
+        let vector = |e: usize| [0, 1, 2].map(|c| edges.edge_vectors[3 * e + c]);
+        assert_eq!(edges.reverse[back] as usize, at);
+        if edges.mask[at] {
+            assert_eq!(back / k, edges.neighbors[at] as usize);
+            assert_eq!(edges.neighbors[back] as usize, at / k);
             assert_eq!(vector(back), vector(at).map(|x| -x));
             assert!(back != at);
         } else {
-            assert_eq!((back, nef.neighbors[at] as usize, vector(at)), (at, at / k, [0.0; 3]));
+            assert_eq!((back, edges.neighbors[at] as usize, vector(at)), (at, at / k, [0.0; 3]));
         }
     }
 }
 
 /// Every slot and its reverse, one by one.
 #[test]
-fn nef_equals_the_oracle_on_500_random_cases() {
+fn padded_edges_equals_the_oracle_on_500_random_cases() {
     for seed in 1000..1500 {
         let case = random_case(seed);
-        let nef = nef_of(&case, None);
+        let edges = edges_of(&case, None);
         let mut wanted = oracle(&case);
         wanted.sort_unstable();
         let mut row_starts = vec![0; case.positions.len() + 1];
         wanted.iter().for_each(|&(i, ..)| row_starts[i as usize + 1] += 1);
         let tight = row_starts.iter().max().unwrap().max(&1);
-        assert_eq!((nef.atoms, nef.slots), (case.positions.len(), *tight), "seed {seed}");
-        for i in 0..nef.atoms {
+        assert_eq!((edges.atoms, edges.max_neighbors), (case.positions.len(), *tight), "seed {seed}");
+        for i in 0..edges.atoms {
             row_starts[i + 1] += row_starts[i];
         }
-        let slot = |e: usize| wanted[e].0 as usize * nef.slots + e - row_starts[wanted[e].0 as usize];
+        let slot = |e: usize| wanted[e].0 as usize * edges.max_neighbors + e - row_starts[wanted[e].0 as usize];
         for (e, &(i, j, s)) in wanted.iter().enumerate() {
             let back = wanted.binary_search(&(j, i, s.map(|n| -n))).unwrap();
             let d = add(sub(case.positions[j as usize], case.positions[i as usize]), case.cell.translation(s));
             let at = slot(e);
-            assert!(nef.mask[at]);
-            assert_eq!((nef.neighbors[at], nef.reverse[at] as usize), (j as i32, slot(back)), "seed {seed}");
-            assert!((0..3).all(|c| (f64::from(nef.edge_vectors[3 * at + c]) - d[c]).abs() < 1e-5), "seed {seed}");
+            assert!(edges.mask[at]);
+            assert_eq!((edges.neighbors[at], edges.reverse[at] as usize), (j as i32, slot(back)), "seed {seed}");
+            assert!((0..3).all(|c| (f64::from(edges.edge_vectors[3 * at + c]) - d[c]).abs() < 1e-5), "seed {seed}");
         }
-        assert_eq!(nef.mask.iter().filter(|m| **m).count(), wanted.len(), "seed {seed}");
+        assert_eq!(edges.mask.iter().filter(|m| **m).count(), wanted.len(), "seed {seed}");
     }
 }
 
@@ -272,14 +272,17 @@ fn any_number_of_threads_gives_the_same_bits() {
             let mut search = NeighborSearch::new(case.cutoff).unwrap().with_threads(threads);
             search.update(&case.positions, &case.cell).unwrap();
             assert_eq!(search.threads(), threads.min(case.positions.len() / 2048));
-            let mut nef = Nef::default();
-            nef.assemble(&[Part { search: &search, rotation: Some(&rotation) }]).unwrap();
-            nef
+            let mut edges = PaddedEdges::default();
+            edges.assemble(&[Part { search: &search, rotation: Some(&rotation) }]).unwrap();
+            edges
         };
         let one = with(1);
-        check_nef(&one);
-        assert!(!thin || (0..one.slots).any(|slot| one.mask[slot] && one.neighbors[slot] == 0), "it sees itself");
-        let bits = |nef: &Nef| nef.edge_vectors.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        check_edges(&one);
+        assert!(
+            !thin || (0..one.max_neighbors).any(|slot| one.mask[slot] && one.neighbors[slot] == 0),
+            "it sees itself"
+        );
+        let bits = |edges: &PaddedEdges| edges.edge_vectors.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
         for threads in [2, 3, 4, 64] {
             let many = with(threads);
             assert_eq!((&one.mask, &one.neighbors, &one.reverse), (&many.mask, &many.neighbors, &many.reverse));
@@ -295,11 +298,11 @@ fn a_used_search_gives_the_same_bits_as_a_new_one() {
     for seed in 0..40 {
         let case = Case { cutoff: 3.0, ..random_case(seed) };
         search.update(&case.positions, &case.cell).unwrap();
-        let mut nef = Nef::default();
-        nef.assemble(&[Part { search: &search, rotation: None }]).unwrap();
-        let fresh = nef_of(&case, None);
-        assert_eq!((&nef.edge_vectors, &nef.neighbors), (&fresh.edge_vectors, &fresh.neighbors), "seed {seed}");
-        assert_eq!((&nef.mask, &nef.reverse), (&fresh.mask, &fresh.reverse), "seed {seed}");
+        let mut edges = PaddedEdges::default();
+        edges.assemble(&[Part { search: &search, rotation: None }]).unwrap();
+        let fresh = edges_of(&case, None);
+        assert_eq!((&edges.edge_vectors, &edges.neighbors), (&fresh.edge_vectors, &fresh.neighbors), "seed {seed}");
+        assert_eq!((&edges.mask, &edges.reverse), (&fresh.mask, &fresh.reverse), "seed {seed}");
     }
 }
 
@@ -311,13 +314,13 @@ fn parts_of_a_batch_are_their_arrays_one_after_another() {
         search.update(&case.positions, &case.cell).unwrap();
         search
     });
-    let mut batch = Nef::default();
+    let mut batch = PaddedEdges::default();
     batch.assemble(&searches.each_ref().map(|search| Part { search, rotation: None })).unwrap();
-    check_nef(&batch);
+    check_edges(&batch);
     let mut first = 0;
     for case in &cases {
-        let alone = nef_of(case, None).padded(case.positions.len(), batch.slots);
-        let rows = first * batch.slots..(first + alone.atoms) * batch.slots;
+        let alone = edges_of(case, None).padded(case.positions.len(), batch.max_neighbors);
+        let rows = first * batch.max_neighbors..(first + alone.atoms) * batch.max_neighbors;
         assert_eq!(batch.mask[rows.clone()], alone.mask);
         assert_eq!(batch.edge_vectors[3 * rows.start..3 * rows.end], alone.edge_vectors);
         let moved: Vec<i32> = alone.reverse.iter().map(|r| r + rows.start as i32).collect();
@@ -385,7 +388,7 @@ proptest! {
         let mut wanted = oracle(&case);
         wanted.sort_unstable();
         prop_assert_eq!(triples(&full_list(&case.positions, &case.cell, case.cutoff).unwrap()), wanted);
-        check_nef(&nef_of(&case, None));
+        check_edges(&edges_of(&case, None));
     }
 }
 
@@ -393,40 +396,40 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn nef_holds_the_list_and_its_reverse(seed in 0u64..1_000_000, extra in 0usize..4) {
+    fn padded_edges_holds_the_list_and_its_reverse(seed in 0u64..1_000_000, extra in 0usize..4) {
         let case = random_case(seed);
-        let nef = nef_of(&case, None);
-        check_nef(&nef);
-        check_nef(&nef.padded(nef.atoms + extra, nef.slots + extra));
+        let edges = edges_of(&case, None);
+        check_edges(&edges);
+        check_edges(&edges.padded(edges.atoms + extra, edges.max_neighbors + extra));
         let list = full_list(&case.positions, &case.cell, case.cutoff).unwrap();
-        let real: Vec<usize> = (0..nef.mask.len()).filter(|&e| nef.mask[e]).collect();
+        let real: Vec<usize> = (0..edges.mask.len()).filter(|&e| edges.mask[e]).collect();
         prop_assert_eq!(real.len(), list.i.len());
-        prop_assert!(nef.slots >= 1);
+        prop_assert!(edges.max_neighbors >= 1);
         for (e, &at) in real.iter().enumerate() {
-            prop_assert_eq!((at / nef.slots, nef.neighbors[at] as usize), (list.i[e] as usize, list.j[e] as usize));
+            prop_assert_eq!((at / edges.max_neighbors, edges.neighbors[at] as usize), (list.i[e] as usize, list.j[e] as usize));
             for c in 0..3 {
-                prop_assert_eq!(nef.edge_vectors[3 * at + c], list.vectors[e][c] as f32);
+                prop_assert_eq!(edges.edge_vectors[3 * at + c], list.vectors[e][c] as f32);
             }
         }
     }
 }
 
 #[test]
-fn nef_buffers_shrink_and_grow() {
-    let (mut search, mut nef) = (NeighborSearch::new(3.0).unwrap(), Nef::default());
+fn padded_edges_buffers_shrink_and_grow() {
+    let (mut search, mut edges) = (NeighborSearch::new(3.0).unwrap(), PaddedEdges::default());
     for seed in [3, 10, 4, 100, 7] {
         let case = random_case(seed);
         search.update(&case.positions, &case.cell).unwrap();
-        nef.assemble(&[Part { search: &search, rotation: None }]).unwrap();
-        check_nef(&nef);
+        edges.assemble(&[Part { search: &search, rotation: None }]).unwrap();
+        check_edges(&edges);
     }
 }
 
 #[test]
-fn nef_turns_with_its_frame() {
+fn padded_edges_turns_with_its_frame() {
     let case = random_case(4);
     let rotation = Rotation::random(&mut Stream::new(3, Purpose::Rotation, 0));
-    let (straight, turned) = (nef_of(&case, None), nef_of(&case, Some(&rotation)));
+    let (straight, turned) = (edges_of(&case, None), edges_of(&case, Some(&rotation)));
     assert_eq!(
         (&straight.mask, &straight.neighbors, &straight.reverse),
         (&turned.mask, &turned.neighbors, &turned.reverse)

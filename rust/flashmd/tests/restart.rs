@@ -7,20 +7,22 @@ use std::fs;
 use std::path::PathBuf;
 
 use common::{FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
-use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
-use flashmd::energy::PotentialEnergy;
 use flashmd::error::{GoodFrame, Result};
-use flashmd::guard::{self, Policy};
-use flashmd::metropolis::Metropolis;
-use flashmd::molecules::Molecules;
+use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
+use flashmd::filters::guard::{self, GuardPolicy};
+use flashmd::filters::metropolis::Metropolis;
+use flashmd::filters::molecules::Molecules;
+use flashmd::filters::rescaling::{BeyondLimit, Rescaling, Scope};
+use flashmd::filters::thermostat::{Bussi, Langevin, Thermostat};
+use flashmd::potential_energy::PotentialEnergy;
+use flashmd::propagators::verlet;
 use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::Key;
-use flashmd::rescale::{Fallback, Rescale, Scope};
+use flashmd::run::checkpoint;
 use flashmd::run::{Frame, Observer, System};
-use flashmd::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::units::BAR;
 use flashmd::violation::{Quantity, Violation};
-use flashmd::{Error, State, checkpoint, verlet};
+use flashmd::{Error, State};
 
 const STRIDE_FS: f64 = 4.0;
 const KELVIN: f64 = 90.0;
@@ -61,7 +63,7 @@ fn reservoir() -> Reservoir {
 fn equip(system: &mut System, at: usize) {
     let langevin = || Thermostat::Langevin(Langevin::new(KELVIN, 50.0, STRIDE_FS).unwrap());
     let bussi = || Thermostat::Bussi(Bussi::new(KELVIN, 50.0, STRIDE_FS).unwrap());
-    system.guard = Some(Policy::Report);
+    system.guard = Some(GuardPolicy::Report);
     match at {
         0 => {
             system.thermostat = Some(langevin());
@@ -76,7 +78,7 @@ fn equip(system: &mut System, at: usize) {
         }
         _ => {
             let labels = Scope::Groups((0..64).map(|i| i / 16).collect());
-            system.rescale = Some(Rescale::new(labels, 0.25, Fallback::Clamp).unwrap());
+            system.rescaling = Some(Rescaling::new(labels, 0.25, BeyondLimit::Clamp).unwrap());
         }
     }
 }
@@ -112,7 +114,7 @@ fn a_run_from_a_checkpoint_gives_the_same_bits() {
         assert_eq!(a.state.positions, b.state.positions);
         assert_eq!(a.state.momenta, b.state.momenta);
         assert_eq!(a.state.cell, b.state.cell);
-        assert_eq!(a.ledger, b.ledger);
+        assert_eq!(a.statistics, b.statistics);
         assert_eq!((a.state.step, a.state.time.to_bits()), (47, b.state.time.to_bits()));
     }
     fs::remove_dir_all(path.parent().unwrap()).unwrap();
@@ -127,13 +129,13 @@ fn what_is_written_is_read_again() {
     system.molecules = Molecules::find(&system.state, &[1.6; 64]).unwrap();
     let Error::Stability(failure) = Error::unstable("momentum", vec![3, 4], "too fast") else { panic!() };
     system.failure = Some(failure.at(17, 0.068, GoodFrame::default()));
-    system.ledger.guard.counts[2] = 7;
-    system.ledger.start_energy = Some(-1.5);
+    system.statistics.guard.counts[2] = 7;
+    system.statistics.start_energy = Some(-1.5);
     checkpoint::save(&path, std::slice::from_ref(&system), "abc", String::new()).unwrap();
     let found = &checkpoint::load(&path).unwrap().systems[0];
     assert_eq!(found.state.fixed, system.state.fixed);
     assert_eq!(found.molecules, system.molecules);
-    assert_eq!(found.ledger, system.ledger);
+    assert_eq!(found.statistics, system.statistics);
     assert_eq!(found.state.key, system.state.key);
     let e = found.failure.as_ref().unwrap();
     assert_eq!((e.step, &e.atoms, e.quantity.as_str()), (17, &vec![3, 4], "momentum"));
@@ -232,7 +234,7 @@ impl Observer for Notes {
 #[test]
 fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     let mut system = System::new(argon(3));
-    system.guard = Some(Policy::fallback(2, 1.0, STRIDE_FS).unwrap());
+    system.guard = Some(GuardPolicy::fallback(2, 1.0, STRIDE_FS).unwrap());
     let mut fault = Fault { at: vec![3, 4, 8], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
     let sites = system.state.positions.clone();
     let mut energy = Surface(Harmonic { sites, k: 0.3 });
@@ -243,7 +245,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     // Step 4 is Verlet's, so the propagator is not asked about it.
     assert_eq!(fault.seen, [0, 1, 2, 3, 5, 6, 7, 8, 10]);
     assert_eq!(notes.0, [(3, "at 3".to_owned()), (8, "at 8".to_owned())]);
-    let tally = list[0].ledger.guard;
+    let tally = list[0].statistics.guard;
     assert_eq!((tally.fallbacks, tally.fallback_left, tally.counts[Quantity::Density as usize]), (4, 0, 2));
 
     // The same by hand.
@@ -263,7 +265,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
 #[test]
 fn stopping_ends_one_system_and_reporting_is_told_once_while_it_lasts() {
     let mut stopped = System::new(argon(3));
-    stopped.guard = Some(Policy::Stop);
+    stopped.guard = Some(GuardPolicy::Stop);
     let mut fault = Fault { at: vec![2], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
     let mut list = vec![stopped];
     Rollout { steps: 9, ..Rollout::default() }.run(&mut list, &mut fault, &mut Notes::default()).unwrap();
@@ -271,12 +273,12 @@ fn stopping_ends_one_system_and_reporting_is_told_once_while_it_lasts() {
     assert_eq!((e.quantity.as_str(), e.atoms.as_slice(), e.step), ("density", &[1][..], 3));
 
     let mut reported = System::new(argon(3));
-    reported.guard = Some(Policy::Report);
+    reported.guard = Some(GuardPolicy::Report);
     let mut fault = Fault { at: vec![2, 3, 6], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
     let (mut notes, mut list) = (Notes::default(), vec![reported]);
     Rollout { steps: 9, ..Rollout::default() }.run(&mut list, &mut fault, &mut notes).unwrap();
     assert_eq!(notes.0.iter().map(|n| n.0).collect::<Vec<_>>(), [2, 6]);
-    assert_eq!(list[0].ledger.guard.counts[Quantity::Density as usize], 3);
+    assert_eq!(list[0].statistics.guard.counts[Quantity::Density as usize], 3);
 }
 
 #[test]

@@ -6,17 +6,17 @@ mod common;
 use std::ops::ControlFlow;
 
 use common::{FreeFlight, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
-use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
-use flashmd::energy::PotentialEnergy;
 use flashmd::error::Result;
-use flashmd::guard::Policy;
+use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
+use flashmd::filters::guard::GuardPolicy;
+use flashmd::filters::metropolis::Metropolis;
+use flashmd::filters::rescaling::{BeyondLimit, Rescaling, Scope};
+use flashmd::filters::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::linalg::{Vec3, add, scale};
-use flashmd::metropolis::Metropolis;
+use flashmd::potential_energy::PotentialEnergy;
 use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::{Key, Purpose};
-use flashmd::rescale::{Fallback, Rescale, Scope};
 use flashmd::run::{Frame, Observer, Schedule, Simulation, System};
-use flashmd::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::units::{BAR, FS};
 use flashmd::{Error, State};
 
@@ -48,7 +48,7 @@ impl Propagator for Noisy {
 
     fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
         for state in states.iter_mut() {
-            let mut stream = state.stream(Purpose::Residual);
+            let mut stream = state.stream(Purpose::StochasticNoise);
             state.momenta.iter_mut().for_each(|p| *p = add(*p, scale(1e-3, stream.normal3())));
             state.drift(STRIDE_FS * FS);
         }
@@ -117,14 +117,14 @@ fn langevin() -> Option<Thermostat> {
 /// Both thermostats, both barostats, the Metropolis test and rescaling, in four systems.
 fn systems(reversible: bool) -> Vec<System> {
     let mut systems: Vec<System> = (0..4).map(|replica| System::new(argon(replica))).collect();
-    systems.iter_mut().for_each(|system| system.guard = Some(Policy::Report));
+    systems.iter_mut().for_each(|system| system.guard = Some(GuardPolicy::Report));
     systems[0].thermostat = langevin();
     systems[0].barostat = Some(Barostat::MonteCarlo(MonteCarlo::new(reservoir()).unwrap()));
     systems[0].metropolis = reversible.then(|| Metropolis::new(0.05).unwrap());
     systems[1].thermostat = Some(Thermostat::Bussi(Bussi::new(KELVIN, 50.0, STRIDE_FS).unwrap()));
     let rescaling = CellRescaling::new(reservoir(), 2000.0, STRIDE_FS).unwrap();
     systems[1].barostat = Some(Barostat::CellRescaling(rescaling));
-    systems[2].rescale = Some(Rescale::new(Scope::Global, 0.25, Fallback::Clamp).unwrap());
+    systems[2].rescaling = Some(Rescaling::new(Scope::Global, 0.25, BeyondLimit::Clamp).unwrap());
     systems
 }
 
@@ -162,7 +162,11 @@ fn a_run_in_pieces_gives_the_same_bits() {
                     (&b.state.positions, &b.state.momenta),
                     "{pieces:?}"
                 );
-                assert_eq!((&a.state.cell, a.state.step, a.ledger), (&b.state.cell, 10, b.ledger), "{pieces:?}");
+                assert_eq!(
+                    (&a.state.cell, a.state.step, a.statistics),
+                    (&b.state.cell, 10, b.statistics),
+                    "{pieces:?}"
+                );
             }
         }
     }

@@ -7,7 +7,7 @@ use prost::Message;
 use super::metadata::{Kind, Metadata};
 use super::onnx::{GraphProto, ModelProto, ValueInfo};
 use super::operators::{self, is_default};
-use super::wire;
+use super::protobuf_limits;
 use crate::error::{Error, Result, one_line, plain};
 
 /// Largest model file, 2 GiB: protobuf's own limit.
@@ -206,7 +206,7 @@ impl Contract {
         if bytes.len() > MAX_BYTES {
             return refuse(format!("it is {} bytes long; a model may have {MAX_BYTES}", bytes.len()));
         }
-        wire::check_size(bytes)?;
+        protobuf_limits::check_size(bytes)?;
         let proto = ModelProto::decode(bytes).map_err(|e| {
             Error::Model(format!(
                 "it is not an ONNX file ({}); give a model exported by flashmd_train",

@@ -48,7 +48,7 @@ pub struct Domain {
 
 /// The edges of one system as the network saw them.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct Neighborhoods<'a> {
     /// First row of the system.
     pub first: usize,
     /// Species index of its atoms, `[N]`.
@@ -102,7 +102,7 @@ impl Domain {
     }
 
     /// Everything about `state` that is out of the domain of a model that knows `species`.
-    pub fn judge(&self, species: &[String], state: &State, seen: Surroundings<'_>) -> Vec<Violation> {
+    pub fn judge(&self, species: &[String], state: &State, seen: Neighborhoods<'_>) -> Vec<Violation> {
         let judged = [
             self.judge_distances(species, seen),
             self.judge_momenta(seen),
@@ -115,7 +115,7 @@ impl Domain {
         judged.into_iter().flatten().collect()
     }
 
-    fn judge_distances(&self, species: &[String], seen: Surroundings<'_>) -> Option<Violation> {
+    fn judge_distances(&self, species: &[String], seen: Neighborhoods<'_>) -> Option<Violation> {
         if self.smallest_pair_distance_A.is_empty() {
             return None;
         }
@@ -149,7 +149,7 @@ impl Domain {
         Some(Violation { quantity: Quantity::PairDistance, atoms, message })
     }
 
-    fn judge_momenta(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn judge_momenta(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         let bound = MOMENTUM_MARGIN * self.largest_scaled_momentum_sqrt_eV?;
         // A turned frame has other components: what is bounded is the length of three of the largest.
         let length = |p: &[f32]| f64::from(p.iter().map(|x| x * x).sum::<f32>()).sqrt();
@@ -167,7 +167,7 @@ impl Domain {
         (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Momentum, atoms, message })
     }
 
-    fn judge_neighbors(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn judge_neighbors(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         let bound = (NEIGHBOR_MARGIN * self.largest_neighbor_count? as f64) as usize;
         let count = |row: &[bool]| row.iter().filter(|&&real| real).count();
         let many = rows(seen.mask, seen.species.len()).map(count).enumerate().filter(|&(_, n)| n > bound);
@@ -180,7 +180,7 @@ impl Domain {
         Some(Violation { quantity: Quantity::NeighborCount, atoms, message })
     }
 
-    fn judge_isolation(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn judge_isolation(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         if self.smallest_neighbor_count? == 0 {
             return None;
         }
@@ -214,7 +214,7 @@ impl Domain {
         (!within).then_some(Violation { quantity: Quantity::Temperature, atoms: Vec::new(), message })
     }
 
-    fn judge_uncertainty(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn judge_uncertainty(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         let bounds = self.largest_uncertainty.as_ref()?;
         let columns = seen.uncertainty.len() / seen.species.len().max(1);
         if columns == 0 {

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::domain::Domain;
-use super::fast::Fast;
+use super::fast_forces::FastForces;
 use crate::elements;
 use crate::error::{Error, Result, one_line};
 
@@ -121,7 +121,7 @@ pub struct Metadata {
     /// Order of kicks and drifts; one scalar for other kinds than `splitting` and `hybrid`.
     pub scheme: Scheme,
     /// What swings in the drifts of kind `hybrid`.
-    pub fast: Option<Fast>,
+    pub fast: Option<FastForces>,
 }
 
 #[derive(Deserialize)]
@@ -142,7 +142,7 @@ struct Raw {
     #[serde(default)]
     domain: Domain,
     splitting: Option<Scheme>,
-    fast: Option<Fast>,
+    fast: Option<FastForces>,
 }
 
 impl Metadata {
@@ -197,7 +197,7 @@ impl Metadata {
         }
     }
 
-    fn with_fast(self, fast: Option<Fast>) -> Result<Self> {
+    fn with_fast(self, fast: Option<FastForces>) -> Result<Self> {
         match (self.kind, fast) {
             (Kind::Hybrid, Some(fast)) => match fast.fault(self.stride_fs, self.cutoff, &self.species) {
                 Some(fault) => model(format!("`fast` in the metadata {fault}")),

@@ -1,22 +1,21 @@
 //! Models: a contract-checked ONNX file with an open session.
 
-pub mod check;
 pub mod contract;
 pub mod domain;
-pub mod energy;
-pub mod fast;
+pub mod fast_forces;
 pub mod library;
+mod load_check;
 pub mod metadata;
 mod onnx;
 mod operators;
 pub mod process;
+mod protobuf_limits;
 pub mod session;
 mod watchdog;
-mod wire;
 
 pub use contract::{Contract, Input, Output};
 pub use metadata::{Kind, Metadata};
-pub use session::{Batch, Device, Outputs, Session, Terminator};
+pub use session::{Batch, Device, NetworkSession, Outputs, Terminator};
 
 use std::sync::Mutex;
 
@@ -33,7 +32,7 @@ pub struct Model {
     threads: usize,
     device: Device,
     /// Locked for one run of the network at a time: several simulations may share a model.
-    session: Mutex<Session>,
+    session: Mutex<NetworkSession>,
 }
 
 impl Model {
@@ -81,7 +80,7 @@ impl Model {
     /// Runs the network on `batch` for the outputs `wanted`, into `outputs`; waits while another run of it is in progress.
     ///
     /// # Errors
-    /// As [`Session::run`]; `Model` if an earlier run panicked.
+    /// As [`NetworkSession::run`]; `Model` if an earlier run panicked.
     pub fn run(&self, batch: Batch<'_>, wanted: &[Output], outputs: &mut Outputs) -> Result<()> {
         // Before the lock, which may never open in a forked process.
         process::check()?;

@@ -12,7 +12,7 @@ use super::contract::{Contract, Input, Output};
 use super::metadata::Kind;
 use super::{library, process};
 use crate::error::{Error, Result, list_atoms, one_line};
-use crate::nef::Nef;
+use crate::neighbors::PaddedEdges;
 
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Device {
 #[derive(Debug, Clone, Copy)]
 pub struct Batch<'a> {
     /// Edges, N × K.
-    pub nef: &'a Nef,
+    pub edges: &'a PaddedEdges,
     /// Species index, `[N]`.
     pub species: &'a [i32],
     /// p/√m in the frame of the edges, 3N numbers, √eV.
@@ -92,7 +92,7 @@ impl Outputs {
 
 /// A session with its bindings.
 #[derive(Debug)]
-pub struct Session {
+pub struct NetworkSession {
     /// There until it is dropped.
     handles: Option<Handles>,
     terminator: Terminator,
@@ -101,7 +101,7 @@ pub struct Session {
     ones: Vec<f32>,
 }
 
-impl Session {
+impl NetworkSession {
     /// Opens a session on the bytes of a checked model.
     ///
     /// `threads` within an operator; `None` lets the runtime use every core.
@@ -168,7 +168,7 @@ impl Session {
     ) -> Result<()> {
         let Handles { session, binding } = handles;
         let Self { terminator, inputs, on_gpu, ones, .. } = self;
-        ones.resize(batch.nef.atoms, 1.0);
+        ones.resize(batch.edges.atoms, 1.0);
         let failed = |e: ort::Error| match terminator.asked.load(Ordering::SeqCst) {
             true => Error::Interrupted { step: 0 },
             false => Error::Model(format!("running the network failed: {}", said(&e))),
@@ -189,13 +189,13 @@ impl Session {
             binding.synchronize_outputs().map_err(failed)?;
         }
         for &output in wanted {
-            take(&values, output, batch.nef, &mut outputs.0[output.index()])?;
+            take(&values, output, batch.edges, &mut outputs.0[output.index()])?;
         }
         Ok(())
     }
 }
 
-impl Drop for Session {
+impl Drop for NetworkSession {
     fn drop(&mut self) {
         if process::is_forked() {
             // Closing it would wait for threads that stayed in the parent.
@@ -247,7 +247,7 @@ fn said(error: &dyn std::fmt::Display) -> String {
 }
 
 fn bind(binding: &mut IoBinding, input: Input, batch: Batch<'_>, ones: &[f32]) -> std::result::Result<(), ort::Error> {
-    let Nef { atoms: n, slots: k, edge_vectors, mask, neighbors, reverse } = batch.nef;
+    let PaddedEdges { atoms: n, max_neighbors: k, edge_vectors, mask, neighbors, reverse } = batch.edges;
     let (n, k) = (*n, *k);
     let name = input.name();
     match input {
@@ -275,7 +275,7 @@ fn feed<T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
 }
 
 /// Copies one output into its buffer after checking its type and shape.
-fn take(values: &SessionOutputs<'_>, output: Output, nef: &Nef, buffer: &mut Vec<f32>) -> Result<()> {
+fn take(values: &SessionOutputs<'_>, output: Output, edges: &PaddedEdges, buffer: &mut Vec<f32>) -> Result<()> {
     let name = output.name();
     let Some(value) = values.get(name) else {
         return Err(Error::Model(format!("the network returned no output {name:?}")));
@@ -283,7 +283,7 @@ fn take(values: &SessionOutputs<'_>, output: Output, nef: &Nef, buffer: &mut Vec
     let (shape, data) = value
         .try_extract_tensor::<f32>()
         .map_err(|e| Error::Model(format!("the output {name:?} is not a float32 tensor: {}", said(&e))))?;
-    let wanted = output.shape(nef.atoms, nef.slots);
+    let wanted = output.shape(edges.atoms, edges.max_neighbors);
     if shape[..] != wanted[..] {
         return Err(Error::Model(format!(
             "the output {name:?} has shape {:?}, the contract wants {wanted:?}",
