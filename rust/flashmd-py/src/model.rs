@@ -38,7 +38,7 @@ impl Model {
 
 /// Checks that a model moves atoms.
 pub(crate) fn expect_to_move(model: &CoreModel) -> Result<()> {
-    if model.metadata().kind.moves() { Ok(()) } else { model.expect_kind(Kind::Direct) }
+    if model.metadata().kind.spec().moves_atoms { Ok(()) } else { model.expect_kind(Kind::Direct) }
 }
 
 #[pymethods]

@@ -1,5 +1,11 @@
 //! The errors of the core. A message says what was got, what was wanted, what to do.
 
+mod model_fault;
+mod text;
+
+pub use model_fault::{Deviation, ModelFault};
+pub(crate) use text::{list_atoms, one_line, plain};
+
 use std::error::Error as StdError;
 use std::path::PathBuf;
 
@@ -14,8 +20,13 @@ pub type Result<T> = std::result::Result<T, Error>;
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The file is not a model, breaks the contract, or does not fit the atoms.
-    #[error("{0}")]
-    Model(String),
+    #[error("{}", model_message(.model.as_deref(), .fault))]
+    Model {
+        /// Name of the model, usually its file's, once it is known.
+        model: Option<String>,
+        /// What is wrong with it.
+        fault: ModelFault,
+    },
     /// An argument or a structure is not usable.
     #[error("{0}")]
     Input(String),
@@ -117,47 +128,23 @@ impl Error {
         }
     }
 
-    /// Names the model in a model error; others pass unchanged.
+    /// Names the model in a model error that does not yet know it; others pass unchanged.
     #[must_use]
     pub fn in_model(self, name: &str) -> Self {
         match self {
-            Self::Model(message) => Self::Model(format!("{name}: {message}")),
+            Self::Model { model: None, fault } => Self::Model { model: Some(name.to_owned()), fault },
             other => other,
         }
     }
 }
 
-/// Text from outside, in quotes, short and without control characters: fit to be shown on a terminal.
-pub(crate) fn plain(text: &str) -> String {
-    const SHOWN: usize = 60;
-    let start: String = text.chars().take(SHOWN).collect();
-    let more = if start.len() < text.len() { "…" } else { "" };
-    format!("{start:?}{more}")
-}
-
-/// A sentence with text from outside in it: on one line, without control characters, of bounded length.
-pub(crate) fn one_line(text: &str) -> String {
-    const SHOWN: usize = 1000;
-    let words = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    let start: String = words.chars().take(SHOWN).collect();
-    let more = if start.len() < words.len() { "…" } else { "" };
-    let seen = |c: char| if is_hidden(c) { '\u{fffd}' } else { c };
-    start.chars().map(seen).collect::<String>() + more
-}
-
-/// Control characters, and those that turn the direction of writing.
-fn is_hidden(c: char) -> bool {
-    c.is_control()
-        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}')
-}
-
-/// "atoms 3, 17, 20 and 5 more", for messages.
-pub(crate) fn list_atoms(atoms: &[usize]) -> String {
-    const SHOWN: usize = 5;
-    let names: Vec<String> = atoms.iter().take(SHOWN).map(ToString::to_string).collect();
-    let noun = if atoms.len() == 1 { "atom" } else { "atoms" };
-    match atoms.len().checked_sub(SHOWN) {
-        Some(more) if more > 0 => format!("{noun} {} and {more} more", names.join(", ")),
-        _ => format!("{noun} {}", names.join(", ")),
+impl From<ModelFault> for Error {
+    fn from(fault: ModelFault) -> Self {
+        Self::Model { model: None, fault }
     }
+}
+
+fn model_message(model: Option<&str>, fault: &ModelFault) -> String {
+    let message = one_line(&fault.to_string());
+    model.map_or(message.clone(), |name| format!("{name}: {message}"))
 }

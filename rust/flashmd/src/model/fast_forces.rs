@@ -89,7 +89,7 @@ impl PairTables {
         self.first_A + self.spacing_A * (entries - 1) as f64
     }
 
-    fn fault(&self, inner_fs: f64, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
+    fn problem(&self, inner_fs: f64, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         if !(self.timestep_fs >= inner_fs && self.timestep_fs <= stride_fs) {
             return Some(format!(
@@ -130,14 +130,15 @@ impl PairTables {
             names.sort_unstable();
             names
         };
-        let twice = |(at, table): (usize, &PairTable)| self.tables[..at].iter().any(|t| sorted(t) == sorted(table));
+        let twice =
+            |(index, table): (usize, &PairTable)| self.tables[..index].iter().any(|t| sorted(t) == sorted(table));
         self.tables.iter().enumerate().any(twice).then(|| "names a pair of species twice".into())
     }
 }
 
 impl FastForces {
     /// What is wrong with it, for a stride of `stride_fs` of a model of that cutoff (Å) and these species; None if nothing.
-    pub fn fault(&self, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
+    pub(super) fn problem(&self, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
         let known = |names: &[String]| names.iter().all(|name| species.contains(name));
         if !(positive(self.inner_timestep_fs)
@@ -173,6 +174,6 @@ impl FastForces {
                 "has the angle {bad:?}; wanted species of the model, a positive constant and an angle from 0 to π"
             ));
         }
-        self.pairs.as_ref().and_then(|pairs| pairs.fault(self.inner_timestep_fs, stride_fs, cutoff, species))
+        self.pairs.as_ref().and_then(|pairs| pairs.problem(self.inner_timestep_fs, stride_fs, cutoff, species))
     }
 }

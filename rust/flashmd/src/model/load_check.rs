@@ -2,10 +2,11 @@
 //!
 //! It needs to be right about a few tens of atoms only; it costs a few runs of the network on 27 of them.
 
-use super::contract::Output;
-use super::session::{Batch, NetworkSession, Outputs, check_finite};
-use super::{Contract, Kind};
-use crate::error::{Error, Result};
+use super::batch::{Batch, Outputs};
+use super::contract::Contract;
+use super::session::{NetworkSession, check_finite};
+use super::tensors::Output;
+use crate::error::{Deviation, Error, ModelFault, Result};
 use crate::linalg::{Vec3, add, scale};
 use crate::neighbors::NeighborSearch;
 use crate::neighbors::{PaddedEdges, Part};
@@ -33,8 +34,8 @@ const JITTER: f64 = 0.2;
 pub(super) fn check(session: &mut NetworkSession, contract: &Contract) -> Result<()> {
     // A cutoff that the probe has no cell for is the file's fault, not the user's.
     run(session, contract).map_err(|e| match e {
-        Error::Input(message) => Error::Model(format!("it cannot be tried on a random structure: {message}")),
-        Error::Stability(e) => Error::Model(format!("on a random structure, {}", e.message)),
+        Error::Input(problem) => ModelFault::NotProbed { problem }.into(),
+        Error::Stability(e) => ModelFault::UnstableProbe { problem: e.message }.into(),
         other => other,
     })
 }
@@ -44,39 +45,30 @@ fn run(session: &mut NetworkSession, contract: &Contract) -> Result<()> {
     let scalars = contract.metadata.scheme.scalars();
     for scalar in 0..scalars {
         probe.head = (0..scalars).map(|k| f32::from(u8::from(k == scalar))).collect();
-        judge(session, contract, &probe)?;
+        check_scalar(session, contract, &probe)?;
     }
     Ok(())
 }
 
-fn judge(session: &mut NetworkSession, contract: &Contract, probe: &Probe) -> Result<()> {
-    let outputs = used_outputs(contract);
+fn check_scalar(session: &mut NetworkSession, contract: &Contract, probe: &Probe) -> Result<()> {
+    let probed = contract.metadata.kind.spec().probed.iter().copied();
+    let outputs: Vec<Output> = probed.filter(|&output| contract.has(output)).collect();
     let tight = probe.run(session, &probe.edges(1.0, None)?, None, &outputs)?;
     let wide = probe.edges(1.0, None)?;
     let wide = probe.run(session, &wide.padded(wide.atoms + 3, wide.max_neighbors + 5), None, &outputs)?;
-    compare(&tight, &wide, PADDING_TOLERANCE, "padding N or K changes")?;
+    compare(&tight, &wide, PADDING_TOLERANCE, ModelFault::PaddingMatters)?;
     let beyond = probe.run(session, &probe.edges(1.3, None)?, None, &outputs)?;
-    compare(&tight, &beyond, PADDING_TOLERANCE, "edges longer than the cutoff change")?;
+    compare(&tight, &beyond, PADDING_TOLERANCE, ModelFault::BeyondCutoffMatters)?;
     probe.run(session, &probe.collapsed()?, None, &outputs)?;
     if contract.metadata.equivariant {
         let rotation = Rotation::random(&mut Stream::new(1, Purpose::Check, 1));
         for rotation in [rotation, rotation.inverted()] {
             let turned = probe.run(session, &probe.edges(1.0, Some(&rotation))?, Some(&rotation), &outputs)?;
             let back = tight.turned(&rotation);
-            compare(&back, &turned, EQUIVARIANCE_TOLERANCE, "it is called equivariant, but a rotation changes")?;
+            compare(&back, &turned, EQUIVARIANCE_TOLERANCE, ModelFault::NotEquivariant)?;
         }
     }
     Ok(())
-}
-
-fn used_outputs(contract: &Contract) -> Vec<Output> {
-    let of_kind: &[Output] = match contract.metadata.kind {
-        Kind::Direct => &[Output::Displacement, Output::MomentaOut, Output::ResidualScale, Output::Uncertainty],
-        Kind::Energy => &[Output::Energy, Output::EdgeGradient],
-        Kind::Splitting | Kind::Hybrid => &[Output::EdgeGradient],
-        Kind::Action => &[Output::EdgeGradient, Output::MomentumGradient],
-    };
-    of_kind.iter().copied().filter(|&o| contract.has(o)).collect()
 }
 
 /// A jittered lattice of random species, periodic along two axes, so that real padding and self-images occur.
@@ -164,20 +156,20 @@ impl Probe {
         }
         let values = |&output: &Output| {
             let data = computed.get(output);
-            let kept: Vec<f64> = match output {
-                Output::EdgeGradient => (0..real * edges.max_neighbors)
-                    .filter(|&at| edges.mask[at] && self.within_cutoff(edges, at))
-                    .flat_map(|at| (0..3).map(move |c| f64::from(data[3 * at + c])))
+            let kept: Vec<f64> = match output.spec().is_per_edge() {
+                true => (0..real * edges.max_neighbors)
+                    .filter(|&edge| edges.mask[edge] && self.within_cutoff(edges, edge))
+                    .flat_map(|edge| (0..3).map(move |c| f64::from(data[3 * edge + c])))
                     .collect(),
-                _ => data[..data.len() / edges.atoms * real].iter().map(|&x| f64::from(x)).collect(),
+                false => data[..data.len() / edges.atoms * real].iter().map(|&x| f64::from(x)).collect(),
             };
             (output, kept)
         };
         Ok(Values(outputs.iter().map(values).collect()))
     }
 
-    fn within_cutoff(&self, edges: &PaddedEdges, at: usize) -> bool {
-        let v: Vec3 = std::array::from_fn(|c| f64::from(edges.edge_vectors[3 * at + c]));
+    fn within_cutoff(&self, edges: &PaddedEdges, edge: usize) -> bool {
+        let v: Vec3 = std::array::from_fn(|c| f64::from(edges.edge_vectors[3 * edge + c]));
         crate::linalg::norm(v) < self.cutoff
     }
 }
@@ -186,9 +178,9 @@ impl Values {
     /// The values as seen from a rotated frame.
     fn turned(&self, rotation: &Rotation) -> Self {
         let turn = |(output, values): &(Output, Vec<f64>)| {
-            let turned = match output {
-                Output::Energy | Output::ResidualScale | Output::Uncertainty => values.clone(),
-                _ => values.chunks_exact(3).flat_map(|v| rotation.apply([v[0], v[1], v[2]])).collect(),
+            let turned = match output.spec().is_vector {
+                false => values.clone(),
+                true => values.chunks_exact(3).flat_map(|v| rotation.apply([v[0], v[1], v[2]])).collect(),
             };
             (*output, turned)
         };
@@ -196,16 +188,13 @@ impl Values {
     }
 }
 
-fn compare(wanted: &Values, got: &Values, tolerance: f64, rule: &str) -> Result<()> {
+/// Checks that the values differ by no more than `allowed`, as a share of the largest.
+fn compare(wanted: &Values, got: &Values, allowed: f64, fault: fn(Deviation) -> ModelFault) -> Result<()> {
     for ((output, a), (_, b)) in wanted.0.iter().zip(&got.0) {
         let largest = a.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let difference = a.iter().zip(b).fold(0.0f64, |m, (x, y)| m.max((x - y).abs()));
-        if a.len() != b.len() || difference > tolerance * largest + 1e-9 {
-            return Err(Error::Model(format!(
-                "{rule} its {}: by {difference:.2e} where the largest value is {largest:.2e}, allowed {tolerance:e} of that; \
-                 the model breaks the contract, export it again",
-                output.name()
-            )));
+        if a.len() != b.len() || difference > allowed * largest + 1e-9 {
+            return Err(fault(Deviation { output: output.name(), difference, largest, allowed }).into());
         }
     }
     Ok(())

@@ -1,8 +1,10 @@
 //! Models: a contract-checked ONNX file with an open session.
 
+mod batch;
 pub mod contract;
 pub mod domain;
 pub mod fast_forces;
+mod kinds;
 pub mod library;
 mod load_check;
 pub mod metadata;
@@ -11,17 +13,21 @@ mod operators;
 pub mod process;
 mod protobuf_limits;
 pub mod session;
+mod tensors;
 mod watchdog;
 
-pub use contract::{Contract, Input, Output};
-pub use metadata::{Kind, Metadata};
-pub use session::{Batch, Device, NetworkSession, Outputs, Terminator};
+pub use batch::{Batch, Outputs};
+pub use contract::Contract;
+pub use kinds::{Kind, KindSpec};
+pub use metadata::Metadata;
+pub use session::{Device, NetworkSession, Terminator};
+pub use tensors::{Dim, Element, Input, Output, Sizes, TensorSpec};
 
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ModelFault, Result};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -86,7 +92,7 @@ impl Model {
         process::check()?;
         let mut run = || {
             let lock = self.session.lock();
-            let mut session = lock.map_err(|_| Error::Model("a run with this model panicked; load it again".into()))?;
+            let mut session = lock.map_err(|_| ModelFault::RunPanicked)?;
             session.run(batch, wanted, outputs)
         };
         run().map_err(|e| e.in_model(&self.name))
@@ -106,12 +112,12 @@ impl Model {
         if got == kind {
             return Ok(());
         }
-        Err(Error::Model(format!(
-            "{}: it is of kind {:?}, wanted {:?} here; give a model of that kind",
-            self.name,
-            got.name(),
-            kind.name()
-        )))
+        Err(self.fault(ModelFault::WrongKind { got: got.name(), wanted: kind.name() }))
+    }
+
+    /// The error of something that is wrong with this model.
+    pub fn fault(&self, fault: ModelFault) -> Error {
+        Error::from(fault).in_model(&self.name)
     }
 
     /// Species index of each atom.

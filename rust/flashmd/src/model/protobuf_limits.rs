@@ -1,9 +1,9 @@
-//! A look at the bytes of a protobuf before anything is allocated for them.
+//! Limits on a protobuf, checked on its bytes before anything is allocated for them.
 //!
 //! An empty message of two bytes becomes a structure of hundreds, here and in ONNX Runtime: a file of some megabytes
 //! would fill memory. So the fields of every message are counted first, without decoding one.
 
-use crate::error::{Error, Result};
+use crate::error::{ModelFault, Result};
 
 /// Most fields of all messages of a file together. A graph has about ten for each operator.
 pub(crate) const MOST_FIELDS: usize = 1 << 20;
@@ -72,52 +72,49 @@ impl Message {
 pub(crate) fn check_size(bytes: &[u8]) -> Result<()> {
     // Where each open message ends, the innermost last.
     let mut open = vec![(Message::Model, bytes.len())];
-    let mut at = 0;
+    let mut position = 0;
     let mut fields = 0;
     while let Some(&(message, end)) = open.last() {
-        if at == end {
+        if position == end {
             open.pop();
             continue;
         }
         fields += 1;
         if fields > MOST_FIELDS {
-            return refuse(format!("it has more than {MOST_FIELDS} fields, too many for a network"));
+            return Err(ModelFault::TooManyFields { most: MOST_FIELDS }.into());
         }
-        let key = varint(bytes, &mut at, end)?;
+        let key = varint(bytes, &mut position, end)?;
         let size = match key & 7 {
-            0 => varint(bytes, &mut at, end).map(|_| 0)?,
+            0 => varint(bytes, &mut position, end).map(|_| 0)?,
             1 => 8,
-            2 => varint(bytes, &mut at, end)?,
+            2 => varint(bytes, &mut position, end)?,
             5 => 4,
             // Groups are in no ONNX file; the decoder says what is wrong with the rest.
-            _ => return refuse("it is not an ONNX file (it holds a field of an unknown type)"),
+            _ => return Err(ModelFault::NotOnnx { problem: "it holds a field of an unknown type".into() }.into()),
         };
-        let Some(next) = usize::try_from(size).ok().and_then(|size| at.checked_add(size)).filter(|&next| next <= end)
+        let Some(next) =
+            usize::try_from(size).ok().and_then(|size| position.checked_add(size)).filter(|&next| next <= end)
         else {
-            return refuse("it is not an ONNX file, or cut off; give a model exported by flashmd_train");
+            return Err(ModelFault::CutOff.into());
         };
         match message.child(key >> 3).filter(|_| key & 7 == 2) {
-            Some(Message::Foreign) => return refuse("it carries training or device settings; export it without them"),
-            Some(_) if open.len() > DEEPEST => return refuse(format!("it is nested more than {DEEPEST} levels deep")),
+            Some(Message::Foreign) => return Err(ModelFault::TrainingSettings.into()),
+            Some(_) if open.len() > DEEPEST => return Err(ModelFault::NestedTooDeeply { most: DEEPEST }.into()),
             Some(child) => open.push((child, next)),
-            None => at = next,
+            None => position = next,
         }
     }
     Ok(())
 }
 
-fn varint(bytes: &[u8], at: &mut usize, end: usize) -> Result<u64> {
+fn varint(bytes: &[u8], position: &mut usize, end: usize) -> Result<u64> {
     let mut value = 0u64;
-    for (place, &byte) in bytes[*at..end].iter().take(10).enumerate() {
+    for (place, &byte) in bytes[*position..end].iter().take(10).enumerate() {
         value |= u64::from(byte & 0x7f) << (7 * place);
         if byte < 0x80 {
-            *at += place + 1;
+            *position += place + 1;
             return Ok(value);
         }
     }
-    refuse("it is not an ONNX file, or cut off; give a model exported by flashmd_train")
-}
-
-fn refuse<T>(message: impl Into<String>) -> Result<T> {
-    Err(Error::Model(message.into()))
+    Err(ModelFault::CutOff.into())
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use super::session::{Device, NetworkSession, Terminator};
 use super::{Contract, load_check};
-use crate::error::{Error, Result};
+use crate::error::{Error, ModelFault, Result};
 
 /// What opening a session and running the network on a few tens of atoms may take.
 #[derive(Debug, Clone, Copy)]
@@ -95,7 +95,7 @@ impl ThreadClock {
         // proc(5): fields 14 and 15, in hundredths of a second; the name in field 2 may hold anything but ends with ')'.
         let line = std::fs::read_to_string(&self.0).ok()?;
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
         Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
     }
 }
@@ -145,16 +145,10 @@ fn within<T: Send + 'static>(
         }
         Err(mpsc::RecvTimeoutError::Timeout) => {
             handle.give_up();
-            Err(Error::Model(format!(
-                "ONNX Runtime did not open it and run it on a few atoms with {:.1} s of computing within {} s; \
-                 it is no network for dynamics",
-                limit.computing.as_secs_f64(),
-                limit.waiting.as_secs()
-            )))
+            let (computing_s, waiting_s) = (limit.computing.as_secs_f64(), limit.waiting.as_secs());
+            Err(ModelFault::TooSlow { computing_s, waiting_s }.into())
         }
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(Error::Model("opening it panicked, which is a defect of flashmd-rs; please report it".into()))
-        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(ModelFault::OpeningPanicked.into()),
     }
 }
 
@@ -183,7 +177,7 @@ mod tests {
         let limit = Limit { waiting: Duration::from_millis(20), ..AMPLE };
         let slow = |handle: &WatchdogHandle| until_given_up(handle, || thread::sleep(Duration::from_millis(1)));
         let error = within(limit, slow).unwrap_err();
-        assert!(matches!(&error, Error::Model(message) if message.contains("within 0 s")), "{error}");
+        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { waiting_s: 0, .. }, .. }), "{error}");
     }
 
     #[cfg(target_os = "linux")]
@@ -191,7 +185,8 @@ mod tests {
     fn what_computes_too_long_is_left_behind() {
         let limit = Limit { computing: Duration::from_millis(100), ..AMPLE };
         let error = within(limit, |handle| until_given_up(handle, std::hint::spin_loop)).unwrap_err();
-        assert!(matches!(&error, Error::Model(message) if message.contains("0.1 s of computing")), "{error}");
+        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { .. }, .. }), "{error}");
+        assert!(error.to_string().contains("0.1 s of computing"), "{error}");
     }
 
     #[cfg(target_os = "linux")]
@@ -209,6 +204,6 @@ mod tests {
     fn a_panic_is_an_error() {
         #[allow(clippy::panic)]
         let error = within::<()>(AMPLE, |_| panic!("on purpose")).unwrap_err();
-        assert!(error.to_string().contains("panicked"), "{error}");
+        assert!(matches!(&error, Error::Model { fault: ModelFault::OpeningPanicked, .. }), "{error}");
     }
 }

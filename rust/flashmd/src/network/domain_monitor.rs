@@ -36,7 +36,7 @@ impl DomainMonitor {
         let uncertainty = outputs.contains(&Output::Uncertainty);
         let check = |(index, (state, result)): (usize, (&State, &Result<()>))| match result {
             Ok(()) if self.is_on => {
-                metadata.domain.judge(&metadata.species, state, network.neighborhoods(index, uncertainty))
+                metadata.domain.check(&metadata.species, state, network.neighborhoods(index, uncertainty))
             }
             _ => Vec::new(),
         };

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{Network, View, gradient};
-use crate::error::{Error, Result};
+use crate::error::{ModelFault, Result};
 use crate::model::{Kind, Model, Output};
 use crate::potential_energy::{EnergyForces, PotentialEnergy};
 use crate::state::State;
@@ -44,7 +44,7 @@ impl PotentialEnergy for EnergyModel {
     fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
         let model = self.network.model();
         if !model.contract().has(Output::EdgeGradient) {
-            return Err(Error::Model(gradient::missing(model)));
+            return Err(model.fault(ModelFault::NoForces));
         }
         self.run(state, &[Output::Energy, Output::EdgeGradient])?;
         let mut forces = Vec::new();

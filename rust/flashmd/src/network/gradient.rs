@@ -2,7 +2,7 @@
 
 use super::Network;
 use crate::linalg::{Mat3, Vec3, add, sub};
-use crate::model::{Model, Output};
+use crate::model::Output;
 use crate::neighbors::PaddedEdges;
 
 /// −∂/∂q of the scalar whose `edge_gradient` the network has just given, for system `at`.
@@ -44,9 +44,4 @@ fn for_each_edge(network: &Network, at: usize, mut act: impl FnMut(usize, usize,
         let g: Vec3 = std::array::from_fn(|c| f64::from(gradient[3 * (slot - first) + c]));
         act(slot / edges.max_neighbors - rows.start, edges.neighbors[slot] as usize - rows.start, v, g);
     }
-}
-
-/// Sentence for a model that moves atoms by gradients and does not give them.
-pub(crate) fn missing(model: &Model) -> String {
-    format!("{}: it has no output \"edge_gradient\", so no forces", model.name())
 }

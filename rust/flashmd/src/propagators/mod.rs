@@ -32,7 +32,7 @@ pub fn prepare(
     check_domain: bool,
 ) -> Result<Box<dyn Propagator>> {
     let kind = model.metadata().kind;
-    if randomness.rotate && kind != Kind::Direct {
+    if randomness.rotate && !kind.spec().frame_may_turn {
         return Err(Error::Input(format!(
             "random rotation was asked for, but {} is of kind {:?}: its frame is fixed, or it conserves nothing; leave it out",
             model.name(),
