@@ -1,11 +1,10 @@
 //! The loop in pieces: the same bits however a run is divided, and what is kept and told at which step.
-#![allow(clippy::unwrap_used, clippy::panic)]
-
-mod common;
 
 use std::ops::ControlFlow;
 
-use common::{FreeFlight, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
+use crate::common::{
+    Forces, FreeFlight, Kept, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal,
+};
 use flashmd::error::Result;
 use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::filters::guard::GuardPolicy;
@@ -69,8 +68,7 @@ impl Caching {
             && self.known.iter().zip(states.iter()).all(|(known, state)| known.0 == state.positions);
         if !is_known {
             self.evaluations += 1;
-            let evaluate =
-                |state: &&mut State| (state.positions.clone(), common::Forces::evaluate(&mut self.forces, state).1);
+            let evaluate = |state: &&mut State| (state.positions.clone(), Forces::evaluate(&mut self.forces, state).1);
             self.known = states.iter().map(evaluate).collect();
         }
         for (state, (_, forces)) in states.iter_mut().zip(&self.known) {
@@ -133,7 +131,7 @@ fn schedule(interval: u64) -> Schedule {
 }
 
 /// Runs in pieces, each of them finished, and returns the systems and the frames of the beat.
-fn in_pieces(propagator: Box<dyn Propagator>, pieces: &[u64], interval: u64) -> (Vec<System>, Vec<common::Kept>) {
+fn in_pieces(propagator: Box<dyn Propagator>, pieces: &[u64], interval: u64) -> (Vec<System>, Vec<Kept>) {
     let systems = systems(propagator.is_reversible());
     let mut recorder = Recorder::default();
     let mut simulation = Simulation::new(systems, propagator, energy(), schedule(interval)).unwrap();

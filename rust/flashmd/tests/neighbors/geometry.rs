@@ -1,9 +1,8 @@
 //! Geometry on numbers of every size: what is accepted is computed with, what cannot be computed with is refused.
-#![allow(clippy::unwrap_used)]
 
 use std::collections::HashSet;
 
-use flashmd::linalg::{Mat3, Vec3, add, norm, sub};
+use flashmd::linalg::{Mat3, Vec3};
 use flashmd::neighbors::{FullList, full_list};
 use flashmd::random::{Purpose, Stream};
 use flashmd::rotation::Rotation;
@@ -46,24 +45,6 @@ fn edges(list: &FullList) -> Vec<(i64, i64, [i64; 3])> {
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: CASES, failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn a_cell_wraps_or_is_refused(matrix in matrix(), pbc: [bool; 3], point in vector()) {
-        match Cell::new(matrix, pbc) {
-            Err(error) => prop_assert!(matches!(error, Error::Input(_))),
-            Ok(cell) => {
-                prop_assert!((0..3).all(|k| cell.height(k).is_finite() && cell.height(k) > 0.0));
-                prop_assert!(cell.volume().is_finite());
-                if (0..3).all(|k| cell.coordinate(point, k).abs() < 1e6) {
-                    let wrapped = cell.wrap(point);
-                    prop_assert_eq!(cell.wrap(wrapped).map(f64::is_finite), [true; 3]);
-                    let travel = cell.translation(cell.image_of(point));
-                    let blur = 1e-14 * (norm(point) + norm(travel));
-                    prop_assert!(norm(sub(add(wrapped, travel), point)) <= blur);
-                }
-            }
-        }
-    }
 
     #[test]
     fn wild_structures_are_refused_or_listed(
