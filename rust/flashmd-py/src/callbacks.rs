@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flashmd::State;
-use flashmd::checkpoint;
 use flashmd::error::Result;
+use flashmd::run::checkpoint;
 use flashmd::run::{Frame, Observer, System};
 use flashmd::units::{FS, FS_PER_PS};
 use flashmd::violation::Violation;

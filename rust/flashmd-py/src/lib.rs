@@ -4,10 +4,10 @@
 mod callbacks;
 mod convert;
 mod edges;
-mod energy;
 mod errors;
 mod model;
 mod neighbors;
+mod potential_energy;
 mod runtime;
 mod settings;
 mod simulation;

@@ -5,8 +5,8 @@
 
 use wide::{CmpGe, CmpLt, f32x8};
 
-use super::FREE_EDGES;
 use super::cells::Cells;
+use super::{Candidate, FREE_EDGES};
 use crate::linalg::{Vec3, add, dot, sub};
 
 /// Candidates per word of marks, and how many are looked at together.
@@ -17,10 +17,6 @@ const MOST: usize = FREE_EDGES;
 /// Round-off of an f32 coordinate relative to the largest, and of an f64 one.
 const SINGLE: f64 = f32::EPSILON as f64;
 const DOUBLE: f64 = 4.0 * f64::EPSILON;
-
-/// An atom j seen through an image S, in one number that sorts by (j, S); [`Cells`] knows how to read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Candidate(pub(super) u32);
 
 /// D of the edge from the atom at `r` to `candidate`, Å. Seen from there, the same number with the other sign.
 #[inline]

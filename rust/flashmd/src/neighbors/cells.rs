@@ -7,10 +7,10 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use super::candidates::Candidate;
-use crate::cell::Cell;
+use super::Candidate;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, norm};
+use crate::state::Cell;
 
 /// Guard against round-off in the decision which cells can hold a neighbour.
 const SLACK: f64 = 1.0 + 1e-9;

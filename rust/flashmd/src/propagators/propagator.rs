@@ -65,6 +65,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Results and violations of a batch, put together by place.
+    pub(crate) fn zip(results: Vec<Result<()>>, violations: Vec<Vec<Violation>>) -> Vec<Self> {
+        results.into_iter().zip(violations).map(|(result, violations)| Self { result, violations }).collect()
+    }
+
     /// Outcomes of strides whose states were not looked at.
     pub fn without_violations(results: impl IntoIterator<Item = Result<()>>) -> Vec<Self> {
         results.into_iter().map(|result| Self { result, violations: Vec::new() }).collect()

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use super::observer::{Frame, Observer};
 use super::system::{Stride, System};
 use super::timed_potential::TimedPotential;
-use crate::energy::PotentialEnergy;
+use super::validation::validate;
 use crate::error::{Error, Result};
 use crate::network::Timing;
+use crate::potential_energy::PotentialEnergy;
 use crate::propagators::{Outcome, Propagator, SolverStatistics};
 use crate::state::State;
 use crate::units::{FS, FS_PER_PS};
@@ -25,7 +26,7 @@ pub struct Schedule {
     pub resumed: bool,
 }
 
-/// What a simulation has done so far; the accounts of each system are its [`Ledger`](super::system::Ledger).
+/// What a simulation has done so far; the accounts of each system are its [`RunStatistics`](super::RunStatistics).
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// Strides done.
@@ -91,7 +92,7 @@ impl<'a> Simulation<'a> {
         }
         let energy = TimedPotential::new(energy);
         for system in systems.iter().filter(|s| s.is_alive()) {
-            system.check(energy.is_some(), propagator.is_reversible())?;
+            validate(system, energy.is_some(), propagator.is_reversible())?;
         }
         let recorded = schedule.resumed && (step == 0 || is_due(step, schedule.interval));
         systems.iter_mut().for_each(|system| system.recorded = recorded.then_some(step));
@@ -128,7 +129,7 @@ impl<'a> Simulation<'a> {
 
     fn open(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.each_alive(|system, energy| {
-            system.open_account(energy)?;
+            system.start_accounting(energy)?;
             system.try_forces(energy)
         })?;
         observer.begin()?;
@@ -357,7 +358,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn frame_of<'s>(&self, number: usize, system: &'s System) -> Frame<'s> {
-        let outside = system.ledger.heat + system.ledger.work;
+        let outside = system.statistics.heat + system.statistics.work;
         Frame {
             system: number,
             state: &system.state,

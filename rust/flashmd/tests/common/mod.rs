@@ -3,10 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::linalg::{Mat3, Vec3, add, dot, scale, sub};
 use flashmd::neighbors::NeighborSearch;
+use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
 use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::{Purpose, Stream};
 use flashmd::run::{Frame, Observer, Report, Schedule, Simulation, System};
