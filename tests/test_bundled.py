@@ -61,7 +61,7 @@ def test_a_weak_bath_keeps_equipartition():
     assert abs(run.temperature_K["O"][late].mean() - run.temperature_K["H"][late].mean()) < 15
 
 
-def test_companion_is_used_in_nve():
+def test_reference_energy_is_used_in_nve():
     run = rollout(load_structure("water258"), "water", steps=3, progress=False)
     assert run.report["energy_model"] == "water-energy"
     np.testing.assert_allclose(run.total_energy, run.total_energy[0], rtol=1e-9)

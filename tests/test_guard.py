@@ -61,7 +61,7 @@ CASES = {
 }
 
 
-class TestFindings:
+class TestViolations:
     @pytest.mark.parametrize("quantity", CASES)
     def test_each_quantity_is_named(self, models, crystal, quantity):
         with pytest.warns(FlashMDWarning, match="after step 0") as caught:

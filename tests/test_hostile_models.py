@@ -253,7 +253,7 @@ def test_metadata_does_not_steer_the_terminal():
 
 
 @pytest.mark.parametrize("name", ["../pair_energy", "/etc/passwd", "a/b", "..", "", "x" * 200, 7, ["pair_energy"]])
-def test_a_companion_is_never_a_path(name, tmp_path, crystal):
+def test_a_reference_energy_model_is_never_a_path(name, tmp_path, crystal):
     """The file that a model names is opened only from beside it."""
     (tmp_path / "pair_energy.onnx").write_bytes(fixture_model("pair_energy").read_bytes())
     inside = tmp_path / "inside"

@@ -111,8 +111,8 @@ class TestDefaults:
 
 
 class TestEnergy:
-    def test_companion_is_found_and_the_energy_held(self, models, crystal):
-        """NVE of a direct model with a companion rescales by default: H₀ to 1e-9 relative."""
+    def test_reference_energy_model_is_found_and_the_energy_held(self, models, crystal):
+        """NVE of a direct model that names its reference energy model rescales by default: H₀ to 1e-9 relative."""
         run = rollout(crystal, models("pair_stride"), steps=200, seed=1)
         assert run.report["rescale_energy"] == EnergyRescaling()
         assert run.report["energy_model"] == "pair_energy"
@@ -150,7 +150,7 @@ class TestEnergy:
         assert len(caught) == 1
         assert run.total_energy is None
         with pytest.warns(FlashMDWarning, match="another SHA-256"):
-            rollout(crystal, models("pair_wrong_companion"), steps=3)
+            rollout(crystal, models("pair_wrong_reference"), steps=3)
 
     def test_no_warning_where_none_is_due(self, models, crystal):
         with warnings.catch_warnings():
@@ -163,7 +163,7 @@ class TestEnergy:
         with pytest.raises(InputError, match="needs an energy"):
             rollout(crystal, models("pair_alone"), steps=2, rescale_energy=True)
         with pytest.raises(ModelError, match="SHA-256"):
-            rollout(crystal, models("pair_wrong_companion"), steps=2, rescale_energy=True)
+            rollout(crystal, models("pair_wrong_reference"), steps=2, rescale_energy=True)
 
 
 class TestPhysics:

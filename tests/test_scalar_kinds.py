@@ -184,7 +184,7 @@ def test_known_bonds_swing_between_the_kicks(models, name):
 
 
 @pytest.mark.filterwarnings("ignore:.*closer than the model")
-@pytest.mark.parametrize("name", ["verlet", "two_scalars", "midpoint"])  # a hybrid's bonds are not in the companion
+@pytest.mark.parametrize("name", ["verlet", "two_scalars", "midpoint"])  # a hybrid's bonds are not in that energy
 def test_energy_stays_and_momentum_is_kept(models, crystal, name):
     """1000 strides: the energy wanders by far less than it would drift, and momentum holds to round-off of f64."""
     done = run(models, name, crystal, 1000, energy_model=models("pair_energy"), interval=10)
