@@ -38,7 +38,7 @@ fn tied(reach: f64, kelvin: f64) -> (System, Verlet<Harmonic>, Surface<Harmonic>
 #[test]
 fn metropolis_takes_the_bias_of_long_strides_away() {
     // Velocity Verlet samples a potential 1 − (ωΔt/2)² times as stiff: its mean energy is too high by the inverse of that
-    // for all but the three modes of the centre of mass, which the bath leaves alone and which begin at rest, at zero.
+    // for all but the three modes of the centre of mass, which the thermostat leaves alone and which begin at rest, at zero.
     const KELVIN: f64 = 300.0;
     const REACH: f64 = 0.6;
     let modes = 21.0;
