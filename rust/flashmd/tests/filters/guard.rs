@@ -1,6 +1,6 @@
 //! The guard: what it finds, and what becomes of it.
 
-use crate::common::{FreeFlight, Harmonic, Rollout, Surface, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, FreeFlight, Harmonic, Rollout, lattice, numbers, thermal};
 use flashmd::State;
 use flashmd::error::Result;
 use flashmd::filters::guard::{self, GuardPolicy};
@@ -64,7 +64,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     system.guard = Some(GuardPolicy::fallback(2, 1.0, STRIDE_FS).unwrap());
     let mut fault = Fault { at: vec![3, 4, 8], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
     let sites = system.state.positions.clone();
-    let mut energy = Surface(Harmonic { sites, k: 0.3 });
+    let mut energy = AnalyticEnergy(Harmonic { sites, k: 0.3 });
     let mut notes = Notes::default();
     let options = Rollout { steps: 11, energy: Some(&mut energy), ..Rollout::default() };
     let mut list = vec![system];
@@ -77,7 +77,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
 
     // The same by hand.
     let mut by_hand = argon(3);
-    let mut energy = Surface(Harmonic { sites: by_hand.positions.clone(), k: 0.3 });
+    let mut energy = AnalyticEnergy(Harmonic { sites: by_hand.positions.clone(), k: 0.3 });
     for step in 0..11 {
         if [3, 4, 8, 9].contains(&step) {
             verlet::advance(&mut by_hand, STRIDE_FS, 1.0, &mut energy).unwrap();

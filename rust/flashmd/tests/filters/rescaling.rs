@@ -1,6 +1,6 @@
 //! Energy rescaling.
 
-use crate::common::{FreeFlight, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, FreeFlight, Recorder, Rollout, Verlet, lattice, numbers, thermal};
 use crate::sampling::{argon, lj, run_system, thermostatted};
 use flashmd::filters::rescaling::{BeyondLimit, Rescaling, RescalingStatistics, Scope};
 use flashmd::linalg::{norm, sub};
@@ -13,7 +13,7 @@ use flashmd::{Error, State};
 fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
     let mut system = System::new(argon(80.0));
     system.rescaling = Some(Rescaling::default());
-    let mut surface = Surface(lj());
+    let mut surface = AnalyticEnergy(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 0.999 };
     let options = Rollout { steps: 200, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
     let (_, statistics, kept) = run_system(options, &mut system, &mut verlet);
@@ -30,7 +30,7 @@ fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
 fn rescaling_does_not_fight_the_thermostat() {
     let mut system = thermostatted(&argon(40.0), 90.0, 100.0, 8.0, 7);
     system.rescaling = Some(Rescaling::default());
-    let mut surface = Surface(lj());
+    let mut surface = AnalyticEnergy(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
     let options = Rollout { steps: 300, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
     let (_, statistics, kept) = run_system(options, &mut system, &mut verlet);

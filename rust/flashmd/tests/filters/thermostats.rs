@@ -1,6 +1,6 @@
 //! Thermostats against what statistical mechanics says they sample.
 
-use crate::common::{FreeFlight, Harmonic, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, FreeFlight, Harmonic, Recorder, Rollout, Verlet, lattice, numbers, thermal};
 use crate::sampling::{
     argon, assert_mean, assert_moments, bussi, chi_squared, langevin, run_system, sample, thermostatted,
 };
@@ -60,7 +60,7 @@ fn bussi_samples_a_harmonic_crystal_and_leaves_its_conserved_energy() {
     let sites = state.positions.clone();
     let mut system = System::new(state);
     system.thermostat = bussi(KELVIN, 50.0, 4.0);
-    let mut surface = Surface(Harmonic { sites: sites.clone(), k: 3.0 });
+    let mut surface = AnalyticEnergy(Harmonic { sites: sites.clone(), k: 3.0 });
     let mut verlet = Verlet { forces: Harmonic { sites, k: 3.0 }, stride_fs: 4.0, substeps: 32, defect: 1.0 };
     let mut recorder = Recorder::default();
     let options = Rollout { steps: 4000, interval: 4, energy: Some(&mut surface), ..Rollout::default() };

@@ -1,7 +1,7 @@
 //! Runs of propagators that need no network.
 
 use crate::common::{
-    FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal,
+    AnalyticEnergy, FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Verlet, lattice, numbers, thermal,
 };
 use flashmd::State;
 use flashmd::filters::thermostat::{Langevin, Thermostat};
@@ -91,7 +91,7 @@ fn an_observer_can_stop_the_run() {
 fn harmonic_crystal_oscillates_at_its_frequency_in_nve() {
     let (mut state, harmonic) = crystal(300.0);
     let start = state.clone();
-    let mut surface = Surface(Harmonic { sites: harmonic.sites.clone(), k: harmonic.k });
+    let mut surface = AnalyticEnergy(Harmonic { sites: harmonic.sites.clone(), k: harmonic.k });
     let mut verlet = Verlet { forces: harmonic, stride_fs: 0.5, substeps: 10, defect: 1.0 };
     let options = Rollout { steps: 400, interval: 10, energy: Some(&mut surface), ..Rollout::default() };
     let (_, kept) = run(options, &mut state, &mut verlet);
@@ -113,7 +113,7 @@ fn harmonic_crystal_oscillates_at_its_frequency_in_nve() {
 fn lennard_jones_conserves_energy_and_momentum_in_nve() {
     let mut state = argon(80.0);
     let momentum = state.total_momentum();
-    let mut surface = Surface(lj());
+    let mut surface = AnalyticEnergy(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
     let options = Rollout { steps: 300, interval: 10, energy: Some(&mut surface), ..Rollout::default() };
     let (_, kept) = run(options, &mut state, &mut verlet);
