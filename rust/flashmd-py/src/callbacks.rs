@@ -14,7 +14,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::convert::to_array;
+use crate::arrays::to_array;
 use crate::errors::from_python;
 
 /// Least time between two calls of `on_progress`.

@@ -11,7 +11,7 @@ use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::convert::to_array;
+use crate::arrays::to_array;
 
 /// Runs `work` of the core without the GIL; its errors and its panics become exceptions of `flashmd_rs.errors`.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {

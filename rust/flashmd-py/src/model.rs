@@ -13,7 +13,8 @@ use flashmd::propagators::prepare;
 use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use crate::convert::{Atoms, to_array};
+use crate::arrays::to_array;
+use crate::convert::Atoms;
 use crate::errors::{detached, input_error};
 
 type Array2<'py> = Bound<'py, PyArray2<f64>>;

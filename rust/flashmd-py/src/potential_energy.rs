@@ -6,7 +6,8 @@ use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
 use numpy::PyReadonlyArray2;
 use pyo3::prelude::*;
 
-use crate::convert::{to_array, vectors};
+use crate::arrays::to_array;
+use crate::convert::vectors;
 use crate::errors::{from_python, input_error};
 
 type Array<'py> = PyReadonlyArray2<'py, f64>;

@@ -16,8 +16,8 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::arrays::to_array;
 use crate::callbacks::{Callbacks, CheckpointWriter, PyObserver, state_dict};
-use crate::convert::to_array;
 use crate::errors::{detached, input_error, to_python};
 use crate::model::{Model, expect_to_move};
 use crate::potential_energy::PyEnergy;

@@ -38,7 +38,7 @@ fn solver_statistics(py: Python<'_>, solver: SolverStatistics) -> PyResult<Bound
     Ok(dict)
 }
 
-/// The accounts of a system, and why it ended early.
+/// What was counted in a system, and why it ended early.
 fn of_system<'py>(py: Python<'py>, system: &System) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
     let statistics = &system.statistics;
@@ -60,20 +60,20 @@ fn moves(py: Python<'_>, moves: MoveCounts) -> PyResult<Bound<'_, PyDict>> {
     Ok(dict)
 }
 
-fn rescaling<'py>(py: Python<'py>, tally: &RescalingStatistics) -> PyResult<Bound<'py, PyDict>> {
+fn rescaling<'py>(py: Python<'py>, counted: &RescalingStatistics) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("count", tally.count)?;
-    dict.set_item("skipped", tally.skipped)?;
-    dict.set_item("clamped", tally.clamped)?;
-    dict.set_item("alpha_min", Some(tally.alpha_min).filter(|_| tally.count > 0))?;
-    dict.set_item("alpha_max", Some(tally.alpha_max).filter(|_| tally.count > 0))?;
+    dict.set_item("count", counted.count)?;
+    dict.set_item("skipped", counted.skipped)?;
+    dict.set_item("clamped", counted.clamped)?;
+    dict.set_item("alpha_min", Some(counted.alpha_min).filter(|_| counted.count > 0))?;
+    dict.set_item("alpha_max", Some(counted.alpha_max).filter(|_| counted.count > 0))?;
     Ok(dict)
 }
 
-fn guard<'py>(py: Python<'py>, tally: &GuardStatistics) -> PyResult<Bound<'py, PyDict>> {
+fn guard<'py>(py: Python<'py>, counted: &GuardStatistics) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("fallback_strides", tally.fallbacks)?;
-    let counts = Quantity::ALL.iter().zip(tally.counts).filter(|(_, count)| *count > 0);
+    dict.set_item("fallback_strides", counted.fallbacks)?;
+    let counts = Quantity::ALL.iter().zip(counted.counts).filter(|(_, count)| *count > 0);
     dict.set_item("strides", counts.map(|(quantity, count)| (quantity.name(), count)).collect::<Vec<_>>())?;
     Ok(dict)
 }

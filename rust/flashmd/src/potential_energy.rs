@@ -1,4 +1,4 @@
-//! Potential energies the loop can ask for.
+//! The potential energy of a structure: the trait of everything that computes one.
 
 use crate::error::{Error, Result};
 use crate::linalg::{Mat3, Vec3};

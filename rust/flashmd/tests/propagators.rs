@@ -3,7 +3,7 @@
 
 mod common;
 
-use common::{LennardJones, Surface, lattice, numbers, thermal};
+use common::{AnalyticEnergy, LennardJones, lattice, numbers, thermal};
 use flashmd::State;
 use flashmd::potential_energy::PotentialEnergy;
 use flashmd::propagators::verlet;
@@ -18,8 +18,8 @@ fn argon(seed: u64) -> State {
     state
 }
 
-fn surface() -> Surface<LennardJones> {
-    Surface(LennardJones::new(0.0103, 3.4, 7.0))
+fn surface() -> AnalyticEnergy<LennardJones> {
+    AnalyticEnergy(LennardJones::new(0.0103, 3.4, 7.0))
 }
 
 #[test]
@@ -27,8 +27,9 @@ fn verlet_conserves_and_comes_back() {
     let mut state = argon(2);
     let start = state.clone();
     let mut energy = surface();
-    let total =
-        |state: &State, energy: &mut Surface<LennardJones>| state.kinetic_energy() + energy.energy(state).unwrap();
+    let total = |state: &State, energy: &mut AnalyticEnergy<LennardJones>| {
+        state.kinetic_energy() + energy.energy(state).unwrap()
+    };
     let before = total(&state, &mut energy);
     verlet::advance(&mut state, 200.0, 2.0, &mut energy).unwrap();
     assert!((total(&state, &mut energy) - before).abs() < 2e-4 * start.kinetic_energy());

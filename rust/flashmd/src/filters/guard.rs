@@ -1,13 +1,13 @@
-//! The guard: no number that is not finite goes on, and no state that the model does not know goes unnoticed.
+//! The guard: the check of every state for numbers that are not finite and for explosion, and the policy for violations.
 //!
-//! Violations about what the model was trained on are its propagator's ([`crate::model::domain`]); what can be told from the
-//! state alone is found here. A policy says what becomes of a violation.
+//! Violations of a model's domain come with the outcome of a stride ([`crate::model::domain`]); what can be told from the state
+//! alone is found here.
 
 use crate::error::{Error, Result, list_atoms};
 use crate::state::{State, not_finite};
 use crate::violation::{Quantity, Violation};
 
-/// Kinetic temperature over that of the bath and of the start beyond which a system has exploded, and below which it has
+/// Kinetic temperature over that of the thermostat and of the start beyond which a system has exploded, and below which it has
 /// frozen.
 const EXPLODED: f64 = 10.0;
 const FROZEN: f64 = 0.1;
@@ -80,10 +80,10 @@ impl GuardStatistics {
     }
 }
 
-/// Explosion and freezing, against the temperatures (K) of the bath, if there is one, and of the start of the run.
-pub fn check_temperature(state: &State, bath: Option<f64>, start: f64) -> Option<Violation> {
+/// Explosion and freezing, against the temperatures (K) of the thermostat, if there is one, and of the start of the run.
+pub fn check_temperature(state: &State, target: Option<f64>, start: f64) -> Option<Violation> {
     let kelvin = state.temperature();
-    let (low, high) = bath.map_or((start, start), |bath| (start.min(bath), start.max(bath)));
+    let (low, high) = target.map_or((start, start), |target| (start.min(target), start.max(target)));
     if high <= 0.0 || state.degrees_of_freedom() < MIN_FREEDOM {
         return None;
     }

@@ -1,5 +1,10 @@
-//! Generalized hybrid Monte Carlo: Horowitz, Phys. Lett. B 268, 247 (1991); Lelièvre, Rousset, Stoltz, *Free Energy
+//! The Metropolis test of generalized hybrid Monte Carlo: Horowitz, Phys. Lett. B 268, 247 (1991); Lelièvre, Rousset, Stoltz, *Free Energy
 //! Computations*, §2.2.3 (2010).
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | ΔH | `change`: of K + V in the stride | eV |
+//! | k_B·T | `thermal` | eV |
 
 use crate::error::{Error, Result};
 use crate::filters::MoveCounts;
@@ -29,11 +34,11 @@ impl Metropolis {
         Err(Error::Input(format!("the Metropolis test is made at {temperature} K; it must be positive")))
     }
 
-    /// True if a stride to `state` that changed H by `change` (eV) stands; counted in `tally`.
-    pub fn accepts(&self, state: &State, change: f64, tally: &mut MoveCounts) -> bool {
+    /// True if a stride to `state` that changed H by `change` (eV) stands; counted in `counts`.
+    pub fn accepts(&self, state: &State, change: f64, counts: &mut MoveCounts) -> bool {
         let stands = state.stream(Purpose::Metropolis).uniform() < (-change / self.thermal).exp();
-        tally.tried += 1;
-        tally.accepted += u64::from(stands);
+        counts.tried += 1;
+        counts.accepted += u64::from(stands);
         stands
     }
 }

@@ -120,11 +120,11 @@ impl Bonds {
         let reach = BOND * 2.0 * radii.iter().fold(0.0f64, |m, &r| m.max(r));
         let list = full_list(&state.positions, &state.cell, reach)?;
         let mut bonds = Self { start: vec![0; state.len() + 1], to: Vec::new() };
-        for at in 0..list.i.len() {
-            let (i, j) = (list.i[at] as usize, list.j[at] as usize);
-            if list.distances[at] < BOND * (radii[i] + radii[j]) {
+        for index in 0..list.i.len() {
+            let (i, j) = (list.i[index] as usize, list.j[index] as usize);
+            if list.distances[index] < BOND * (radii[i] + radii[j]) {
                 bonds.start[i + 1] += 1;
-                bonds.to.push((j, list.shifts[at]));
+                bonds.to.push((j, list.shifts[index]));
             }
         }
         for i in 0..state.len() {

@@ -1,4 +1,12 @@
 //! Energy rescaling: after a stride, momenta are scaled so that the conserved energy is what it should be.
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | H* | `target`: K + V at the start, plus the heat of the thermostat and the work of the barostat | eV |
+//! | V | `potential` | eV |
+//! | K′ | `internal`: kinetic energy of the internal motion; K − K′ is that of the centre of mass | eV |
+//! | α = √((H* − V − (K − K′))/K′) | `alpha`: the factor on all internal momenta | |
+//! | 3(N_g − M_g/M) | `freedom`: degrees of freedom of a group of atoms | |
 
 use crate::error::{Error, Result};
 use crate::linalg::{add, dot, scale, sub};
@@ -133,7 +141,7 @@ impl Rescaling {
 /// Gives `heat` (eV) to the groups in proportion to their degrees of freedom 3(N_g − M_g/M), keeping the total momentum.
 ///
 /// A group that would have to give more than it has gives nothing. Restoring the total momentum changes the kinetic
-/// energy a little: the caller closes the account with one factor for all.
+/// energy a little: the caller makes it exact with one factor for all.
 fn share_by_freedom(state: &mut State, labels: &[u32], heat: f64) {
     let groups = labels.iter().fold(0, |m, &g| m.max(g as usize + 1));
     let total_mass = if state.has_fixed() { f64::INFINITY } else { state.total_mass() };

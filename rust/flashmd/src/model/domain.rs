@@ -1,4 +1,4 @@
-//! What a model was trained on, as its metadata says, and whether a structure is like it.
+//! The domain of a model: what it was trained on, and the check of a structure against it.
 //!
 //! Training data are a sample: a long run at the same conditions goes a little beyond their extremes. What counts as out of
 //! the domain is therefore further out, by the margins below.
@@ -25,7 +25,7 @@ pub const TEMPERATURE_MARGIN: f64 = 6.0;
 /// u/Å³ in g/cm³.
 const DENSITY_UNIT: f64 = 1.660_539_040;
 
-/// The checked domain; what the metadata leaves out is not judged.
+/// The checked domain; what the metadata leaves out is not checked.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[allow(non_snake_case, reason = "the keys of the contract carry their units")]
 #[serde(default)]

@@ -1,4 +1,4 @@
-//! The bonds, angles and pair forces that a `hybrid` model names: what happens between its kicks.
+//! The fast forces that a `hybrid` model names: bonds, angles and pair tables between its kicks.
 
 use serde::Deserialize;
 

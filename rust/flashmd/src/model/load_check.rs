@@ -1,4 +1,4 @@
-//! The numerical part of the contract, checked on a small random structure when a model is loaded.
+//! The load check: the numerical part of the contract, on a small random structure.
 //!
 //! It needs to be right about a few tens of atoms only; it costs a few runs of the network on 27 of them.
 
@@ -92,8 +92,9 @@ impl Probe {
         let spacing = SPACING.max(APPROACH * metadata.domain.closest_approach());
         let edge = LATTICE as f64 * spacing;
         let mut positions = Vec::new();
-        for at in 0..LATTICE.pow(3) {
-            let site = [at / (LATTICE * LATTICE), at / LATTICE % LATTICE, at % LATTICE].map(|i| i as f64 * spacing);
+        for index in 0..LATTICE.pow(3) {
+            let site =
+                [index / (LATTICE * LATTICE), index / LATTICE % LATTICE, index % LATTICE].map(|i| i as f64 * spacing);
             let jitter: Vec3 = std::array::from_fn(|_| JITTER * spacing * (stream.uniform() - 0.5));
             positions.push(add(site, jitter));
         }
@@ -123,8 +124,8 @@ impl Probe {
     fn collapsed(&self) -> Result<PaddedEdges> {
         let mut edges = self.edges(1.0, None)?;
         if edges.mask[0] {
-            for at in [0, edges.reverse[0] as usize] {
-                edges.edge_vectors[3 * at..3 * at + 3].fill(0.0);
+            for edge in [0, edges.reverse[0] as usize] {
+                edges.edge_vectors[3 * edge..3 * edge + 3].fill(0.0);
             }
         }
         Ok(edges)

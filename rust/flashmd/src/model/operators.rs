@@ -1,4 +1,4 @@
-//! Which operators a graph may use: every one of them runs once, and gives the same numbers every time.
+//! The operators a graph may use: every one runs once, and gives the same numbers every time.
 
 use std::collections::HashMap;
 

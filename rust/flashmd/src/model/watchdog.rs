@@ -1,5 +1,5 @@
-//! Opening a session under a time limit: ONNX Runtime computes constants while it loads, and a hostile graph makes that
-//! take for ever. What cannot be stopped, such as one enormous product, is left behind in its thread.
+//! A time limit on opening a session: ONNX Runtime computes constants while it loads, and a hostile graph makes that take for
+//! ever. What cannot be stopped, such as one enormous product, is left behind in its thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};

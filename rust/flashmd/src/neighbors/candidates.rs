@@ -1,4 +1,5 @@
-//! Everything that can be near the atoms of one cell, sorted once for all of them, and which of it is near each.
+//! Candidates of the search: everything that can be near the atoms of one cell, sorted once for all of them, with marks for what
+//! is near each.
 //!
 //! A first look in f32, relative to the middle of the cell, decides nearly every pair with a margin wider than its
 //! round-off; what falls within the margin is decided in f64.
@@ -119,11 +120,11 @@ impl Candidates {
     fn look(&self, groups: &[Lanes], r: &Lanes) -> (u64, u64) {
         let (certain, excluded) = (f32x8::splat(self.certain), f32x8::splat(self.excluded));
         let (mut out, mut sure) = (0u64, 0u64);
-        for (at, lanes) in groups.iter().enumerate() {
+        for (group, lanes) in groups.iter().enumerate() {
             let [x, y, z]: Lanes = std::array::from_fn(|k| lanes[k] - r[k]);
             let d2 = x * x + y * y + z * z;
-            out |= (d2.cmp_ge(excluded).move_mask() as u64) << (LANES * at);
-            sure |= (d2.cmp_lt(certain).move_mask() as u64) << (LANES * at);
+            out |= (d2.cmp_ge(excluded).move_mask() as u64) << (LANES * group);
+            sure |= (d2.cmp_lt(certain).move_mask() as u64) << (LANES * group);
         }
         // NaN, from coordinates too large for f32, is not excluded.
         let beyond = u64::MAX.checked_shl((LANES * groups.len()) as u32).unwrap_or(0);

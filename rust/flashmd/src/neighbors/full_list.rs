@@ -1,4 +1,4 @@
-//! The list that users see.
+//! The full neighbour list as users see it: ASE's `ijdDS`.
 
 use super::FREE_EDGES;
 use super::search::NeighborSearch;

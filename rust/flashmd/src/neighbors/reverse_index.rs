@@ -1,4 +1,4 @@
-//! Where the reverse of every edge stands.
+//! The reverse index of edges: the slot of j→i for every edge i→j.
 
 use super::search::NeighborSearch;
 

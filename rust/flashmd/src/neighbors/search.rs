@@ -238,9 +238,9 @@ impl NeighborSearch {
     fn marked(&self, i: usize) -> (&[Candidate], &[u64]) {
         let [cell, place] = self.cells.of(i);
         let block = &self.blocks[cell / self.cells_per_block];
-        let at = cell % self.cells_per_block;
-        let rows = block.rows[at];
-        let end = block.rows.get(at + 1).map_or(block.candidates.len(), |next| next.candidates);
+        let cell_in_block = cell % self.cells_per_block;
+        let rows = block.rows[cell_in_block];
+        let end = block.rows.get(cell_in_block + 1).map_or(block.candidates.len(), |next| next.candidates);
         let first = rows.marks + place * rows.words;
         (&block.candidates[rows.candidates..end], &block.marks[first..first + rows.words])
     }

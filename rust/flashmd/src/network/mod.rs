@@ -100,9 +100,9 @@ impl Network {
         &self.edges
     }
 
-    /// Rows of system `at` in the arrays of the last run; empty if it was left out.
-    pub fn rows(&self, at: usize) -> Range<usize> {
-        self.rows[at].clone()
+    /// Rows of the system at place `index` in the arrays of the last run; empty if it was left out.
+    pub fn rows(&self, index: usize) -> Range<usize> {
+        self.rows[index].clone()
     }
 
     /// Asks for the scalar numbered `scalar` of `count` from now on.
@@ -119,18 +119,18 @@ impl Network {
         self.describe_atoms(systems, &seen)
     }
 
-    /// What the last run saw of system `at`; `uncertainty` is that output, if it was wanted.
-    pub fn neighborhoods(&self, at: usize, uncertainty: bool) -> Neighborhoods<'_> {
-        let rows = self.rows[at].clone();
-        let slots = rows.start * self.edges.max_neighbors..rows.end * self.edges.max_neighbors;
+    /// What the last run saw of the system at place `index`; `uncertainty` is that output, if it was wanted.
+    pub fn neighborhoods(&self, index: usize, uncertainty: bool) -> Neighborhoods<'_> {
+        let rows = self.rows[index].clone();
+        let edges = rows.start * self.edges.max_neighbors..rows.end * self.edges.max_neighbors;
         Neighborhoods {
             first: rows.start,
             species: &self.species[rows.clone()],
-            edge_vectors: &self.edges.edge_vectors[3 * slots.start..3 * slots.end],
-            mask: &self.edges.mask[slots.clone()],
-            neighbors: &self.edges.neighbors[slots],
+            edge_vectors: &self.edges.edge_vectors[3 * edges.start..3 * edges.end],
+            mask: &self.edges.mask[edges.clone()],
+            neighbors: &self.edges.neighbors[edges],
             momenta: &self.momenta[3 * rows.start..3 * rows.end],
-            uncertainty: if uncertainty { self.output(Output::Uncertainty, at) } else { &[] },
+            uncertainty: if uncertainty { self.output(Output::Uncertainty, index) } else { &[] },
         }
     }
 
@@ -139,11 +139,11 @@ impl Network {
         self.timing
     }
 
-    /// The values of `output` in the last run for system `at`.
-    pub fn output(&self, output: Output, at: usize) -> &[f32] {
+    /// The values of `output` in the last run for the system at place `index`.
+    pub fn output(&self, output: Output, index: usize) -> &[f32] {
         let values = self.outputs.get(output);
         let per_row = values.len() / self.edges.atoms.max(1);
-        &values[self.rows[at].start * per_row..self.rows[at].end * per_row]
+        &values[self.rows[index].start * per_row..self.rows[index].end * per_row]
     }
 
     /// Runs the network once on all systems; each has its own result, `Stability` if it has collapsed or an output of
@@ -168,10 +168,10 @@ impl Network {
         self.timing.network += ready.elapsed();
         self.timing.runs += 1;
         done?;
-        for (at, result) in results.iter_mut().enumerate().filter(|(_, r)| r.is_ok()) {
+        for (index, result) in results.iter_mut().enumerate().filter(|(_, r)| r.is_ok()) {
             *result = wanted
                 .iter()
-                .try_for_each(|&output| check_finite(output, self.output(output, at), self.rows[at].len()));
+                .try_for_each(|&output| check_finite(output, self.output(output, index), self.rows[index].len()));
         }
         Ok(results)
     }
@@ -195,8 +195,8 @@ impl Network {
             let alive = self.searches.iter().zip(systems).zip(results.iter()).filter(|(_, r)| r.is_ok());
             parts.extend(alive.map(|((search, view), _)| Part { search, rotation: view.rotation }));
             let Err(error) = self.edges.assemble(&parts) else { return };
-            let alive = (0..systems.len()).filter(|&at| results[at].is_ok());
-            if let Some(worst) = alive.max_by_key(|&at| self.searches[at].max_degree()) {
+            let alive = (0..systems.len()).filter(|&index| results[index].is_ok());
+            if let Some(worst) = alive.max_by_key(|&index| self.searches[index].max_degree()) {
                 results[worst] = Err(error);
             }
         }
@@ -209,12 +209,12 @@ impl Network {
         self.masses.clear();
         self.momenta.clear();
         self.systems.clear();
-        for (at, (view, &sound)) in systems.iter().zip(sound).enumerate() {
+        for (index, (view, &sound)) in systems.iter().zip(sound).enumerate() {
             let start = self.species.len();
             if sound {
                 self.species.extend(self.model.assign(&view.state.numbers, &view.state.masses)?);
                 self.masses.extend(view.state.masses.iter().map(|&m| m as f32));
-                self.systems.resize(self.species.len(), at as i32);
+                self.systems.resize(self.species.len(), index as i32);
                 for (&p, &m) in view.state.momenta.iter().zip(&view.state.masses) {
                     let scaled = scale(1.0 / m.sqrt(), p);
                     let turned = view.rotation.map_or(scaled, |r| r.apply(scaled));

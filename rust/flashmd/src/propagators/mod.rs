@@ -1,4 +1,4 @@
-//! Propagators: what makes a stride.
+//! Propagators: what makes strides, one file for each kind.
 
 mod action;
 mod anderson;

@@ -1,4 +1,4 @@
-//! What moves atoms: the trait behind every kind of stride.
+//! The trait of everything that makes strides, and the outcome of one.
 
 use crate::error::Result;
 use crate::network::Timing;

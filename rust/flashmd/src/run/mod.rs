@@ -2,11 +2,15 @@
 
 pub mod checkpoint;
 mod observer;
+mod report;
+mod schedule;
 mod simulation;
 mod system;
 mod timed_potential;
 mod validation;
 
 pub use observer::{Frame, Observer};
-pub use simulation::{Report, Schedule, Simulation, common_step};
+pub use report::Report;
+pub use schedule::Schedule;
+pub use simulation::{Simulation, common_step};
 pub use system::{RunStatistics, System};

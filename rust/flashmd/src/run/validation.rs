@@ -1,4 +1,4 @@
-//! Whether the filters of a system suit its state, each other, and the propagator.
+//! Validation of a system: its filters suit its state, each other, and the propagator.
 
 use super::system::System;
 use crate::error::{Error, Result};

@@ -1,4 +1,4 @@
-//! What a stride must keep: total momentum and the uniform motion of the centre of mass.
+//! Total momentum and uniform motion of the centre of mass, which a stride must keep.
 
 use super::State;
 use crate::linalg::{Vec3, add, scale, sub};

@@ -139,9 +139,9 @@ impl Forces for LennardJones {
 }
 
 /// The energy of a potential, for the loop.
-pub struct Surface<F: Forces>(pub F);
+pub struct AnalyticEnergy<F: Forces>(pub F);
 
-impl<F: Forces> PotentialEnergy for Surface<F> {
+impl<F: Forces> PotentialEnergy for AnalyticEnergy<F> {
     fn energy(&mut self, state: &State) -> Result<f64> {
         Ok(self.0.evaluate(state).0)
     }

@@ -73,7 +73,7 @@ fn rescaling(reservoir: Reservoir, tau_fs: f64) -> Barostat {
     Barostat::CellRescaling(CellRescaling::new(reservoir, tau_fs, 10.0).unwrap())
 }
 
-/// Volumes of a long run; the barostat's work is what keeps the account.
+/// Volumes of a long run; the barostat's work is what balances it.
 fn volumes(system: &mut System, energy: &mut dyn PotentialEnergy, steps: u64) -> Vec<f64> {
     let flight = &mut FreeFlight { stride_fs: 10.0 };
     let mut recorder = Recorder::default();

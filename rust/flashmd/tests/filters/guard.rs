@@ -1,6 +1,6 @@
 //! The guard: what it finds, and what becomes of it.
 
-use crate::common::{FreeFlight, Harmonic, Rollout, Surface, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, FreeFlight, Harmonic, Rollout, lattice, numbers, thermal};
 use flashmd::State;
 use flashmd::error::Result;
 use flashmd::filters::guard::{self, GuardPolicy};
@@ -64,7 +64,7 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     system.guard = Some(GuardPolicy::fallback(2, 1.0, STRIDE_FS).unwrap());
     let mut fault = Fault { at: vec![3, 4, 8], flight: FreeFlight { stride_fs: STRIDE_FS }, seen: Vec::new() };
     let sites = system.state.positions.clone();
-    let mut energy = Surface(Harmonic { sites, k: 0.3 });
+    let mut energy = AnalyticEnergy(Harmonic { sites, k: 0.3 });
     let mut notes = Notes::default();
     let options = Rollout { steps: 11, energy: Some(&mut energy), ..Rollout::default() };
     let mut list = vec![system];
@@ -72,12 +72,12 @@ fn a_fallback_takes_the_stride_back_and_lasts_as_long_as_asked() {
     // Step 4 is Verlet's, so the propagator is not asked about it.
     assert_eq!(fault.seen, [0, 1, 2, 3, 5, 6, 7, 8, 10]);
     assert_eq!(notes.0, [(3, "at 3".to_owned()), (8, "at 8".to_owned())]);
-    let tally = list[0].statistics.guard;
-    assert_eq!((tally.fallbacks, tally.fallback_left, tally.counts[Quantity::Density as usize]), (4, 0, 2));
+    let counted = list[0].statistics.guard;
+    assert_eq!((counted.fallbacks, counted.fallback_left, counted.counts[Quantity::Density as usize]), (4, 0, 2));
 
     // The same by hand.
     let mut by_hand = argon(3);
-    let mut energy = Surface(Harmonic { sites: by_hand.positions.clone(), k: 0.3 });
+    let mut energy = AnalyticEnergy(Harmonic { sites: by_hand.positions.clone(), k: 0.3 });
     for step in 0..11 {
         if [3, 4, 8, 9].contains(&step) {
             verlet::advance(&mut by_hand, STRIDE_FS, 1.0, &mut energy).unwrap();
@@ -118,7 +118,7 @@ fn explosion_and_freezing_are_told_from_fluctuations() {
         other.momenta.iter_mut().flatten().for_each(|p| *p *= factor);
         assert_eq!(guard::check_temperature(&other, None, kelvin).unwrap().quantity, quantity);
         assert_eq!(guard::check_temperature(&other, Some(kelvin), kelvin).unwrap().quantity, quantity);
-        // A bath at its temperature, or a start from it, is no reason to worry.
+        // A thermostat at its temperature, or a start from it, is no reason to worry.
         assert!(guard::check_temperature(&other, Some(factor * factor * kelvin), kelvin).is_none());
     }
     assert!(guard::check_temperature(&state, None, 0.0).is_none(), "a start at rest says nothing");

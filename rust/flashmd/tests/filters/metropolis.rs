@@ -1,6 +1,6 @@
 //! The Metropolis test.
 
-use crate::common::{FreeFlight, Harmonic, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, FreeFlight, Harmonic, Recorder, Rollout, Verlet, lattice, numbers, thermal};
 use crate::sampling::{assert_mean, assert_moments, langevin, sample};
 use flashmd::State;
 use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, Reservoir};
@@ -22,7 +22,7 @@ fn rescaling(reservoir: Reservoir, tau_fs: f64) -> Barostat {
 }
 
 /// Eight atoms tied to their sites, in strides of `reach` times the longest that velocity Verlet stands, 2/ω.
-fn tied(reach: f64, kelvin: f64) -> (System, Verlet<Harmonic>, Surface<Harmonic>) {
+fn tied(reach: f64, kelvin: f64) -> (System, Verlet<Harmonic>, AnalyticEnergy<Harmonic>) {
     let (k, m) = (2.0, 4.0f64);
     let mut state = lattice(2, 3.0, 0.0, [m, m], 3);
     thermal(&mut state, kelvin, &mut numbers(5));
@@ -32,13 +32,13 @@ fn tied(reach: f64, kelvin: f64) -> (System, Verlet<Harmonic>, Surface<Harmonic>
     system.thermostat = langevin(kelvin, 5.0 * stride_fs, stride_fs);
     system.metropolis = Some(Metropolis::new(kelvin).unwrap());
     let forces = Harmonic { sites: sites.clone(), k };
-    (system, Verlet { forces, stride_fs, substeps: 1, defect: 1.0 }, Surface(Harmonic { sites, k }))
+    (system, Verlet { forces, stride_fs, substeps: 1, defect: 1.0 }, AnalyticEnergy(Harmonic { sites, k }))
 }
 
 #[test]
 fn metropolis_takes_the_bias_of_long_strides_away() {
     // Velocity Verlet samples a potential 1 − (ωΔt/2)² times as stiff: its mean energy is too high by the inverse of that
-    // for all but the three modes of the centre of mass, which the bath leaves alone and which begin at rest, at zero.
+    // for all but the three modes of the centre of mass, which the thermostat leaves alone and which begin at rest, at zero.
     const KELVIN: f64 = 300.0;
     const REACH: f64 = 0.6;
     let modes = 21.0;

@@ -1,6 +1,6 @@
 //! Molecules, and the pressure of scaling them.
 
-use crate::common::{LennardJones, Surface, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, LennardJones, lattice, numbers, thermal};
 use flashmd::filters::barostat::{Dilation, pressure};
 use flashmd::filters::molecules::Molecules;
 use flashmd::linalg::{Vec3, det, norm, sub};
@@ -14,7 +14,7 @@ const KELVIN: f64 = 300.0;
 fn pressure_is_the_derivative_of_the_free_energy_by_the_volume() {
     // −dH/dV of a dilation of molecules, positions × f and momenta / f, by central differences, and k_B·T/V.
     let (mut state, molecules) = water_like();
-    let mut surface = Surface(LennardJones::new(0.0104, 3.4, 7.0));
+    let mut surface = AnalyticEnergy(LennardJones::new(0.0104, 3.4, 7.0));
     let forces = surface.evaluate(&state).unwrap();
     let thermal = KB * KELVIN;
     let got = pressure(&state, &molecules, &forces, thermal).unwrap();

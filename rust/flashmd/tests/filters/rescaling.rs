@@ -1,7 +1,7 @@
 //! Energy rescaling.
 
-use crate::common::{FreeFlight, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
-use crate::sampling::{argon, bathed, lj, run_system};
+use crate::common::{AnalyticEnergy, FreeFlight, Recorder, Rollout, Verlet, lattice, numbers, thermal};
+use crate::sampling::{argon, lj, run_system, thermostatted};
 use flashmd::filters::rescaling::{BeyondLimit, Rescaling, RescalingStatistics, Scope};
 use flashmd::linalg::{norm, sub};
 use flashmd::potential_energy::PotentialEnergy;
@@ -13,7 +13,7 @@ use flashmd::{Error, State};
 fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
     let mut system = System::new(argon(80.0));
     system.rescaling = Some(Rescaling::default());
-    let mut surface = Surface(lj());
+    let mut surface = AnalyticEnergy(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 0.999 };
     let options = Rollout { steps: 200, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
     let (_, statistics, kept) = run_system(options, &mut system, &mut verlet);
@@ -27,10 +27,10 @@ fn rescaling_holds_the_energy_that_a_bad_propagator_loses() {
 }
 
 #[test]
-fn rescaling_does_not_fight_the_bath() {
-    let mut system = bathed(&argon(40.0), 90.0, 100.0, 8.0, 7);
+fn rescaling_does_not_fight_the_thermostat() {
+    let mut system = thermostatted(&argon(40.0), 90.0, 100.0, 8.0, 7);
     system.rescaling = Some(Rescaling::default());
-    let mut surface = Surface(lj());
+    let mut surface = AnalyticEnergy(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
     let options = Rollout { steps: 300, interval: 1, energy: Some(&mut surface), ..Rollout::default() };
     let (_, statistics, kept) = run_system(options, &mut system, &mut verlet);
@@ -40,7 +40,11 @@ fn rescaling_does_not_fight_the_bath() {
     }
     let last = kept.frames.last().unwrap();
     let gained = last.kinetic + last.potential.unwrap() - kept.frames[0].kinetic - kept.frames[0].potential.unwrap();
-    assert!((gained - statistics.heat).abs() < 1e-9 && statistics.heat > 0.3, "the bath heats: {} eV", statistics.heat);
+    assert!(
+        (gained - statistics.heat).abs() < 1e-9 && statistics.heat > 0.3,
+        "the thermostat heats: {} eV",
+        statistics.heat
+    );
 }
 
 /// Scales the momenta of `state` so that K + V is `target`, or says why not.
@@ -123,17 +127,17 @@ fn policies_beyond_the_limit_are_counted_and_the_debt_is_paid_later() {
     let start = two_species(300.0);
     let k0 = start.internal_kinetic_energy();
     let apply = |fallback, target: f64| {
-        let (mut state, mut tally) = (start.clone(), RescalingStatistics::default());
-        let done = Rescaling::new(Scope::Global, 0.1, fallback).unwrap().apply(&mut state, target, 0.0, &mut tally);
-        (done, state.internal_kinetic_energy() / k0, tally)
+        let (mut state, mut counted) = (start.clone(), RescalingStatistics::default());
+        let done = Rescaling::new(Scope::Global, 0.1, fallback).unwrap().apply(&mut state, target, 0.0, &mut counted);
+        (done, state.internal_kinetic_energy() / k0, counted)
     };
     assert!(apply(BeyondLimit::Stop, 2.0 * k0).0.is_err());
-    let (done, ratio, tally) = apply(BeyondLimit::Skip, 2.0 * k0);
-    assert!(done.is_ok() && ratio == 1.0 && (tally.count, tally.skipped, tally.clamped) == (0, 1, 0));
+    let (done, ratio, counted) = apply(BeyondLimit::Skip, 2.0 * k0);
+    assert!(done.is_ok() && ratio == 1.0 && (counted.count, counted.skipped, counted.clamped) == (0, 1, 0));
     for (target, alpha) in [(2.0 * k0, 1.1f64), (0.1 * k0, 0.9), (-3.0, 0.9)] {
-        let (done, ratio, tally) = apply(BeyondLimit::Clamp, target);
+        let (done, ratio, counted) = apply(BeyondLimit::Clamp, target);
         assert!(done.is_ok() && (ratio - alpha * alpha).abs() < 1e-12, "target {target}: {ratio}");
-        assert_eq!((tally.count, tally.skipped, tally.clamped), (1, 0, 1));
+        assert_eq!((counted.count, counted.skipped, counted.clamped), (1, 0, 1));
     }
     // A propagator that loses a third of the momenta at one stride: clamping pays the debt over the next ones.
     let mut system = System::new(start.clone());

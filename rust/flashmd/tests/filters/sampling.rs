@@ -70,8 +70,8 @@ pub fn run_system(
     (report, system.statistics, recorder)
 }
 
-/// `state` in a Langevin bath.
-pub fn bathed(state: &State, kelvin: f64, time_constant_fs: f64, stride_fs: f64, seed: u64) -> System {
+/// `state` in a Langevin thermostat.
+pub fn thermostatted(state: &State, kelvin: f64, time_constant_fs: f64, stride_fs: f64, seed: u64) -> System {
     let mut system = System::new(state.clone());
     system.state.key = seed.into();
     system.thermostat = Some(Thermostat::Langevin(Langevin::new(kelvin, time_constant_fs, stride_fs).unwrap()));

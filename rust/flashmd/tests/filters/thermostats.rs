@@ -1,7 +1,9 @@
 //! Thermostats against what statistical mechanics says they sample.
 
-use crate::common::{FreeFlight, Harmonic, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
-use crate::sampling::{argon, assert_mean, assert_moments, bathed, bussi, chi_squared, langevin, run_system, sample};
+use crate::common::{AnalyticEnergy, FreeFlight, Harmonic, Recorder, Rollout, Verlet, lattice, numbers, thermal};
+use crate::sampling::{
+    argon, assert_mean, assert_moments, bussi, chi_squared, langevin, run_system, sample, thermostatted,
+};
 use flashmd::Error;
 use flashmd::filters::thermostat::Langevin;
 use flashmd::linalg::{Vec3, dot, norm, sub};
@@ -58,14 +60,14 @@ fn bussi_samples_a_harmonic_crystal_and_leaves_its_conserved_energy() {
     let sites = state.positions.clone();
     let mut system = System::new(state);
     system.thermostat = bussi(KELVIN, 50.0, 4.0);
-    let mut surface = Surface(Harmonic { sites: sites.clone(), k: 3.0 });
+    let mut surface = AnalyticEnergy(Harmonic { sites: sites.clone(), k: 3.0 });
     let mut verlet = Verlet { forces: Harmonic { sites, k: 3.0 }, stride_fs: 4.0, substeps: 32, defect: 1.0 };
     let mut recorder = Recorder::default();
     let options = Rollout { steps: 4000, interval: 4, energy: Some(&mut surface), ..Rollout::default() };
     options.run_one(&mut system, &mut verlet, &mut recorder).unwrap();
     let h0 = recorder.frames[0].conserved.unwrap();
     assert!(recorder.frames.iter().all(|f| (f.conserved.unwrap() - h0).abs() < 2e-3 * h0));
-    assert!(system.statistics.heat > 0.5 * h0, "half of the energy had to come from the bath");
+    assert!(system.statistics.heat > 0.5 * h0, "half of the energy had to come from the thermostat");
 }
 
 #[test]
@@ -105,7 +107,7 @@ fn langevin_on_a_free_flight_gives_maxwell_boltzmann_per_species() {
     let state = lattice(4, 3.0, 0.0, [1.008, 15.999], 9);
     let (_, _, kept) = run_system(
         Rollout { steps: 6000, interval: 4, ..Rollout::default() },
-        &mut bathed(&state, KELVIN, 20.0, 16.0, 11),
+        &mut thermostatted(&state, KELVIN, 20.0, 16.0, 11),
         &mut FreeFlight { stride_fs: 16.0 },
     );
     let frames = &kept.frames[50..];
@@ -136,7 +138,7 @@ fn langevin_keeps_the_total_momentum_and_counts_its_heat() {
     let mut state = argon(80.0);
     state.momenta.iter_mut().for_each(|p| p[2] += 0.7);
     let (momentum, before) = (state.total_momentum(), state.kinetic_energy());
-    let mut system = bathed(&state, 300.0, 50.0, 4.0, 1);
+    let mut system = thermostatted(&state, 300.0, 50.0, 4.0, 1);
     let options = Rollout { steps: 100, ..Rollout::default() };
     let (_, statistics, _) = run_system(options, &mut system, &mut FreeFlight { stride_fs: 4.0 });
     assert!(norm(sub(system.state.total_momentum(), momentum)) < 1e-9);
@@ -145,7 +147,7 @@ fn langevin_keeps_the_total_momentum_and_counts_its_heat() {
 
 #[test]
 fn langevin_at_zero_kelvin_cools_at_its_time_constant() {
-    let mut system = bathed(&argon(80.0), 0.0, 100.0, 5.0, 1);
+    let mut system = thermostatted(&argon(80.0), 0.0, 100.0, 5.0, 1);
     let before = system.state.temperature();
     run_system(Rollout { steps: 20, ..Rollout::default() }, &mut system, &mut FreeFlight { stride_fs: 5.0 });
     assert!((system.state.temperature() / before / (-2.0f64).exp() - 1.0).abs() < 1e-12, "T falls as exp(-2t/τ)");

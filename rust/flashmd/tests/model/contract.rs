@@ -78,3 +78,14 @@ fn inputs_and_outputs_are_checked() {
     let constant = File { inputs: vec![value("c", 1, &[3])], initializers: vec![field(8, b"c")], ..File::default() };
     assert!(Contract::read(&constant.bytes()).is_ok(), "an input with a value is a constant");
 }
+
+#[test]
+fn an_output_that_a_kind_does_not_use_may_have_another_shape() {
+    let json = r#"{"contract": 1, "kind": "energy", "cutoff_A": 5, "species": ["O"]}"#;
+    let with = |others: &[Vec<u8>]| [others, &[value("uncertainty", 1, &[0, 1])]].concat();
+    let outputs = with(&[value("energy", 1, &[0])]);
+    let contract = Contract::read(&File { metadata: vec![json.into()], outputs, ..File::default() }.bytes()).unwrap();
+    assert_eq!(contract.outputs, [Output::Energy]);
+    let outputs = with(&[value("displacement", 1, &[0, 3]), value("momenta_out", 1, &[0, 3])]);
+    refused!(File { outputs, ..File::default() }, ModelFault::WrongSize { got: 1, wanted: 2, .. });
+}

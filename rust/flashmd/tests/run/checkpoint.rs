@@ -1,6 +1,6 @@
 //! Checkpoints, without a network.
 
-use crate::common::{LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal};
+use crate::common::{AnalyticEnergy, LennardJones, Recorder, Rollout, Verlet, lattice, numbers, thermal};
 use flashmd::error::GoodFrame;
 use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::filters::guard::GuardPolicy;
@@ -32,8 +32,8 @@ fn argon(seed: u64) -> State {
     state
 }
 
-fn surface() -> Surface<LennardJones> {
-    Surface(LennardJones::new(0.0103, 3.4, 7.0))
+fn surface() -> AnalyticEnergy<LennardJones> {
+    AnalyticEnergy(LennardJones::new(0.0103, 3.4, 7.0))
 }
 
 fn propagator() -> Verlet<LennardJones> {

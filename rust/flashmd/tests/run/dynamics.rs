@@ -1,7 +1,7 @@
 //! Runs of propagators that need no network.
 
 use crate::common::{
-    FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal,
+    AnalyticEnergy, FreeFlight, Harmonic, LennardJones, Recorder, Rollout, Verlet, lattice, numbers, thermal,
 };
 use flashmd::State;
 use flashmd::filters::thermostat::{Langevin, Thermostat};
@@ -28,8 +28,8 @@ fn run_system(
     (report, system.statistics, recorder)
 }
 
-/// `state` in a Langevin bath.
-fn bathed(state: &State, kelvin: f64, time_constant_fs: f64, stride_fs: f64, seed: u64) -> System {
+/// `state` in a Langevin thermostat.
+fn thermostatted(state: &State, kelvin: f64, time_constant_fs: f64, stride_fs: f64, seed: u64) -> System {
     let mut system = System::new(state.clone());
     system.state.key = seed.into();
     system.thermostat = Some(Thermostat::Langevin(Langevin::new(kelvin, time_constant_fs, stride_fs).unwrap()));
@@ -91,7 +91,7 @@ fn an_observer_can_stop_the_run() {
 fn harmonic_crystal_oscillates_at_its_frequency_in_nve() {
     let (mut state, harmonic) = crystal(300.0);
     let start = state.clone();
-    let mut surface = Surface(Harmonic { sites: harmonic.sites.clone(), k: harmonic.k });
+    let mut surface = AnalyticEnergy(Harmonic { sites: harmonic.sites.clone(), k: harmonic.k });
     let mut verlet = Verlet { forces: harmonic, stride_fs: 0.5, substeps: 10, defect: 1.0 };
     let options = Rollout { steps: 400, interval: 10, energy: Some(&mut surface), ..Rollout::default() };
     let (_, kept) = run(options, &mut state, &mut verlet);
@@ -113,7 +113,7 @@ fn harmonic_crystal_oscillates_at_its_frequency_in_nve() {
 fn lennard_jones_conserves_energy_and_momentum_in_nve() {
     let mut state = argon(80.0);
     let momentum = state.total_momentum();
-    let mut surface = Surface(lj());
+    let mut surface = AnalyticEnergy(lj());
     let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
     let options = Rollout { steps: 300, interval: 10, energy: Some(&mut surface), ..Rollout::default() };
     let (_, kept) = run(options, &mut state, &mut verlet);
@@ -163,7 +163,7 @@ fn a_number_that_is_not_finite_stops_the_run_with_the_last_good_frame() {
 #[test]
 fn the_same_seed_gives_the_same_bits_and_another_seed_others() {
     let trajectory = |seed| {
-        let mut system = bathed(&argon(80.0), 90.0, 100.0, 8.0, seed);
+        let mut system = thermostatted(&argon(80.0), 90.0, 100.0, 8.0, seed);
         let mut verlet = Verlet { forces: lj(), stride_fs: 8.0, substeps: 4, defect: 1.0 };
         run_system(Rollout { steps: 40, interval: 5, ..Rollout::default() }, &mut system, &mut verlet).2.frames
     };
@@ -176,7 +176,7 @@ fn noise_is_addressed_by_step_so_a_run_can_be_continued() {
     let go = |parts: &[u64]| {
         let mut state = argon(80.0);
         for &steps in parts {
-            let mut system = bathed(&state, 90.0, 100.0, 8.0, 3);
+            let mut system = thermostatted(&state, 90.0, 100.0, 8.0, 3);
             run_system(Rollout { steps, ..Rollout::default() }, &mut system, &mut FreeFlight { stride_fs: 8.0 });
             state = system.state;
         }

@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use crate::common::{
-    Forces, FreeFlight, Kept, LennardJones, Recorder, Rollout, Surface, Verlet, lattice, numbers, thermal,
+    AnalyticEnergy, Forces, FreeFlight, Kept, LennardJones, Recorder, Rollout, Verlet, lattice, numbers, thermal,
 };
 use flashmd::error::Result;
 use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
@@ -34,7 +34,7 @@ fn lennard_jones() -> LennardJones {
 }
 
 fn energy() -> Option<Box<dyn PotentialEnergy>> {
-    Some(Box::new(Surface(lennard_jones())))
+    Some(Box::new(AnalyticEnergy(lennard_jones())))
 }
 
 /// Free flight with noise of its own, as a `direct` model with stochastic noise has.

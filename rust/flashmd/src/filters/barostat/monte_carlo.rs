@@ -1,5 +1,12 @@
 //! Monte Carlo barostat: Chow & Ferguson, Comput. Phys. Commun. 91, 283 (1995); Åqvist et al., Chem. Phys. Lett. 384,
 //! 288 (2004).
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | V, V′ | `before`, `after` | Å³ |
+//! | k_B·T | `thermal` | eV |
+//! | U + P·ΔV | `work`: ΔU + P·ΔV of the move | eV |
+//! | N_mol | `molecules.count` | |
 
 use super::{Coupling, Dilation, Reservoir};
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! What scaling the cell does to atoms, and the pressure that belongs to it.
+//! Dilations of the cell and its molecules, and the pressure that belongs to them.
 
 use crate::error::{Error, Result};
 use crate::filters::molecules::{Centre, Molecules};

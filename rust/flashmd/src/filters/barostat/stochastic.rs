@@ -1,5 +1,14 @@
 //! Stochastic cell rescaling: Bernetti & Bussi, J. Chem. Phys. 153, 114107 (2020); anisotropic: Del Tatto, Raiteri,
 //! Bernetti & Bussi, Appl. Sci. 12, 1139 (2022).
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | V, λ = √V | `volume`, `lambda` | Å³ |
+//! | P₀, P | `target`, `pressure`: of the reservoir and of the molecules | eV/Å³ |
+//! | β_T | `compressibility` | Å³/eV |
+//! | k_B·T | `thermal` | eV |
+//! | dt/τ | `ratio`: time from one move to the next over the time constant | |
+//! | u_k | `strain`: logarithm of the factor along x, y, z | |
 
 use super::{Coupling, Dilation, Reservoir, pressure};
 use crate::error::{Error, Result};

@@ -1,4 +1,13 @@
-//! Stochastic velocity rescaling: Bussi, Donadio, Parrinello, J. Chem. Phys. 126, 014101 (2007), eq. A7.
+//! Stochastic velocity rescaling: Bussi, Donadio & Parrinello, J. Chem. Phys. 126, 014101 (2007), eq. A7.
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | N_f | `freedom`: degrees of freedom | |
+//! | K, K̄ = N_f·k_B·T/2 | `kinetic`, its mean at the target temperature | eV |
+//! | c = exp(−Δt/2τ) | `memory`: what a half step keeps of the energy | |
+//! | (1 − c)·K̄/(N_f·K) | `share`: of one degree of freedom | |
+//! | R₁, Σ_{i≥2} R_i² | `first`, `others`: a standard normal number, χ² with N_f − 1 degrees of freedom | |
+//! | α | the factor on all internal momenta | |
 
 use super::{HalfStep, check_temperature, check_time_constant};
 use crate::error::Result;

@@ -1,4 +1,10 @@
 //! Langevin thermostat: exact Ornstein–Uhlenbeck half steps.
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | c = exp(−Δt/2τ) | `damping`: what a half step keeps of a momentum | |
+//! | √(1 − c²)·√(m·k_B·T)·ξ | `noise`, `[N]` | √(eV·u) |
+//! | M | total mass: the noise loses m/M of its sum | u |
 
 use super::{HalfStep, check_temperature, check_time_constant};
 use crate::error::Result;

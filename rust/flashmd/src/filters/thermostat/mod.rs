@@ -28,7 +28,7 @@ impl HalfStep {
     }
 }
 
-/// A bath around every stride. It acts on internal momenta: the total momentum is left exactly as it is.
+/// A thermostat around every stride. It acts on internal momenta: the total momentum is left exactly as it is.
 #[derive(Debug, Clone)]
 pub enum Thermostat {
     /// Ornstein–Uhlenbeck noise on every atom.
@@ -46,7 +46,7 @@ impl Thermostat {
         }
     }
 
-    /// Checks that the bath can reach its temperature from `state`.
+    /// Checks that the thermostat can reach its temperature from `state`.
     ///
     /// # Errors
     /// `Input` if it cannot.

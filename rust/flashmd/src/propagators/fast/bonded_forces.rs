@@ -1,4 +1,4 @@
-//! Bonded forces: what happens between the slow kicks of a `hybrid` stride.
+//! Bonded forces: the drifts of a `hybrid` stride, by r-RESPA.
 //!
 //! Harmonic bonds and angles are integrated by small steps of velocity Verlet, the inner loop of r-RESPA; where the model has
 //! pair forces, these kick at larger steps around it.

@@ -1,5 +1,5 @@
-//! The mollified impulse: the slow scalars of a `hybrid` model see every molecule with its outer bonds at rest, so that kicks,
-//! which come in time with nothing, cannot drive the fastest vibrations (García-Archilla, Sanz-Serna & Skeel, SIAM J. Sci. Comput. 20,
+//! The mollified impulse: the slow scalars of a `hybrid` model see every molecule with its outer bonds at rest, so that kicks
+//! cannot resonate with the fastest vibrations (García-Archilla, Sanz-Serna & Skeel, SIAM J. Sci. Comput. 20,
 //! 930 (1998); equilibrium version: Izaguirre, Reich & Skeel, J. Chem. Phys. 110, 9853 (1999)).
 //!
 //! W(A(q)) is a function of q like any other: kicks by its gradient stay symplectic and reversible.

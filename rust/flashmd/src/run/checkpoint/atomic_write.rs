@@ -1,4 +1,5 @@
-//! A file is written beside its place, brought to disk, and renamed into it; the one before is kept as `NAME.previous`.
+//! Atomic writing: a file is written beside its place, brought to disk, and renamed into it; the one before is kept as
+//! `NAME.previous`.
 //! At every instant one of the two is whole.
 
 use std::ffi::OsString;

@@ -1,4 +1,4 @@
-//! What a checkpoint holds of a system: one table, used for writing and for reading.
+//! The fields of a system in a checkpoint: one table, used for writing and for reading.
 
 use safetensors::tensor::{SafeTensors, TensorView};
 
