@@ -87,7 +87,9 @@ def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
 def _named(error: ModelError, path: Path) -> ModelError:
     """The same error, its message opening with the file it speaks of."""
     message = str(error)
-    return error if path.name in message or path.stem in message else ModelError(f"{path}: {message}")
+    if path.name in message or path.stem in message:
+        return error
+    return ModelError(f"{path}: {message}", fault=error.fault)
 
 
 class Model:

@@ -92,7 +92,7 @@ impl NetworkSession {
         if device == Device::Cuda && !library.providers.iter().any(|p| p == "CUDAExecutionProvider") {
             return Err(Error::RuntimeLibrary(format!(
                 "device 'cuda' was asked for, but the ONNX Runtime {} at {} is built without CUDA; install \
-                 'flashmd-rs[gpu]', then run `pip install --force-reinstall --no-deps onnxruntime-gpu`, or use device='cpu'",
+                 'onnxruntime-gpu[cuda,cudnn]', then run `pip install --force-reinstall --no-deps onnxruntime-gpu`, or use device='cpu'",
                 library.version,
                 library.path.display()
             )));

@@ -90,10 +90,13 @@ impl<'a> Simulation<'a> {
     /// # Errors
     /// `Input` if it was called before; those of the energy; whatever the observer returned.
     pub fn start(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        if self.stage != Stage::New {
-            return Err(Error::Input("this simulation has been started before; call start once".into()));
+        match self.stage {
+            Stage::New => self.stage = Stage::Failed,
+            Stage::Running => {
+                return Err(Error::Input("this simulation has been started before; call start once".into()));
+            }
+            Stage::Failed => return self.check_running(),
         }
-        self.stage = Stage::Failed;
         let begin = Instant::now();
         let started = self.open(observer);
         self.spent += begin.elapsed();
