@@ -12,7 +12,8 @@ fuzz_target!(|bytes: &[u8]| {
     };
     match error {
         None => {}
-        Some(Error::Model(message)) => {
+        Some(error @ Error::Model { .. }) => {
+            let message = error.to_string();
             assert!(!message.is_empty() && !message.chars().any(char::is_control), "{message:?}");
         }
         Some(other) => panic!("a file is not a model, not {other:?}"),

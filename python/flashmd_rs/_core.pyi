@@ -1,7 +1,7 @@
 """The Rust core. Arrays are numpy, C-contiguous float64 unless said otherwise.
 
 Units: Å, eV, u, momenta √(eV·u); times carry their unit in the name.
-Errors are those of ``flashmd_rs.errors``.
+Errors are those of ``flashmd_rs.errors``; a ModelError is given ``fault``, the name of what is wrong with the model.
 """
 
 from collections.abc import Callable, Sequence

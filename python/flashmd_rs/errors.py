@@ -16,7 +16,18 @@ class FlashMDError(Exception):
 
 
 class ModelError(FlashMDError):
-    """The file is not a model, breaks the contract, or does not fit the atoms (species, masses)."""
+    """The file is not a model, breaks the contract, or does not fit the atoms (species, masses).
+
+    Attributes:
+        fault: name of what is wrong with the model, such as ``"NoMetadata"`` (the variants of ``ModelFault`` in the core),
+            or None where it is not one of these.
+    """
+
+    fault: str | None
+
+    def __init__(self, message: str, *, fault: str | None = None) -> None:
+        super().__init__(message)
+        self.fault = fault
 
 
 class InputError(FlashMDError, ValueError):

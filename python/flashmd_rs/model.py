@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flashmd_rs import _core, _runtime_library
 from flashmd_rs._structure import F64, check_unconstrained, geometry, momenta, with_state
+from flashmd_rs._warn import warn
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
-from flashmd_rs.errors import FlashMDWarning, InputError, ModelError, RuntimeLibraryError
+from flashmd_rs.errors import InputError, ModelError, RuntimeLibraryError
 
 if TYPE_CHECKING:
     import ase
@@ -87,7 +87,9 @@ def _parse_metadata(data: bytes, path: Path) -> dict[str, Any]:
 def _named(error: ModelError, path: Path) -> ModelError:
     """The same error, its message opening with the file it speaks of."""
     message = str(error)
-    return error if path.name in message or path.stem in message else ModelError(f"{path}: {message}")
+    if path.name in message or path.stem in message:
+        return error
+    return ModelError(f"{path}: {message}", fault=error.fault)
 
 
 class Model:
@@ -254,5 +256,5 @@ def _open_cuda(data: bytes, path: Path, device: str, threads: int | None) -> _co
             if gpu is not None and gpu.damaged:
                 raise RuntimeLibraryError(f"{error}; parts of onnxruntime-gpu were overwritten: `{gpu.mend}`") from None
             raise
-        warnings.warn(f"the GPU is not usable, running on the CPU: {error}", FlashMDWarning, stacklevel=4)
+        warn(f"the GPU is not usable, running on the CPU: {error}")
         return _core.Model(data, name=path.name, device="cpu", threads=threads)

@@ -142,36 +142,23 @@ class Simulation:
         """Kept frames from the first on; where a length is planned, the simulation advances as they are asked for.
 
         It ends with the last frame at the planned end, or where an observer ends the run. A frame is an ``ase.Atoms``,
-        or for replicas a list of them; of replicas only the frames to come are given.
+        or for replicas a list of them, in which one that has failed stays at its last frame.
         """
         run, planned = self._run, self._run.plan.settings.steps
-        index = 0 if self._single else run.frames_kept()
         run.begin()
-        over = False
+        index, over = 0, False
         while True:
             over = over or (planned is not None and self.nsteps >= planned)
             if over:
                 run.finish()
             if index < run.frames_kept(last=over):
-                yield self._frame(index)
+                yield self._one(run.frames(index))
                 index += 1
             elif over or planned is None:
                 return
             else:
                 interval = run.plan.settings.interval
                 over = not run.advance(min(interval - self.nsteps % interval, planned - self.nsteps))
-
-    def _frame(self, index: int) -> Any:
-        """A copy of a kept frame; of replicas their last."""
-        recorders = self._run.recorders
-        if not self._single:
-            return [recorder.last_frame() for recorder in recorders]
-        if index == len(recorders[0]) - 1:
-            return recorders[0].last_frame()
-        kept = self._run.trajectories()[0][index]
-        frame = kept.copy()
-        frame.calc = kept.calc
-        return frame
 
     @property
     def nsteps(self) -> int:
@@ -202,7 +189,8 @@ class Simulation:
     def trajectory(self) -> Any:
         """Everything kept so far, a :class:`Trajectory`; its last frame is the state as it is. A list for replicas.
 
-        Files are brought to disk whole; the next stride opens them again.
+        Files are brought to disk whole; the next stride opens them again, and frames of an earlier trajectory that are
+        still to be read from them are then lost to it. Frames in memory are shared: copy what you change.
         """
         return self._one(self._run.trajectories())
 

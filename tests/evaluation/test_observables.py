@@ -223,7 +223,7 @@ def test_a_step_that_is_too_long_ends_the_run_and_not_the_page() -> None:
     assert len(run.frames) == len(run.times_ps)
 
 
-def test_defects_of_strides_that_are_known() -> None:
+def test_reversibility_and_symplecticity_of_strides_that_are_known() -> None:
     """Velocity Verlet has none; keeping four fifths of the internal momenta takes 0.2 from Ω, 0.36 there and back."""
     rng = np.random.default_rng(3)
     atoms = ase.build.bulk("Ar", "sc", a=2.5) * (2, 2, 2)

@@ -6,10 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
+from small_models import CUTOFF
 
 from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.recipe import Recipe
-from flashmd_train.dataset import Dataset, Segments
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.segments import Segments
+from flashmd_train.fit.config import Data, EnergyTraining, Optimizer
+from flashmd_train.fit.energy import train_energy
+from flashmd_train.models.config import EnergyConfig
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +41,14 @@ def data(data_file: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def segments(data: Dataset) -> Segments:
     return data.files[0]
+
+
+@pytest.fixture(scope="session")
+def energy_run(data_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of an energy model's run of two steps."""
+    folder = tmp_path_factory.mktemp("energy")
+    model = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4)
+    train_energy(
+        EnergyTraining(model=model, data=Data(files=(data_file,)), optimizer=Optimizer(steps=2), every=2), folder
+    )
+    return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -31,9 +30,10 @@ from flashmd_rs._engine.settings import (
     validate,
 )
 from flashmd_rs._engine.system_input import SystemInput, by_replica, system_inputs
+from flashmd_rs._warn import warn
 from flashmd_rs.describe import drift_at_export
 from flashmd_rs.energies.sources import EnergySource, energy_source, reference_energy_model
-from flashmd_rs.errors import CheckpointError, FlashMDWarning, InputError, ModelError
+from flashmd_rs.errors import CheckpointError, InputError, ModelError
 from flashmd_rs.model import Model
 from flashmd_rs.options import Checkpoint, EnergyRescaling, Guard, Option, Output, PathLike
 from flashmd_rs.writers import check_trajectory_path, check_writable
@@ -266,7 +266,7 @@ def _read(path: Path) -> SavedRun:
     """The checkpoint at ``path``; one that is damaged is said and set aside."""
     saved = read_checkpoint(path)
     if saved.passed_over is not None:
-        warnings.warn(saved.passed_over, FlashMDWarning, stacklevel=3)
+        warn(saved.passed_over)
         quarantine(path)
     return saved
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from array import array
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -13,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flashmd_rs._structure import F64, constraints
-from flashmd_rs.errors import FlashMDWarning, StabilityError
+from flashmd_rs._warn import warn
+from flashmd_rs.errors import StabilityError
 from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import (
@@ -139,7 +139,7 @@ class Recorder:
             OSError: a file cannot be written, is missing, or is not what was left.
         """
         if self.warning is not None:
-            warnings.warn(self.warning, FlashMDWarning, stacklevel=3)
+            warn(self.warning)
         nothing: FileOffsets = {"trajectory": None, "logfile": None, "violations_file": None, "violations": []}
         self._open(offsets or nothing, self._header)
 
@@ -178,7 +178,7 @@ class Recorder:
                 entry = {"quantity": quantity, "step": report["step"], "atoms": atoms, "message": message}
                 self.violations.append(entry)
                 text = f"replica {self.replica}, after step {report['step']}: {message}"
-                warnings.warn(text, FlashMDWarning, stacklevel=3)
+                warn(text)
         if self._collector is not None:
             state = StoredFrame(report["positions"], report["momenta"], report["cell"])
             self._collector.write(make_frame(self.atoms, state, report["step"], report["time_ps"], None))
@@ -211,14 +211,17 @@ class Recorder:
             self._readers.append((self._before, self._writer.reader()))
         self._writer = self._log = self._collector = None
 
-    def last_frame(self) -> ase.Atoms:
-        """A copy of the frame that was kept last."""
+    def frame(self, index: int) -> ase.Atoms:
+        """A copy of a kept frame; from a file, once that is closed, unless it is the last."""
         if self._frames:
-            frame: ase.Atoms = self._frames[-1].copy()
-            frame.calc = self._frames[-1].calc
-            return frame
-        energy = None if np.isnan(self._potential[-1]) else self._potential[-1]
-        return make_frame(self.atoms, self._last_state(), self._steps[-1], self._times_ps[-1], energy)
+            kept = self._frames[index]
+            copy: ase.Atoms = kept.copy()
+            copy.calc = kept.calc
+            return copy
+        last = index == len(self) - 1
+        state = self._last_state() if last else ChainedReader(self._readers).read(index)
+        energy = None if np.isnan(self._potential[index]) else self._potential[index]
+        return make_frame(self.atoms, state, self._steps[index], self._times_ps[index], energy)
 
     def _last_state(self) -> StoredFrame:
         """What was kept last, read back if it is no longer in memory."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import warnings
 import weakref
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -21,8 +20,9 @@ from flashmd_rs._engine.signals import between_strides
 from flashmd_rs._engine.system_input import SystemInput
 from flashmd_rs._engine.view import StateView
 from flashmd_rs._structure import with_state
+from flashmd_rs._warn import warn
 from flashmd_rs.describe import run_header, versions
-from flashmd_rs.errors import FlashMDWarning, InputError, StabilityError
+from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import check_replaceable, open_frames
@@ -224,6 +224,13 @@ class Run:
             return max(len(recorder) for recorder in self.recorders)
         return max(pause.frames for pause in self._pauses)
 
+    def frames(self, index: int) -> list[ase.Atoms]:
+        """Copies of a kept frame of every system; of one with fewer, its last."""
+        indices = [min(index, len(recorder) - 1) for recorder in self.recorders]
+        if any(index < len(recorder) - 1 for index, recorder in zip(indices, self.recorders, strict=True)):
+            self.finish()
+        return [recorder.frame(index) for index, recorder in zip(indices, self.recorders, strict=True)]
+
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         """Refuse a call from a callback, or from another thread, before it touches what the call in progress uses."""
@@ -319,7 +326,7 @@ class Run:
             self._failures[index] = _with_last_good(error, recorder.atoms, recorder.path)
             if not self.plan.description.single:
                 message = f"replica {recorder.replica} ended early: {self._failures[index]}"
-                warnings.warn(message, FlashMDWarning, stacklevel=5)
+                warn(message)
         if self.plan.description.single and 0 in self._failures:
             self.finish()
             raise self._failures[0] from None

@@ -92,12 +92,13 @@ def run(
     options |= {
         "thermostat": thermostat,
         "barostat": barostat,
-        "rescale_energy": rescale_energy,
+        "rescale_energy": "global" if rescale_energy == "on" else rescale_energy,
         "guard": guard,
         "checkpoint": checkpoint,
     }
     options = {group.argument: group.take(options) for group in GROUPS}
-    options["rescale_energy"] = _SWITCHES.get(str(options["rescale_energy"]), options["rescale_energy"])
+    if options["rescale_energy"] == "off":
+        options["rescale_energy"] = False
     with says_how_to_go_on(checkpoint):
         result = rollout(
             atoms,

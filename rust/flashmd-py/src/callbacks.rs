@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use flashmd::State;
-use flashmd::checkpoint;
 use flashmd::error::Result;
+use flashmd::run::checkpoint;
 use flashmd::run::{Frame, Observer, System};
 use flashmd::units::{FS, FS_PER_PS};
 use flashmd::violation::Violation;
@@ -14,7 +14,7 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::convert::to_array;
+use crate::arrays::to_array;
 use crate::errors::from_python;
 
 /// Least time between two calls of `on_progress`.

@@ -1,10 +1,8 @@
-//! numpy arrays to the core's types and back.
+//! numpy arrays to the core's types.
 
 use flashmd::linalg::{Mat3, Vec3};
 use flashmd::{Cell, State};
-use numpy::{
-    Element, IntoPyArray, PyArray2, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods,
-};
+use numpy::{PyReadonlyArray1, PyReadonlyArray2, PyUntypedArrayMethods};
 use pyo3::prelude::*;
 
 use crate::errors::{input_error, to_python};
@@ -58,21 +56,4 @@ pub(crate) fn cell(
         ));
     };
     Cell::new(rows, flags).map_err(|e| to_python(py, e))
-}
-
-/// An [N,3] array of vectors.
-pub(crate) fn to_array<'py>(py: Python<'py>, vectors: &[Vec3]) -> Bound<'py, PyArray2<f64>> {
-    let array = PyArray2::zeros(py, [vectors.len(), 3], false);
-    if let Ok(mut view) = array.try_readwrite()
-        && let Ok(flat) = view.as_slice_mut()
-    {
-        flat.copy_from_slice(vectors.as_flattened());
-    }
-    array
-}
-
-/// An [N,3] array that takes over the memory.
-pub(crate) fn triples<T: Element>(py: Python<'_>, rows: Vec<[T; 3]>) -> PyResult<Bound<'_, PyArray2<T>>> {
-    let count = rows.len();
-    rows.into_flattened().into_pyarray(py).reshape([count, 3])
 }

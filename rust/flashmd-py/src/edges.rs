@@ -1,7 +1,7 @@
 //! The class `Edges`.
 
-use flashmd::nef::{Nef, Part};
 use flashmd::neighbors::NeighborSearch;
+use flashmd::neighbors::{PaddedEdges, Part};
 use numpy::{PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
 use pyo3::prelude::*;
 
@@ -16,7 +16,7 @@ type Arrays<'py> =
 #[pyclass(module = "flashmd_rs._core")]
 pub(crate) struct Edges {
     search: NeighborSearch,
-    arrays: Nef,
+    arrays: PaddedEdges,
 }
 
 #[pymethods]
@@ -25,7 +25,7 @@ impl Edges {
     #[pyo3(signature = (cutoff, *, threads = 1))]
     fn new(py: Python<'_>, cutoff: f64, threads: usize) -> PyResult<Self> {
         let search = NeighborSearch::new(cutoff).map_err(|e| to_python(py, e))?.with_threads(threads);
-        Ok(Self { search, arrays: Nef::default() })
+        Ok(Self { search, arrays: PaddedEdges::default() })
     }
 
     fn update<'py>(
@@ -45,13 +45,13 @@ impl Edges {
     }
 
     fn arrays<'py>(&self, py: Python<'py>) -> PyResult<Arrays<'py>> {
-        let Nef { atoms, slots, edge_vectors, mask, neighbors, reverse } = &self.arrays;
-        let (atoms, slots) = (*atoms, *slots);
+        let PaddedEdges { atoms, max_neighbors, edge_vectors, mask, neighbors, reverse } = &self.arrays;
+        let (atoms, max_neighbors) = (*atoms, *max_neighbors);
         Ok((
-            edge_vectors.to_pyarray(py).reshape([atoms, slots, 3])?,
-            mask.to_pyarray(py).reshape([atoms, slots])?,
-            neighbors.to_pyarray(py).reshape([atoms, slots])?,
-            reverse.to_pyarray(py).reshape([atoms, slots])?,
+            edge_vectors.to_pyarray(py).reshape([atoms, max_neighbors, 3])?,
+            mask.to_pyarray(py).reshape([atoms, max_neighbors])?,
+            neighbors.to_pyarray(py).reshape([atoms, max_neighbors])?,
+            reverse.to_pyarray(py).reshape([atoms, max_neighbors])?,
         ))
     }
 }

@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use flashmd::Error;
-use flashmd::error::{GoodFrame, Instability, Result};
+use flashmd::error::{GoodFrame, Instability, ModelFault, Result};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::convert::to_array;
+use crate::arrays::to_array;
 
 /// Runs `work` of the core without the GIL; its errors and its panics become exceptions of `flashmd_rs.errors`.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
@@ -31,7 +31,7 @@ fn defect(panic: &(dyn Any + Send)) -> String {
 /// The Python exception of a core error; the exception of a callback passes through unchanged.
 pub(crate) fn to_python(py: Python<'_>, error: Error) -> PyErr {
     match error {
-        Error::Model(message) => raise(py, "ModelError", &message, None),
+        Error::Model { ref fault, .. } => model_error(py, &error, fault),
         Error::Input(message) => raise(py, "InputError", &message, None),
         Error::RuntimeLibrary(message) => raise(py, "RuntimeLibraryError", &message, None),
         Error::Checkpoint(message) => raise(py, "CheckpointError", &message, None),
@@ -66,6 +66,15 @@ pub(crate) fn from_python(error: PyErr) -> Error {
 /// `InputError` with a message.
 pub(crate) fn input_error(py: Python<'_>, message: &str) -> PyErr {
     raise(py, "InputError", message, None)
+}
+
+/// A `ModelError` that knows the name of its fault.
+fn model_error(py: Python<'_>, error: &Error, fault: &ModelFault) -> PyErr {
+    let details = PyDict::new(py);
+    match details.set_item("fault", fault.name()) {
+        Ok(()) => raise(py, "ModelError", &error.to_string(), Some(&details)),
+        Err(failure) => failure,
+    }
 }
 
 fn raise(py: Python<'_>, class: &str, message: &str, details: Option<&Bound<'_, PyDict>>) -> PyErr {

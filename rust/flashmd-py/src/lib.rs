@@ -1,13 +1,14 @@
 //! The Python binding: conversions and error mapping only. Its interface is `python/flashmd_rs/_core.pyi`.
 #![allow(missing_docs, reason = "the documentation of the Python interface is in _core.pyi")]
 
+mod arrays;
 mod callbacks;
 mod convert;
 mod edges;
-mod energy;
 mod errors;
 mod model;
 mod neighbors;
+mod potential_energy;
 mod runtime;
 mod settings;
 mod simulation;

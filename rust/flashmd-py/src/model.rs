@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
-use flashmd::energy::{EnergyForces, PotentialEnergy};
+use flashmd::State;
 use flashmd::error::Result;
-use flashmd::model::energy::EnergyModel;
+use flashmd::filters::guard;
 use flashmd::model::{Contract, Device, Kind, Model as CoreModel};
+use flashmd::network::EnergyModel;
+use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
+use flashmd::propagators::Randomness;
 use flashmd::propagators::prepare;
-use flashmd::stride::Randomness;
-use flashmd::{State, guard};
 use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use crate::convert::{Atoms, to_array};
+use crate::arrays::to_array;
+use crate::convert::Atoms;
 use crate::errors::{detached, input_error};
 
 type Array2<'py> = Bound<'py, PyArray2<f64>>;
@@ -37,7 +39,7 @@ impl Model {
 
 /// Checks that a model moves atoms.
 pub(crate) fn expect_to_move(model: &CoreModel) -> Result<()> {
-    if model.metadata().kind.moves() { Ok(()) } else { model.expect_kind(Kind::Direct) }
+    if model.metadata().kind.spec().moves_atoms { Ok(()) } else { model.expect_kind(Kind::Direct) }
 }
 
 #[pymethods]

@@ -5,7 +5,8 @@ use flashmd::neighbors::full_list;
 use numpy::{IntoPyArray, PyArray1, PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
-use crate::convert::{self, triples, vectors};
+use crate::arrays::triples;
+use crate::convert::{self, vectors};
 use crate::errors::{detached, input_error};
 
 type Lists<'py> = (

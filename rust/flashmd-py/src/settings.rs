@@ -1,13 +1,13 @@
 //! The settings of a run as Python describes them, and the filters that they stand for.
 
 use flashmd::Error;
-use flashmd::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
 use flashmd::error::Result;
-use flashmd::guard::Policy;
-use flashmd::metropolis::Metropolis;
-use flashmd::rescale::{Fallback, Rescale, Scope};
+use flashmd::filters::barostat::{Barostat, CellRescaling, Coupling, MonteCarlo, Reservoir};
+use flashmd::filters::guard::GuardPolicy;
+use flashmd::filters::metropolis::Metropolis;
+use flashmd::filters::rescaling::{BeyondLimit, Rescaling, Scope};
+use flashmd::filters::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::run::System;
-use flashmd::thermostat::{Bussi, Langevin, Thermostat};
 use flashmd::units::BAR;
 use pyo3::prelude::*;
 
@@ -76,7 +76,7 @@ impl Settings {
         system.guard = self.guard.policy(self.stride_fs)?;
         system.thermostat = self.thermostat(kelvin)?;
         system.metropolis = kelvin.filter(|_| self.metropolis).map(Metropolis::new).transpose()?;
-        system.rescale = self.rescale_energy.as_ref().map(|option| option.filter(system)).transpose()?;
+        system.rescaling = self.rescale_energy.as_ref().map(|option| option.filter(system)).transpose()?;
         let barostat = |option: &BarostatOption| option.filter(kelvin, self.pressure_bar, self.stride_fs);
         system.barostat = self.barostat.as_ref().map(barostat).transpose()?;
         Ok(())
@@ -94,20 +94,20 @@ impl Settings {
 }
 
 impl GuardOption {
-    fn policy(&self, stride_fs: f64) -> Result<Option<Policy>> {
+    fn policy(&self, stride_fs: f64) -> Result<Option<GuardPolicy>> {
         match self.policy.as_str() {
             "off" => Ok(None),
             // A frame is collected where it is reported.
-            "warn" | "collect" => Ok(Some(Policy::Report)),
-            "stop" => Ok(Some(Policy::Stop)),
-            "fallback" => Policy::fallback(self.fallback_strides, self.timestep_fs, stride_fs).map(Some),
+            "warn" | "collect" => Ok(Some(GuardPolicy::Report)),
+            "stop" => Ok(Some(GuardPolicy::Stop)),
+            "fallback" => GuardPolicy::fallback(self.fallback_strides, self.timestep_fs, stride_fs).map(Some),
             other => Err(unknown("guard", other)),
         }
     }
 }
 
 impl RescalingOption {
-    fn filter(&self, system: &System) -> Result<Rescale> {
+    fn filter(&self, system: &System) -> Result<Rescaling> {
         let scope = match self.scope.as_str() {
             "global" => Scope::Global,
             "species" => Scope::Groups(system.state.numbers.iter().map(|&z| z.into()).collect()),
@@ -115,12 +115,12 @@ impl RescalingOption {
             other => return Err(unknown("rescaling", other)),
         };
         let fallback = match self.fallback.as_str() {
-            "stop" => Fallback::Stop,
-            "skip" => Fallback::Skip,
-            "clamp" => Fallback::Clamp,
+            "stop" => BeyondLimit::Stop,
+            "skip" => BeyondLimit::Skip,
+            "clamp" => BeyondLimit::Clamp,
             other => return Err(unknown("rescaling fallback", other)),
         };
-        Rescale::new(scope, self.limit, fallback)
+        Rescaling::new(scope, self.limit, fallback)
     }
 }
 

@@ -3,24 +3,24 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, TryLockError};
 
-use flashmd::checkpoint;
-use flashmd::energy::PotentialEnergy;
 use flashmd::error::Result;
 use flashmd::model::Model as CoreModel;
-use flashmd::model::energy::EnergyModel;
+use flashmd::network::EnergyModel;
+use flashmd::potential_energy::PotentialEnergy;
+use flashmd::propagators::Randomness;
 use flashmd::propagators::prepare;
+use flashmd::run::checkpoint;
 use flashmd::run::{Schedule, Simulation as CoreSimulation, System};
-use flashmd::stride::Randomness;
 use flashmd::{Error, State};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::arrays::to_array;
 use crate::callbacks::{Callbacks, CheckpointWriter, PyObserver, state_dict};
-use crate::convert::to_array;
-use crate::energy::PyEnergy;
 use crate::errors::{detached, input_error, to_python};
 use crate::model::{Model, expect_to_move};
+use crate::potential_energy::PyEnergy;
 use crate::settings::Settings;
 use crate::statistics::statistics;
 use crate::systems::SystemInput;
@@ -204,7 +204,7 @@ fn build(
 ) -> Result<CoreSimulation<'static>> {
     expect_to_move(model)?;
     let states: Vec<&State> = systems.iter().map(|system| &system.state).collect();
-    let randomness = Randomness { rotate: settings.random_rotation, residual: true };
+    let randomness = Randomness { rotate: settings.random_rotation, stochastic_noise: true };
     let propagator = prepare(model, &states, randomness, settings.checks_domain())?;
     let energy = energy.map(|source| source.prepare(&states)).transpose()?;
     CoreSimulation::new(systems, propagator, energy, schedule)

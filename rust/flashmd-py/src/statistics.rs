@@ -1,9 +1,9 @@
 //! What a simulation has done, as dictionaries.
 
-use flashmd::barostat::Moves;
-use flashmd::guard::Tally as GuardTally;
+use flashmd::filters::MoveCounts;
+use flashmd::filters::guard::GuardStatistics;
+use flashmd::filters::rescaling::RescalingStatistics;
 use flashmd::propagators::SolverStatistics;
-use flashmd::rescale::Tally as RescaleTally;
 use flashmd::run::{Report, System};
 use flashmd::violation::Quantity;
 use pyo3::prelude::*;
@@ -38,42 +38,42 @@ fn solver_statistics(py: Python<'_>, solver: SolverStatistics) -> PyResult<Bound
     Ok(dict)
 }
 
-/// The accounts of a system, and why it ended early.
+/// What was counted in a system, and why it ended early.
 fn of_system<'py>(py: Python<'py>, system: &System) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    let ledger = &system.ledger;
-    dict.set_item("heat_eV", ledger.heat)?;
-    dict.set_item("work_eV", ledger.work)?;
+    let statistics = &system.statistics;
+    dict.set_item("heat_eV", statistics.heat)?;
+    dict.set_item("work_eV", statistics.work)?;
     dict.set_item("molecules", system.molecules.count)?;
-    dict.set_item("metropolis", system.metropolis.as_ref().map(|_| moves(py, ledger.metropolis)).transpose()?)?;
-    dict.set_item("rescaling", system.rescale.as_ref().map(|_| rescaling(py, &ledger.rescale)).transpose()?)?;
-    dict.set_item("barostat", system.barostat.as_ref().map(|_| moves(py, ledger.moves)).transpose()?)?;
-    dict.set_item("guard", system.guard.map(|_| guard(py, &ledger.guard)).transpose()?)?;
+    dict.set_item("metropolis", system.metropolis.as_ref().map(|_| moves(py, statistics.metropolis)).transpose()?)?;
+    dict.set_item("rescaling", system.rescaling.as_ref().map(|_| rescaling(py, &statistics.rescaling)).transpose()?)?;
+    dict.set_item("barostat", system.barostat.as_ref().map(|_| moves(py, statistics.barostat)).transpose()?)?;
+    dict.set_item("guard", system.guard.map(|_| guard(py, &statistics.guard)).transpose()?)?;
     dict.set_item("failure", system.failure.as_ref().map(|e| stability(py, e).into_value(py)))?;
     Ok(dict)
 }
 
-fn moves(py: Python<'_>, moves: Moves) -> PyResult<Bound<'_, PyDict>> {
+fn moves(py: Python<'_>, moves: MoveCounts) -> PyResult<Bound<'_, PyDict>> {
     let dict = PyDict::new(py);
     dict.set_item("tried", moves.tried)?;
     dict.set_item("accepted", moves.accepted)?;
     Ok(dict)
 }
 
-fn rescaling<'py>(py: Python<'py>, tally: &RescaleTally) -> PyResult<Bound<'py, PyDict>> {
+fn rescaling<'py>(py: Python<'py>, counted: &RescalingStatistics) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("count", tally.count)?;
-    dict.set_item("skipped", tally.skipped)?;
-    dict.set_item("clamped", tally.clamped)?;
-    dict.set_item("alpha_min", Some(tally.alpha_min).filter(|_| tally.count > 0))?;
-    dict.set_item("alpha_max", Some(tally.alpha_max).filter(|_| tally.count > 0))?;
+    dict.set_item("count", counted.count)?;
+    dict.set_item("skipped", counted.skipped)?;
+    dict.set_item("clamped", counted.clamped)?;
+    dict.set_item("alpha_min", Some(counted.alpha_min).filter(|_| counted.count > 0))?;
+    dict.set_item("alpha_max", Some(counted.alpha_max).filter(|_| counted.count > 0))?;
     Ok(dict)
 }
 
-fn guard<'py>(py: Python<'py>, tally: &GuardTally) -> PyResult<Bound<'py, PyDict>> {
+fn guard<'py>(py: Python<'py>, counted: &GuardStatistics) -> PyResult<Bound<'py, PyDict>> {
     let dict = PyDict::new(py);
-    dict.set_item("fallback_strides", tally.fallbacks)?;
-    let counts = Quantity::ALL.iter().zip(tally.counts).filter(|(_, count)| *count > 0);
+    dict.set_item("fallback_strides", counted.fallbacks)?;
+    let counts = Quantity::ALL.iter().zip(counted.counts).filter(|(_, count)| *count > 0);
     dict.set_item("strides", counts.map(|(quantity, count)| (quantity.name(), count)).collect::<Vec<_>>())?;
     Ok(dict)
 }

@@ -2,7 +2,7 @@
 
 use flashmd::State;
 use flashmd::error::Result;
-use flashmd::molecules::Molecules;
+use flashmd::filters::molecules::Molecules;
 use flashmd::random::Key;
 use flashmd::run::System;
 use numpy::{PyReadonlyArray1, PyReadonlyArray2};

@@ -18,5 +18,5 @@ pub fn symbol(number: u8) -> &'static str {
 
 /// Atomic number of a symbol, "X" excluded.
 pub fn number(symbol: &str) -> Option<u8> {
-    SYMBOLS.iter().skip(1).position(|s| *s == symbol).map(|at| at as u8 + 1)
+    SYMBOLS.iter().skip(1).position(|s| *s == symbol).map(|index| index as u8 + 1)
 }

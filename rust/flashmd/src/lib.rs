@@ -1,45 +1,27 @@
 //! flashmd: molecular dynamics in strides of a learned propagator.
 //!
 //! The crate knows a *model contract* ([`model`]), never a backbone. Three traits carry the loop, so that it can be
-//! tested without a network: [`propagators::Propagator`], [`energy::PotentialEnergy`], [`run::Observer`].
+//! tested without a network: [`propagators::Propagator`], [`potential_energy::PotentialEnergy`], [`run::Observer`].
 //! Units are ASE's, stated once in [`units`].
+//!
+//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`model`], [`network`], [`propagators`] and
+//! [`filters`], [`run`].
 
-pub mod action;
-pub mod barostat;
-mod bonds;
-pub mod cell;
-pub mod checkpoint;
-pub mod constraints;
 pub mod elements;
-pub mod energy;
 pub mod error;
-mod gradient;
-pub mod guard;
+pub mod filters;
 pub mod linalg;
-pub mod metropolis;
 pub mod model;
-pub mod molecules;
-pub mod mollify;
-pub mod nef;
 pub mod neighbors;
 pub mod network;
-pub mod pairs;
+pub mod potential_energy;
 pub mod propagators;
 pub mod random;
-pub mod rescale;
 pub mod rotation;
 pub mod run;
-pub mod splitting;
 pub mod state;
-pub mod stride;
-pub mod swing;
-pub mod thermostat;
-mod threads;
 pub mod units;
-pub mod verlet;
 pub mod violation;
-mod watch;
 
-pub use cell::Cell;
 pub use error::{Error, Result};
-pub use state::State;
+pub use state::{Cell, State};

@@ -19,7 +19,7 @@ pub enum Purpose {
     /// The thermostat's half step after a stride.
     ThermostatAfter = 3,
     /// Noise for what the network could not resolve.
-    Residual = 4,
+    StochasticNoise = 4,
     /// The random structure a model is checked on when it is loaded.
     Check = 5,
     /// The barostat's move after a stride.

@@ -16,7 +16,7 @@ pub enum Quantity {
     Temperature,
     /// The model says that it does not know.
     Uncertainty,
-    /// The system is several times as hot as its bath, or as it was.
+    /// The system is several times as hot as its thermostat, or as it was.
     Explosion,
     /// It has lost nearly all of its kinetic energy.
     Freezing,

@@ -1,6 +1,6 @@
 """PaiNN (Schütt, Unke, Gastegger, ICML 2021): equivariant messages of scalars and vectors, with velocities as vectors.
 
-It knows nothing of molecules: bonds are learned from the edges like everything else.
+It has no notion of molecules: bonds are learned from the edges like everything else.
 """
 
 from __future__ import annotations

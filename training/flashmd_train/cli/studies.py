@@ -53,13 +53,13 @@ def active(
     waters: Annotated[int, typer.Option(help="Molecules in the box, those of the data.")] = 64,
     rounds: Annotated[int, typer.Option(help="Rounds after the first training.")] = 3,
     frames: Annotated[int, typer.Option(help="Frames that are labelled per round.")] = 60,
-    runs: Annotated[int, typer.Option(help="Runs to collect from, and as many to judge by.")] = 5,
+    runs: Annotated[int, typer.Option(help="Runs to collect frames from, and as many to test the model.")] = 5,
     time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 20.0,
-    temperature_k: Annotated[float, typer.Option(help="Of the bath, K.")] = 300.0,
+    temperature_k: Annotated[float, typer.Option(help="Of the thermostat, K.")] = 300.0,
     extra_steps: Annotated[int, typer.Option(help="Training steps per round.")] = 1000,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each: the two arms run side by side.")] = 2,
 ) -> None:
-    """Run, collect flagged frames, relabel with OpenMM, retrain; beside it as many random frames."""
+    """Active learning: run, collect frames with domain violations, relabel with OpenMM, retrain; and a control arm."""
     from flashmd_train.studies.active import Loop
     from flashmd_train.studies.active import active as run_active
 

@@ -9,7 +9,7 @@ from flashmd_train.convert.importers import Imported
 
 
 def describe(source: Source, imported: Imported) -> dict:
-    """What the contract wants to know, where the file came from, and how well it was proved."""
+    """The entries of the contract, the origin of the file, and the errors of its proof."""
     metadata = dict(
         contract=1,
         kind=imported.kind,

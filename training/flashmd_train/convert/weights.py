@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.convert.checkpoint import ConversionError, Source
 
-# Their pattern, our replacement; every pattern is anchored and the first match counts.
+# (pattern of metatrain's name, our name): patterns match from the beginning, and the first match counts.
 _TRUNK = [
     (r"gnn_layers\.(\d+)\.edge_embedder\.", r"layers.\1.geometry."),
     (r"gnn_layers\.(\d+)\.neighbor_embedder\.", r"layers.\1.species."),
@@ -34,7 +34,7 @@ _TRUNK = [
     (r"node_embedders\.(\d+)\.weight", r"nodes.\1.species.weight"),
     (r"edge_embedder\.", r"neighbors."),
 ]
-# Not of the network: lookups, scales and constants (read elsewhere), and readouts of targets not asked for.
+# Ignored: lookup tables, scales and constants (read elsewhere), and readouts of other targets.
 _NOT_OURS = (
     r"(species_to_species_index|masses|timestep|finetune_config|"
     r"scaler\.|additive_models\.|(node|edge)_(heads|last_layers)\.)"

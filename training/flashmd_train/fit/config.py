@@ -25,57 +25,66 @@ from flashmd_train.models.config import (
 
 
 class Data(Strict):
-    """The files, and what becomes of them."""
+    """The data files, and how batches are drawn from them."""
 
     files: tuple[Path, ...] = Field((), description="HDF5 files of `flashmd-train generate`; relative to this file")
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.05, description="share of each file held out, its last part"
+        0.05, description="share of each file that is held out, its last part"
     )
-    boxes: int = Field(1, ge=1, description="boxes per step and process")
-    rotate: bool = Field(True, description="turn batches at random, where the network is not equivariant")
-    time_reversal: Fraction = Field(0.5, description="share of the pairs that run backwards")
-    position_noise_A: NotNegative = Field(0.0, description="noise on the positions a model is given, Å")
-    momentum_noise: NotNegative = Field(0.0, description="noise on p/√m that a model is given, √eV")
+    boxes: int = Field(1, ge=1, description="boxes per step and process; the time of a step is proportional to it")
+    rotate: bool = Field(True, description="rotate and invert batches at random where the network is not equivariant")
+    time_reversal: Fraction = Field(0.5, description="share of the pairs that run backwards in time")
+    position_noise_A: NotNegative = Field(
+        0.0, description="noise on the positions that the model is given, Å; makes strides correct errors"
+    )
+    momentum_noise: NotNegative = Field(0.0, description="noise on p/√m that the model is given, √eV")
 
 
 class Loss(Strict):
-    """Mean of squared errors and what is added to it."""
+    """Mean square errors of positions and momenta, and further terms."""
 
     kind: Literal["mass_scaled", "plain"] = Field(
         "mass_scaled",
-        description="mass_scaled: in units of the thermal energy; plain: Å and √(eV·u) over the data's rms",
+        description="mass_scaled: errors in units of the thermal energy; plain: in Å and √(eV·u) over the data's rms",
     )
-    position_weight: NotNegative = Field(1.0, description="w_q")
-    momentum_weight: NotNegative = Field(1.0, description="w_p")
-    strides: int = Field(1, ge=1, description="strides unrolled, the gradient flows through all of them")
+    position_weight: NotNegative = Field(1.0, description="weight of the positions, w_q")
+    momentum_weight: NotNegative = Field(1.0, description="weight of the momenta, w_p")
+    strides: int = Field(
+        1, ge=1, description="strides in a row, with the gradient through all of them; memory and time grow with it"
+    )
     energy_weight: NotNegative = Field(0.0, description="weight of (ΔH)²/(N·(kT)²) by a frozen energy model")
-    energy_run: Path | None = Field(None, description="folder of that energy model's run")
-    variance_weight: NotNegative = Field(0.0, description="weight of (Σp̂²/Σp² − 1)², species by species")
+    energy_run: Path | None = Field(None, description="folder of that energy model's training run")
+    variance_weight: NotNegative = Field(0.0, description="weight of (Σ p̂²/Σ p² − 1)² of each species")
 
 
 class Optimizer(Strict):
-    """Adam, a cosine, and when to stop."""
+    """Adam with a cosine schedule, and when to stop."""
 
-    steps: int = Field(8000, ge=1, description="steps of the whole run, over which the cosine is laid")
-    learning_rate: Positive = Field(4e-4, description="after the warm-up")
+    steps: int = Field(8000, ge=1, description="steps of the run, the length of the cosine")
+    learning_rate: Positive = Field(4e-4, description="largest learning rate, after the warm-up")
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
-    gradient_clip: Positive = Field(1.0, description="largest norm of the gradient")
+    gradient_clip: Positive = Field(1.0, description="largest norm of the gradient; longer ones are shortened to it")
     averaging: Fraction = Field(
         0.999, description="decay of the moving average of the weights, which is what is exported"
     )
-    patience: int | None = Field(None, ge=1, description="validations without a better one after which a run ends")
+    patience: int | None = Field(
+        None, ge=1, description="end after so many validations without a better one; null: never"
+    )
     precision: Literal["float32", "bfloat16", "float16"] = Field(
-        "float32", description="of the products under automatic mixed precision; float16 needs a GPU"
+        "float32",
+        description="of matrix products; other than float32 is automatic mixed precision, float16 needs a GPU",
     )
 
 
 class _Training(Strict):
+    """Settings of every training run."""
+
     data: Data = Data()
     optimizer: Optimizer = Optimizer()
-    seed: int = Field(0, ge=0, description="of weights and batches")
-    threads: int = Field(1, ge=1, description="threads of PyTorch per process")
+    seed: int = Field(0, ge=0, description="seed of the initial weights and of the batches")
+    threads: int = Field(1, ge=1, description="PyTorch threads per process")
     every: int = Field(250, ge=1, description="steps between validations and checkpoints")
-    start: Path | None = Field(None, description="checkpoint whose averaged weights to begin from")
+    start: Path | None = Field(None, description="checkpoint with the averaged weights to begin from")
 
 
 class DirectTraining(_Training):
@@ -107,12 +116,12 @@ def read(kind: type[T], path: Path, changes: list[str] | None = None) -> T:
     """A run's settings from a YAML or TOML file.
 
     Args:
-        kind: which.
+        kind: DirectTraining, SplittingTraining or EnergyTraining.
         path: ``.yaml``, ``.yml`` or ``.toml``; paths in it are relative to its folder.
         changes: ``"optimizer.steps=100"``, on top of the file; values are YAML.
 
     Raises:
-        ValueError: with one line per setting that is wrong.
+        ValueError: the file cannot be read, or settings are wrong; one line for each.
     """
     text = path.read_text()
     try:
@@ -135,11 +144,11 @@ def read(kind: type[T], path: Path, changes: list[str] | None = None) -> T:
     except ValidationError as error:
         lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
         raise ValueError("\n".join([f"{path}:", *lines, "`flashmd-train config` prints what is known"])) from None
-    return _from(settings, path.parent)
+    return _relative_to(settings, path.parent)
 
 
-def _from(settings: T, folder: Path) -> T:
-    """Paths relative to ``folder``."""
+def _relative_to(settings: T, folder: Path) -> T:
+    """The settings with paths relative to ``folder``."""
     data = settings.data.model_copy(update={"files": tuple(folder / file for file in settings.data.files)})
     update: dict = {"data": data}
     if settings.start is not None:
@@ -151,26 +160,17 @@ def _from(settings: T, folder: Path) -> T:
 
 
 def template(kind: type[_Training]) -> str:
-    """Every setting with its default, as commented YAML."""
-    return "\n".join(_lines(kind, 0)) + "\n"
+    """Every setting with its default and its meaning, as commented YAML."""
+    return "\n".join(_lines(kind(), 0)) + "\n"
 
 
-def _lines(kind: type[BaseModel], depth: int) -> list[str]:
-    lines = []
-    for name, field in kind.model_fields.items():
-        default = field.get_default()
-        if isinstance(default, BaseModel):
-            doc = (type(default).__doc__ or "").splitlines()[0]
-            lines += [f"{'  ' * depth}{name}:  # {doc}", *_defaults(default, depth + 1)]
+def _lines(section: BaseModel, depth: int) -> list[str]:
+    lines, indent = [], "  " * depth
+    for name, field in type(section).model_fields.items():
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            meaning = field.description or (type(value).__doc__ or "").splitlines()[0]
+            lines += [f"{indent}{name}:  # {meaning}", *_lines(value, depth + 1)]
         else:
-            lines.append(_line(name, default, field.description, depth))
+            lines.append(f"{indent}{name}: {json.dumps(value, default=str)}  # {field.description}")
     return lines
-
-
-def _defaults(section: BaseModel, depth: int) -> list[str]:
-    fields = type(section).model_fields
-    return [_line(name, getattr(section, name), fields[name].description, depth) for name in fields]
-
-
-def _line(name: str, value: object, description: str | None, depth: int) -> str:
-    return f"{'  ' * depth}{name}: {json.dumps(value, default=str)}  # {description}"

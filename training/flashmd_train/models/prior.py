@@ -1,7 +1,7 @@
 """Priors: the map of one stride under given slow forces, before anything is learned.
 
 A prior turns the slow force of each atom, a polynomial of time whose coefficients a backbone predicts, into
-displacements and velocities. :class:`FreeFlight` knows Newton's second law alone. :class:`BondedFlow` knows the
+displacements and velocities. :class:`FreeFlight` is Newton's second law alone. :class:`BondedFlow` adds the
 harmonic bonds and the angle of flexible water too and integrates every molecule with a small inner time step inside
 the graph, so that the network is left with the smooth, intermolecular part: the O–H stretch (period 9.5 fs) need not
 be learned at any stride.

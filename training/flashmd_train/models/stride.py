@@ -34,11 +34,11 @@ class Prediction(NamedTuple):
 
 
 class StrideConfig(Protocol):
-    """What the settings of every such model say: species in the order of the data, stride (fs), cutoff (Å)."""
+    """Settings that every such model has."""
 
     @property
     def species(self) -> tuple[str, ...]:
-        """Chemical symbols."""
+        """Chemical symbols, in the order of the data."""
 
     @property
     def stride_fs(self) -> float:

@@ -74,7 +74,7 @@ def active(loop: Loop, folder: Path, workers: int = 2) -> Path:
     train_direct(loop.settings, base / "run")
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
         list(pool.map(_arm, [(loop, folder, arm) for arm in ARMS]))
-    return write(loop, folder)
+    return write_page(loop, folder)
 
 
 def _arm(job: tuple[Loop, Path, str]) -> None:
@@ -185,7 +185,7 @@ def survival(loop: Loop, folder: Path, model: Path, seed: int, collected: Path |
     return dict(seed=seed, survived_ps=survived, temperature_error_K=error)
 
 
-def write(loop: Loop, folder: Path) -> Path:
+def write_page(loop: Loop, folder: Path) -> Path:
     """``active.md``: survival and temperature error per round, both arms."""
     lines = [
         "# Active learning against as many random frames",

@@ -1,4 +1,4 @@
-"""The study's report: tables and figures from the result files, and nothing else."""
+"""The water study's report: tables and figures from its result files alone."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PUBLISHED = {
     ("plain", 10.0): (4.39, 335, 68, "10, end"),
     ("mass_scaled", 1.0): (-2.82, None, None, "50, end"),
 }
-PUBLISHED_GAIN = 0.26
+PUBLISHED_REDUCTION = 0.26
 PUBLISHED_IS = (
     "Published: P. Knoll, blockpost_flashMD, draft of 2026-04-27, one run each of a PET on 258 waters. Boxes, network "
     "and training here are smaller, so signs and orders can be compared, and not eV/ps."
@@ -46,11 +46,11 @@ def write_report(folder: Path) -> Path:
     if "rotations" in results:
         draw_rotations(results["rotations"], folder / "rotations.png")
     path = folder / "report.md"
-    path.write_text("\n".join(words(results, cases, scale)) + "\n")
+    path.write_text("\n".join(report_lines(results, cases, scale)) + "\n")
     return path
 
 
-def words(results: dict[str, dict], cases: list[dict], scale: dict) -> list[str]:
+def report_lines(results: dict[str, dict], cases: list[dict], scale: dict) -> list[str]:
     """The text, line by line; parts that were not run are left out."""
     lines = [
         "# Does the loss cure the drift? The water study at a stride of 1 fs",
@@ -93,8 +93,8 @@ def spread(values: list[float | None], digits: int = 2) -> str:
     return f"{mean} ± {np.std(known, ddof=1):.{digits}f}" if len(known) > 1 else mean
 
 
-def one(value: float | None, digits: int = 4) -> str:
-    """A drift with its sign, or a dash."""
+def signed(value: float | None, digits: int = 4) -> str:
+    """A number with its sign; a dash for None."""
     return "–" if value is None else f"{value:+.{digits}f}"
 
 
@@ -120,26 +120,26 @@ def ablation_table(results: dict[str, dict], cases: list[dict]) -> list[str]:
         "sound until, ps",
         "published: drift 0–10 ps, T, σ_T, until",
     )
-    for (loss, weight), of in groups(cases).items():
+    for (loss, weight), group in groups(cases).items():
         published = PUBLISHED.get((loss, weight))
         lines.append(
             row(
                 loss.replace("_", "-"),
                 f"{weight:g}",
-                spread([100 * case["one_stride"]["one_stride_momentum_error"] for case in of]),
-                spread([case["drift_eV_per_ps"]["5"] for case in of]),
-                spread([case["drift_eV_per_ps"]["10"] for case in of]),
-                spread([case["temperature_K"]["total"] for case in of], 0),
-                spread([case["sigma_temperature_K"] for case in of], 0),
-                spread([case["sigma_energy_eV"] for case in of]),
-                stable_until_each(of),
+                spread([100 * case["one_stride"]["one_stride_momentum_error"] for case in group]),
+                spread([case["drift_eV_per_ps"]["5"] for case in group]),
+                spread([case["drift_eV_per_ps"]["10"] for case in group]),
+                spread([case["temperature_K"]["total"] for case in group], 0),
+                spread([case["sigma_temperature_K"] for case in group], 0),
+                spread([case["sigma_energy_eV"] for case in group]),
+                stable_until_each(group),
                 "–" if published is None else ", ".join("–" if x is None else str(x) for x in published),
             )
         )
     r = results["reference"]
     drift, temperature = r["drift_eV_per_ps"], r["temperature_K"]["total"]
     figures = [f"{temperature:.0f}", f"{r['sigma_temperature_K']:.0f}", f"{r['sigma_energy_eV']:.3f}"]
-    drifts = ["", "", one(drift["5"]), one(drift["10"])]
+    drifts = ["", "", signed(drift["5"]), signed(drift["10"])]
     return [*lines, row("OpenMM, 0.5 fs", *drifts, *figures, stable_until(r), "-0.0035, 304.7, 6.9, end")]
 
 
@@ -152,7 +152,7 @@ def large_table(results: dict[str, dict]) -> list[str]:
         found["OpenMM, 0.5 fs"] = results["reference-large"]
     lines = header("loss", "0–5 ps, eV/ps", "0–10 ps", "0–50 ps", "T, K", "T of O", "T of H", "sound until, ps")
     for name, run in found.items():
-        drifts = [one(run["drift_eV_per_ps"][window]) for window in ("5", "10", "50")]
+        drifts = [signed(run["drift_eV_per_ps"][window]) for window in ("5", "10", "50")]
         temperatures = [f"{run['temperature_K'][k]:.0f}" for k in ("total", "O", "H")]
         lines.append(row(name.replace("_", "-"), *drifts, *temperatures, stable_until(run)))
     text = paragraph(
@@ -166,18 +166,18 @@ def filter_table(filters: dict[str, dict]) -> list[str]:
     lines = header("filter", "T, K", "T of O", "T of H", "drift of the total energy 0–5 ps, eV/ps", "sound until, ps")
     for name, run in filters.items():
         temperatures = [f"{run['temperature_K'][k]:.0f}" for k in ("total", "O", "H")]
-        lines.append(row(name, *temperatures, one(run["drift_eV_per_ps"]["5"], 2), stable_until(run)))
+        lines.append(row(name, *temperatures, signed(run["drift_eV_per_ps"]["5"], 2), stable_until(run)))
     return lines
 
 
 def rotation_table(rotations: dict) -> list[str]:
     """Mean error over angles, its range, and how much predictions depend on the orientation."""
     lines = header("training and prediction", "error of p, % (least to most over angles)", "spread, %")
-    for name, of in rotations.items():
+    for name, result in rotations.items():
         if name != "angles_deg":
-            errors = 100 * np.array(of["momentum_error"])
+            errors = 100 * np.array(result["momentum_error"])
             angles = f"{errors.mean():.2f} ({errors.min():.2f} to {errors.max():.2f})"
-            lines.append(row(name, angles, f"{100 * of['spread']:.2f}"))
+            lines.append(row(name, angles, f"{100 * result['spread']:.2f}"))
     text = paragraph(
         "EdgeMP, which is not equivariant, otherwise as above.",
         "Spread: rms difference of predictions of one box in several orientations.",
@@ -186,15 +186,15 @@ def rotation_table(rotations: dict) -> list[str]:
 
 
 def findings(results: dict[str, dict], cases: list[dict]) -> list[str]:
-    """Each published claim against these numbers, which say themselves whether it holds."""
-    of = groups(cases)
+    """Each published claim, and whether it holds by these numbers."""
+    by_setting = groups(cases)
     early = {
         key: [abs(case["drift_eV_per_ps"]["5"]) for case in group if case["drift_eV_per_ps"]["5"] is not None]
-        for key, group in of.items()
+        for key, group in by_setting.items()
     }
     survivors = [
         f"w_p = {w:g}: {sum(map(completed, group))} of {len(group)}"
-        for (loss, w), group in of.items()
+        for (loss, w), group in by_setting.items()
         if loss == "plain"
     ]
     survived = any(completed(case) for case in cases if case["loss"] == "plain")
@@ -223,17 +223,19 @@ def _best(early: dict[tuple[str, float], list[float]], reference: float) -> str:
 
 
 def _scaling(plain: list[float], scaled: list[float]) -> str:
-    claim = f"- *Mass scaling takes a quarter of the early drift away* (published: {100 * PUBLISHED_GAIN:.0f} %)."
+    claim = f"- *Mass scaling takes a quarter of the early drift away* (published: {100 * PUBLISHED_REDUCTION:.0f} %)."
     if len(plain) < 2 or len(scaled) < 2:
         return f"{claim} Cannot be told from one seed."
-    gain = 1 - np.mean(scaled) / np.mean(plain)
+    reduction = 1 - np.mean(scaled) / np.mean(plain)
     error = np.hypot(np.std(plain, ddof=1), np.std(scaled, ddof=1)) / np.mean(plain) / len(plain) ** 0.5
     verdict = "Cannot be told from the seeds"
-    if gain > 2 * error:
-        verdict = "Holds" if abs(gain - PUBLISHED_GAIN) < 2 * error else "Its direction holds, its size does not"
-    elif gain < -2 * error:
+    if reduction > 2 * error:
+        verdict = (
+            "Holds" if abs(reduction - PUBLISHED_REDUCTION) < 2 * error else "Its direction holds, its size does not"
+        )
+    elif reduction < -2 * error:
         verdict = "Does not hold"
-    return f"{claim} {verdict}: {100 * gain:.0f} % here, standard error {100 * error:.0f} %."
+    return f"{claim} {verdict}: {100 * reduction:.0f} % here, standard error {100 * error:.0f} %."
 
 
 def draw_ablation(results: dict[str, dict], cases: list[dict], path: Path) -> None:
@@ -241,8 +243,8 @@ def draw_ablation(results: dict[str, dict], cases: list[dict], path: Path) -> No
     figure = Figure(figsize=(11, 4), layout="constrained")
     left, right = figure.subplots(1, 2)
     colours = {key: f"C{k}" for k, key in enumerate(groups(cases))}
-    for key, of in groups(cases).items():
-        for k, case in enumerate(of):
+    for key, group in groups(cases).items():
+        for k, case in enumerate(group):
             trace = case["trace"]
             energy = np.array(trace["energy_eV"])
             label = f"{key[0].replace('_', '-')}, $w_p$ = {key[1]:g}" if k == 0 else None
@@ -262,9 +264,9 @@ def draw_rotations(rotations: dict, path: Path) -> None:
     """Error against angle."""
     figure = Figure(figsize=(6, 4), layout="constrained")
     axis = figure.subplots()
-    for name, of in rotations.items():
+    for name, result in rotations.items():
         if name != "angles_deg":
-            axis.plot(rotations["angles_deg"], 100 * np.array(of["momentum_error"]), "o-", ms=3, lw=1, label=name)
+            axis.plot(rotations["angles_deg"], 100 * np.array(result["momentum_error"]), "o-", ms=3, lw=1, label=name)
     axis.set(xlabel="angle about z / degrees", ylabel="error of the momenta / %", ylim=(0, None))
     axis.legend(fontsize="small")
     figure.savefig(path, dpi=150)

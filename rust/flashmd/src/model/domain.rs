@@ -1,4 +1,4 @@
-//! What a model was trained on, as its metadata says, and whether a structure is like it.
+//! The domain of a model: what it was trained on, and the check of a structure against it.
 //!
 //! Training data are a sample: a long run at the same conditions goes a little beyond their extremes. What counts as out of
 //! the domain is therefore further out, by the margins below.
@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::error::{Error, Result, list_atoms};
+use crate::error::{ModelFault, Result, list_atoms};
 use crate::state::State;
 use crate::violation::{Quantity, Violation};
 
@@ -25,7 +25,7 @@ pub const TEMPERATURE_MARGIN: f64 = 6.0;
 /// u/Å³ in g/cm³.
 const DENSITY_UNIT: f64 = 1.660_539_040;
 
-/// The checked domain; what the metadata leaves out is not judged.
+/// The checked domain; what the metadata leaves out is not checked.
 #[derive(Debug, Clone, Default, PartialEq, Deserialize)]
 #[allow(non_snake_case, reason = "the keys of the contract carry their units")]
 #[serde(default)]
@@ -48,7 +48,7 @@ pub struct Domain {
 
 /// The edges of one system as the network saw them.
 #[derive(Debug, Clone, Copy)]
-pub struct Surroundings<'a> {
+pub struct Neighborhoods<'a> {
     /// First row of the system.
     pub first: usize,
     /// Species index of its atoms, `[N]`.
@@ -70,7 +70,7 @@ impl Domain {
     ///
     /// # Errors
     /// `Model`, naming the key.
-    pub fn check(&self) -> Result<()> {
+    pub(super) fn validate(&self) -> Result<()> {
         let ranges = [("temperature_K", self.temperature_K), ("density_g_per_cm3", self.density_g_per_cm3)];
         let largest = self.largest_uncertainty.iter().flatten().map(|&x| ("largest_uncertainty", x));
         let ends = ranges.iter().flat_map(|&(key, range)| range.into_iter().flatten().map(move |x| (key, x)));
@@ -78,9 +78,7 @@ impl Domain {
         let momentum = self.largest_scaled_momentum_sqrt_eV.map(|p| ("largest_scaled_momentum_sqrt_eV", p));
         for (key, value) in ends.chain(distances).chain(momentum).chain(largest) {
             if !(value.is_finite() && value >= 0.0) {
-                return Err(Error::Model(format!(
-                    "`{key}` in the metadata's domain is {value}; it must be a number of at least 0"
-                )));
+                return Err(ModelFault::UnsoundDomain { key, value }.into());
             }
         }
         Ok(())
@@ -102,34 +100,34 @@ impl Domain {
     }
 
     /// Everything about `state` that is out of the domain of a model that knows `species`.
-    pub fn judge(&self, species: &[String], state: &State, seen: Surroundings<'_>) -> Vec<Violation> {
-        let judged = [
-            self.judge_distances(species, seen),
-            self.judge_momenta(seen),
-            self.judge_neighbors(seen),
-            self.judge_density(state),
-            self.judge_temperature(state),
-            self.judge_uncertainty(seen),
-            self.judge_isolation(seen),
+    pub fn check(&self, species: &[String], state: &State, seen: Neighborhoods<'_>) -> Vec<Violation> {
+        let found = [
+            self.check_distances(species, seen),
+            self.check_momenta(seen),
+            self.check_neighbors(seen),
+            self.check_density(state),
+            self.check_temperature(state),
+            self.check_uncertainty(seen),
+            self.check_isolation(seen),
         ];
-        judged.into_iter().flatten().collect()
+        found.into_iter().flatten().collect()
     }
 
-    fn judge_distances(&self, species: &[String], seen: Surroundings<'_>) -> Option<Violation> {
+    fn check_distances(&self, species: &[String], seen: Neighborhoods<'_>) -> Option<Violation> {
         if self.smallest_pair_distance_A.is_empty() {
             return None;
         }
         let bounds = self.too_close(species);
         let (mut atoms, mut worst) = (Vec::new(), None::<(f32, usize, usize)>);
         for (i, row) in rows(seen.mask, seen.species.len()).enumerate() {
-            let slots = row.len();
+            let max_neighbors = row.len();
             let own = seen.species[i] as usize * species.len();
             let mut close = false;
-            for slot in (0..slots).filter(|&slot| row[slot]) {
-                let at = i * slots + slot;
-                let [x, y, z] = [0, 1, 2].map(|c| seen.edge_vectors[3 * at + c]);
+            for slot in (0..max_neighbors).filter(|&slot| row[slot]) {
+                let edge = i * max_neighbors + slot;
+                let [x, y, z] = [0, 1, 2].map(|c| seen.edge_vectors[3 * edge + c]);
                 let square = x * x + y * y + z * z;
-                let j = seen.neighbors[at] as usize - seen.first;
+                let j = seen.neighbors[edge] as usize - seen.first;
                 if square < bounds[own + seen.species[j] as usize] {
                     close = true;
                     if worst.is_none_or(|(least, ..)| square < least) {
@@ -149,7 +147,7 @@ impl Domain {
         Some(Violation { quantity: Quantity::PairDistance, atoms, message })
     }
 
-    fn judge_momenta(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn check_momenta(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         let bound = MOMENTUM_MARGIN * self.largest_scaled_momentum_sqrt_eV?;
         // A turned frame has other components: what is bounded is the length of three of the largest.
         let length = |p: &[f32]| f64::from(p.iter().map(|x| x * x).sum::<f32>()).sqrt();
@@ -167,7 +165,7 @@ impl Domain {
         (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Momentum, atoms, message })
     }
 
-    fn judge_neighbors(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn check_neighbors(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         let bound = (NEIGHBOR_MARGIN * self.largest_neighbor_count? as f64) as usize;
         let count = |row: &[bool]| row.iter().filter(|&&real| real).count();
         let many = rows(seen.mask, seen.species.len()).map(count).enumerate().filter(|&(_, n)| n > bound);
@@ -180,7 +178,7 @@ impl Domain {
         Some(Violation { quantity: Quantity::NeighborCount, atoms, message })
     }
 
-    fn judge_isolation(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn check_isolation(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         if self.smallest_neighbor_count? == 0 {
             return None;
         }
@@ -190,7 +188,7 @@ impl Domain {
         (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Evaporation, atoms, message })
     }
 
-    fn judge_density(&self, state: &State) -> Option<Violation> {
+    fn check_density(&self, state: &State) -> Option<Violation> {
         let [low, high] = self.density_g_per_cm3?;
         if state.cell.pbc() != [true; 3] {
             return None;
@@ -201,7 +199,7 @@ impl Domain {
         (!within).then_some(Violation { quantity: Quantity::Density, atoms: Vec::new(), message })
     }
 
-    fn judge_temperature(&self, state: &State) -> Option<Violation> {
+    fn check_temperature(&self, state: &State) -> Option<Violation> {
         let [low, high] = self.temperature_K?;
         let freedom = state.degrees_of_freedom();
         if freedom == 0 {
@@ -214,7 +212,7 @@ impl Domain {
         (!within).then_some(Violation { quantity: Quantity::Temperature, atoms: Vec::new(), message })
     }
 
-    fn judge_uncertainty(&self, seen: Surroundings<'_>) -> Option<Violation> {
+    fn check_uncertainty(&self, seen: Neighborhoods<'_>) -> Option<Violation> {
         let bounds = self.largest_uncertainty.as_ref()?;
         let columns = seen.uncertainty.len() / seen.species.len().max(1);
         if columns == 0 {

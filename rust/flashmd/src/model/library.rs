@@ -121,8 +121,8 @@ fn providers() -> Vec<String> {
             (api.ReleaseStatus)(status.0);
             return list;
         }
-        for at in 0..usize::try_from(count).unwrap_or(0) {
-            list.push(CStr::from_ptr(*names.add(at)).to_string_lossy().into_owned());
+        for index in 0..usize::try_from(count).unwrap_or(0) {
+            list.push(CStr::from_ptr(*names.add(index)).to_string_lossy().into_owned());
         }
         let _ = (api.ReleaseAvailableProviders)(names, count);
     }

@@ -5,9 +5,10 @@ use std::ops::RangeInclusive;
 use serde::Deserialize;
 
 use super::domain::Domain;
-use super::fast::Fast;
+use super::fast_forces::FastForces;
+use super::kinds::Kind;
 use crate::elements;
-use crate::error::{Error, Result, one_line};
+use crate::error::{ModelFault, Result, one_line};
 
 /// Contract version this crate reads.
 pub const CONTRACT: u64 = 1;
@@ -26,39 +27,6 @@ const DISTANCES: RangeInclusive<f64> = 0.0..=100.0;
 
 /// Largest relative difference between an atom's mass and the one the model was trained for.
 pub const MASS_TOLERANCE: f64 = 1e-3;
-
-/// What a model predicts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
-    /// New positions and momenta.
-    Direct,
-    /// A potential energy.
-    Energy,
-    /// Scalars whose gradients kick, between drifts.
-    Splitting,
-    /// Scalars whose gradients kick, between swings of known bonds.
-    Hybrid,
-    /// A generating function of a canonical map.
-    Action,
-}
-
-impl Kind {
-    /// The name in the metadata.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Direct => "direct",
-            Self::Energy => "energy",
-            Self::Splitting => "splitting",
-            Self::Hybrid => "hybrid",
-            Self::Action => "action",
-        }
-    }
-
-    /// True if a model of this kind moves atoms.
-    pub fn moves(self) -> bool {
-        self != Self::Energy
-    }
-}
 
 /// The order of a `splitting` or `hybrid` stride: kick, drift, kick, …, kick.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -92,10 +60,8 @@ impl Scheme {
             || !palindromic
             || !(1.0 - 1e-6..=1.0 + 1e-6).contains(&total)
         {
-            return model(format!(
-                "`splitting` in the metadata has the kicks {kicks:?} and the drifts {drifts:?}; wanted one more kick than \
-                 drifts, at most {MOST_KICKS}, both the same backwards, and drifts that add up to 1"
-            ));
+            let (kicks, drifts) = (kicks.clone(), drifts.clone());
+            return Err(ModelFault::UnsoundSplitting { kicks, drifts, most: MOST_KICKS }.into());
         }
         Ok(())
     }
@@ -120,8 +86,8 @@ pub struct Metadata {
     pub domain: Domain,
     /// Order of kicks and drifts; one scalar for other kinds than `splitting` and `hybrid`.
     pub scheme: Scheme,
-    /// What swings in the drifts of kind `hybrid`.
-    pub fast: Option<Fast>,
+    /// The bonded and pair forces of the drifts of kind `hybrid`.
+    pub fast: Option<FastForces>,
 }
 
 #[derive(Deserialize)]
@@ -142,7 +108,7 @@ struct Raw {
     #[serde(default)]
     domain: Domain,
     splitting: Option<Scheme>,
-    fast: Option<Fast>,
+    fast: Option<FastForces>,
 }
 
 impl Metadata {
@@ -152,26 +118,24 @@ impl Metadata {
     /// `Model`, saying which key is wrong.
     pub fn parse(json: &str) -> Result<Self> {
         if json.len() > LONGEST {
-            return model(format!("the metadata is {} bytes long; it may have {LONGEST}", json.len()));
+            return Err(ModelFault::MetadataTooLong { bytes: json.len(), most: LONGEST }.into());
         }
-        let not_json = |e: serde_json::Error| {
+        let malformed = |e: serde_json::Error| {
             let problem = one_line(&e.to_string());
-            Error::Model(format!("the metadata under `flashmd` does not fit contract {CONTRACT}: {problem}"))
+            ModelFault::MalformedMetadata { contract: CONTRACT, problem }
         };
         // Everything in it has to be sound, the keys for people too: they are read elsewhere.
-        let _: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).map_err(not_json)?;
-        let version: Version = serde_json::from_str(json).map_err(not_json)?;
+        let _: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).map_err(malformed)?;
+        let version: Version = serde_json::from_str(json).map_err(malformed)?;
         match version.contract {
             Some(v) if v.as_u64() == Some(CONTRACT) => {}
             Some(v) => {
-                return model(format!(
-                    "it follows contract {v}, this version reads contract {CONTRACT}; upgrade flashmd-rs"
-                ));
+                return Err(ModelFault::OtherContract { got: v.to_string(), wanted: CONTRACT }.into());
             }
-            None => return model(format!("the metadata lacks `contract`; export the model to contract {CONTRACT}")),
+            None => return Err(ModelFault::NoContract { wanted: CONTRACT }.into()),
         }
         let kind = read_kind(version.kind.as_ref())?;
-        let raw: Raw = serde_json::from_str(json).map_err(not_json)?;
+        let raw: Raw = serde_json::from_str(json).map_err(malformed)?;
         let metadata = Self {
             kind,
             stride_fs: raw.stride_fs.unwrap_or(0.0),
@@ -184,64 +148,66 @@ impl Metadata {
             fast: None,
         };
         metadata.check(raw.stride_fs)?;
-        metadata.with_scheme(raw.splitting)?.with_fast(raw.fast)
+        metadata.with_scheme(raw.splitting)?.with_fast_forces(raw.fast)
     }
 
     fn with_scheme(self, scheme: Option<Scheme>) -> Result<Self> {
-        match (self.kind, scheme) {
-            (Kind::Splitting | Kind::Hybrid, Some(scheme)) => scheme.check().map(|()| Self { scheme, ..self }),
-            (Kind::Splitting | Kind::Hybrid, None) => {
-                model(format!("the metadata of a {} model lacks `splitting`, its kicks and drifts", self.kind.name()))
-            }
-            _ => Ok(self),
+        if !self.kind.spec().has_kicks {
+            return Ok(self);
+        }
+        let scheme = scheme.ok_or_else(|| self.lacks("splitting", ", its kicks and drifts"))?;
+        scheme.check()?;
+        Ok(Self { scheme, ..self })
+    }
+
+    fn with_fast_forces(self, fast: Option<FastForces>) -> Result<Self> {
+        if !self.kind.spec().has_fast_forces {
+            return Ok(self);
+        }
+        let fast = fast.ok_or_else(|| self.lacks("fast", ", the bonds and angles between its kicks"))?;
+        match fast.problem(self.stride_fs, self.cutoff, &self.species) {
+            Some(problem) => Err(ModelFault::UnsoundFastForces { problem }.into()),
+            None => Ok(Self { fast: Some(fast), ..self }),
         }
     }
 
-    fn with_fast(self, fast: Option<Fast>) -> Result<Self> {
-        match (self.kind, fast) {
-            (Kind::Hybrid, Some(fast)) => match fast.fault(self.stride_fs, self.cutoff, &self.species) {
-                Some(fault) => model(format!("`fast` in the metadata {fault}")),
-                None => Ok(Self { fast: Some(fast), ..self }),
-            },
-            (Kind::Hybrid, None) => {
-                model("the metadata of a hybrid model lacks `fast`, the bonds and angles between its kicks")
-            }
-            _ => Ok(self),
-        }
+    fn lacks(&self, key: &'static str, meaning: &'static str) -> ModelFault {
+        ModelFault::MissingKey { kind: self.kind.name(), key, meaning }
     }
 
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
         within("cutoff_A", self.cutoff, &CUTOFFS)?;
         within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
-        self.domain.check()?;
-        match (self.kind, stride_fs) {
-            (Kind::Energy, _) => {}
-            (kind, None) => return model(format!("the metadata of a {} model lacks `stride_fs`", kind.name())),
-            (_, Some(stride)) => within("stride_fs", stride, &STRIDES)?,
+        self.domain.validate()?;
+        if self.kind.spec().moves_atoms {
+            let stride_fs = stride_fs.ok_or_else(|| self.lacks("stride_fs", ""))?;
+            within("stride_fs", stride_fs, &STRIDES)?;
         }
-        if self.species.is_empty() {
-            return model("`species` in the metadata is empty; it must list the chemical symbols the model knows");
-        }
-        for (at, symbol) in self.species.iter().enumerate() {
-            if elements::number(symbol).is_none() {
-                return model(format!("`species` in the metadata holds {symbol:?}, which is not a chemical symbol"));
-            }
-            if self.species[..at].contains(symbol) {
-                return model(format!("`species` in the metadata lists {symbol} twice"));
-            }
-        }
+        self.check_species()?;
         match &self.masses {
-            None if self.kind.moves() => {
-                model(format!("the metadata of a {} model lacks `masses_u`", self.kind.name()))
-            }
+            None if self.kind.spec().moves_atoms => Err(self.lacks("masses_u", "").into()),
             None => Ok(()),
-            Some(masses) if masses.len() != self.species.len() => model(format!(
-                "`masses_u` in the metadata has {} entries for {} species; give one per species",
-                masses.len(),
-                self.species.len()
-            )),
+            Some(masses) if masses.len() != self.species.len() => {
+                Err(ModelFault::MassCount { masses: masses.len(), species: self.species.len() }.into())
+            }
             Some(masses) => masses.iter().try_for_each(|&m| within("masses_u", m, &MASSES)),
         }
+    }
+
+    fn check_species(&self) -> Result<()> {
+        if self.species.is_empty() {
+            return Err(ModelFault::NoSpecies.into());
+        }
+        for (index, symbol) in self.species.iter().enumerate() {
+            let symbol = || symbol.clone();
+            if elements::number(&symbol()).is_none() {
+                return Err(ModelFault::NotAnElement { symbol: symbol() }.into());
+            }
+            if self.species[..index].contains(&symbol()) {
+                return Err(ModelFault::DuplicateSpecies { symbol: symbol() }.into());
+            }
+        }
+        Ok(())
     }
 
     /// Index into `species` of each atom.
@@ -254,46 +220,30 @@ impl Metadata {
 
     fn assign_one(&self, atom: usize, number: u8, mass: f64) -> Result<i32> {
         let symbol = elements::symbol(number);
-        let known = self.species.join(", ");
         let Some(index) = self.species.iter().position(|s| s == symbol) else {
-            return model(format!(
-                "atom {atom} is {symbol}, the model knows {known}; use a model trained for {symbol}"
-            ));
+            let known = self.species.join(", ");
+            return Err(ModelFault::UnknownElement { atom, symbol, known }.into());
         };
         if let Some(wanted) = self.masses.as_ref().map(|m| m[index])
-            && self.kind.moves()
+            && self.kind.spec().moves_atoms
             && ((mass - wanted) / wanted).abs() > MASS_TOLERANCE
         {
-            return model(format!(
-                "atom {atom} ({symbol}) has a mass of {mass} u, the model was trained with {wanted} u and holds for that \
-                 mass only; set the masses of {symbol} to {wanted}"
-            ));
+            return Err(ModelFault::WrongMass { atom, symbol, mass, wanted }.into());
         }
         Ok(index as i32)
     }
 }
 
 fn read_kind(kind: Option<&serde_json::Value>) -> Result<Kind> {
-    match kind.and_then(|k| k.as_str()) {
-        Some("direct") => Ok(Kind::Direct),
-        Some("energy") => Ok(Kind::Energy),
-        Some("splitting") => Ok(Kind::Splitting),
-        Some("action") => Ok(Kind::Action),
-        Some("hybrid") => Ok(Kind::Hybrid),
-        _ => model(format!(
-            "its kind is {}, wanted \"direct\", \"splitting\", \"hybrid\", \"action\" or \"energy\"",
-            kind.map_or("missing".into(), ToString::to_string)
-        )),
-    }
+    kind.and_then(|k| k.as_str()).and_then(Kind::of_name).ok_or_else(|| {
+        let got = kind.map_or("missing".into(), ToString::to_string);
+        ModelFault::UnknownKind { got: one_line(&got), known: Kind::list() }.into()
+    })
 }
 
-fn within(key: &str, value: f64, range: &RangeInclusive<f64>) -> Result<()> {
+fn within(key: &'static str, value: f64, range: &RangeInclusive<f64>) -> Result<()> {
     if range.contains(&value) {
         return Ok(());
     }
-    model(format!("`{key}` in the metadata is {value:?}; it must be from {} to {}", range.start(), range.end()))
-}
-
-fn model<T>(message: impl AsRef<str>) -> Result<T> {
-    Err(Error::Model(one_line(message.as_ref())))
+    Err(ModelFault::OutOfRange { key, value, least: *range.start(), most: *range.end() }.into())
 }

@@ -1,28 +1,33 @@
 //! Models: a contract-checked ONNX file with an open session.
 
-pub mod check;
+mod batch;
 pub mod contract;
 pub mod domain;
-pub mod energy;
-pub mod fast;
+pub mod fast_forces;
+mod kinds;
 pub mod library;
+mod load_check;
 pub mod metadata;
 mod onnx;
 mod operators;
 pub mod process;
+mod protobuf_limits;
 pub mod session;
+mod tensors;
 mod watchdog;
-mod wire;
 
-pub use contract::{Contract, Input, Output};
-pub use metadata::{Kind, Metadata};
-pub use session::{Batch, Device, Outputs, Session, Terminator};
+pub use batch::{Batch, Outputs};
+pub use contract::Contract;
+pub use kinds::{Kind, KindSpec};
+pub use metadata::Metadata;
+pub use session::{Device, NetworkSession, Terminator};
+pub use tensors::{Dim, Element, Input, Output, Sizes, TensorSpec};
 
 use std::sync::Mutex;
 
 use sha2::{Digest, Sha256};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, ModelFault, Result};
 
 /// A loaded model.
 #[derive(Debug)]
@@ -33,7 +38,7 @@ pub struct Model {
     threads: usize,
     device: Device,
     /// Locked for one run of the network at a time: several simulations may share a model.
-    session: Mutex<Session>,
+    session: Mutex<NetworkSession>,
 }
 
 impl Model {
@@ -81,13 +86,13 @@ impl Model {
     /// Runs the network on `batch` for the outputs `wanted`, into `outputs`; waits while another run of it is in progress.
     ///
     /// # Errors
-    /// As [`Session::run`]; `Model` if an earlier run panicked.
+    /// As [`NetworkSession::run`]; `Model` if an earlier run panicked.
     pub fn run(&self, batch: Batch<'_>, wanted: &[Output], outputs: &mut Outputs) -> Result<()> {
         // Before the lock, which may never open in a forked process.
         process::check()?;
         let mut run = || {
             let lock = self.session.lock();
-            let mut session = lock.map_err(|_| Error::Model("a run with this model panicked; load it again".into()))?;
+            let mut session = lock.map_err(|_| ModelFault::RunPanicked)?;
             session.run(batch, wanted, outputs)
         };
         run().map_err(|e| e.in_model(&self.name))
@@ -107,12 +112,12 @@ impl Model {
         if got == kind {
             return Ok(());
         }
-        Err(Error::Model(format!(
-            "{}: it is of kind {:?}, wanted {:?} here; give a model of that kind",
-            self.name,
-            got.name(),
-            kind.name()
-        )))
+        Err(self.fault(ModelFault::WrongKind { got: got.name(), wanted: kind.name() }))
+    }
+
+    /// The error of something that is wrong with this model.
+    pub fn fault(&self, fault: ModelFault) -> Error {
+        Error::from(fault).in_model(&self.name)
     }
 
     /// Species index of each atom.

@@ -1,9 +1,9 @@
-//! Which operators a graph may use: every one of them runs once, and gives the same numbers every time.
+//! The operators a graph may use: every one runs once, and gives the same numbers every time.
 
 use std::collections::HashMap;
 
 use super::onnx::{AttributeProto, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto, TensorProto};
-use crate::error::{Error, Result, plain};
+use crate::error::{ModelFault, Result, plain};
 
 /// Most operators after functions are put in place.
 const MOST_OPERATORS: usize = 1 << 18;
@@ -44,16 +44,13 @@ impl<'a> Checker<'a> {
         for function in functions {
             let mut inside = Checker { functions: HashMap::new(), operators: 0 };
             if OF_THE_RUNTIME.iter().any(|own| function.domain.starts_with(own)) || function.domain.is_empty() {
-                return refuse(format!(
-                    "its function {} is in the domain {}, where ONNX Runtime has operators of its own; rename it",
-                    plain(&function.name),
-                    plain(&function.domain)
-                ));
+                let (function, domain) = (plain(&function.name), plain(&function.domain));
+                return Err(ModelFault::ReservedDomain { function, domain }.into());
             }
             inside.nodes(&function.node)?;
             function.attribute_proto.iter().try_for_each(|a| inside.attribute(a))?;
             if known.insert((function.domain.as_str(), function.name.as_str()), inside.operators).is_some() {
-                return refuse(format!("it defines the function {} twice", plain(&function.name)));
+                return Err(ModelFault::DuplicateFunction { function: plain(&function.name) }.into());
             }
         }
         Ok(Self { functions: known, operators: 0 })
@@ -69,7 +66,7 @@ impl<'a> Checker<'a> {
         for node in nodes {
             self.operators += if is_default(&node.domain) { check_standard(node)? } else { self.call(node)? };
             if self.operators > MOST_OPERATORS {
-                return refuse(format!("it has more than {MOST_OPERATORS} operators, too many for a network"));
+                return Err(ModelFault::TooManyOperators { most: MOST_OPERATORS }.into());
             }
             node.attribute.iter().try_for_each(|a| self.attribute(a))?;
         }
@@ -81,13 +78,8 @@ impl<'a> Checker<'a> {
         if let Some(&operators) = self.functions.get(&(node.domain.as_str(), node.op_type.as_str())) {
             return Ok(operators + 1);
         }
-        refuse(format!(
-            "node {} uses operator {} of the domain {}; only standard ONNX operators are allowed, and functions of the \
-             file in the graph itself (onnx.inliner puts nested ones in place)",
-            plain(&node.name),
-            plain(&node.op_type),
-            plain(&node.domain)
-        ))
+        let (node, operator, domain) = (plain(&node.name), plain(&node.op_type), plain(&node.domain));
+        Err(ModelFault::ForeignOperator { node, operator, domain }.into())
     }
 
     fn attribute(&mut self, attribute: &AttributeProto) -> Result<()> {
@@ -99,17 +91,15 @@ impl<'a> Checker<'a> {
 
 /// Counts as one operator, if it is allowed.
 fn check_standard(node: &NodeProto) -> Result<usize> {
-    let (name, operator) = (plain(&node.name), node.op_type.as_str());
-    if REPEATING.contains(&operator) {
-        return refuse(format!(
-            "node {name} is a {operator}, which may run without end; the contract wants every operator to run once: \
-             unroll it"
-        ));
+    let is_one_of = |operators: &[&str]| operators.contains(&node.op_type.as_str());
+    let named = || (plain(&node.name), node.op_type.clone());
+    if is_one_of(&REPEATING) {
+        let (node, operator) = named();
+        return Err(ModelFault::RepeatingOperator { node, operator }.into());
     }
-    if RANDOM.contains(&operator) {
-        return refuse(format!(
-            "node {name} is a {operator}: a run with the same seed would not repeat; give the noise as residual_scale"
-        ));
+    if is_one_of(&RANDOM) {
+        let (node, operator) = named();
+        return Err(ModelFault::RandomOperator { node, operator }.into());
     }
     check_scatter(node)?;
     Ok(1)
@@ -122,13 +112,12 @@ fn check_scatter(node: &NodeProto) -> Result<()> {
     }
     let mut reductions = node.attribute.iter().filter(|a| a.name == "reduction");
     match reductions.find(|a| a.s != b"none" || !a.ref_attr_name.is_empty()) {
-        Some(a) => refuse(format!(
-            "node {} is a {} with reduction {}, which ONNX Runtime computes wrongly on several threads; \
-             sum over the neighbour axis and gather through `reverse` instead",
-            plain(&node.name),
-            node.op_type,
-            plain(&String::from_utf8_lossy(&a.s))
-        )),
+        Some(attribute) => Err(ModelFault::ScatterReduction {
+            node: plain(&node.name),
+            operator: node.op_type.clone(),
+            reduction: plain(&String::from_utf8_lossy(&attribute.s)),
+        }
+        .into()),
         None => Ok(()),
     }
 }
@@ -137,13 +126,9 @@ fn check_tensor(tensor: &TensorProto) -> Result<()> {
     if tensor.data_location == 0 && tensor.external_data.is_empty() {
         return Ok(());
     }
-    refuse(format!("tensor {} keeps its data in another file; save the model as one file", plain(&tensor.name)))
+    Err(ModelFault::ExternalData { tensor: plain(&tensor.name) }.into())
 }
 
 fn check_sparse(tensor: &SparseTensorProto) -> Result<()> {
     tensor.values.iter().chain(&tensor.indices).try_for_each(check_tensor)
-}
-
-fn refuse<T>(message: impl Into<String>) -> Result<T> {
-    Err(Error::Model(message.into()))
 }

@@ -1,4 +1,4 @@
-//! The process that opened the first session: ONNX Runtime's threads do not survive a fork.
+//! Which process may use sessions: ONNX Runtime's threads do not survive a fork.
 //!
 //! A child that is forked before the first session is free to open its own. After it, a session of the parent would
 //! wait for threads that are not there, at the latest when it is closed.

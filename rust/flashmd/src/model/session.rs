@@ -8,11 +8,12 @@ use ort::memory::MemoryInfo;
 use ort::session::{IoBinding, RunOptions, Session as OrtSession, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 
-use super::contract::{Contract, Input, Output};
-use super::metadata::Kind;
+use super::batch::{Batch, Outputs, Values};
+use super::contract::Contract;
+use super::kinds::Kind;
+use super::tensors::{Input, Output, Sizes};
 use super::{library, process};
-use crate::error::{Error, Result, list_atoms, one_line};
-use crate::nef::Nef;
+use crate::error::{Error, ModelFault, Result, list_atoms, one_line};
 
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,23 +32,6 @@ impl Device {
             Self::Cuda => "cuda",
         }
     }
-}
-
-/// What a run is fed: the edges, and per atom what does not depend on them.
-#[derive(Debug, Clone, Copy)]
-pub struct Batch<'a> {
-    /// Edges, N × K.
-    pub nef: &'a Nef,
-    /// Species index, `[N]`.
-    pub species: &'a [i32],
-    /// p/√m in the frame of the edges, 3N numbers, √eV.
-    pub momenta: &'a [f32],
-    /// Masses, `[N]` u.
-    pub masses: &'a [f32],
-    /// Which system of the batch an atom belongs to, `[N]`.
-    pub system: &'a [i32],
-    /// Weights of the model's scalars, `[H]`.
-    pub head: &'a [f32],
 }
 
 /// Ends the run in progress from another thread, and every later one.
@@ -79,20 +63,9 @@ struct Handles {
     binding: IoBinding,
 }
 
-/// Outputs of a run of the network, row by row, in buffers that are used again.
-#[derive(Debug, Default)]
-pub struct Outputs([Vec<f32>; Output::ALL.len()]);
-
-impl Outputs {
-    /// The values of `output` in the last run that wanted it.
-    pub fn get(&self, output: Output) -> &[f32] {
-        &self.0[output.index()]
-    }
-}
-
 /// A session with its bindings.
 #[derive(Debug)]
-pub struct Session {
+pub struct NetworkSession {
     /// There until it is dropped.
     handles: Option<Handles>,
     terminator: Terminator,
@@ -101,7 +74,7 @@ pub struct Session {
     ones: Vec<f32>,
 }
 
-impl Session {
+impl NetworkSession {
     /// Opens a session on the bytes of a checked model.
     ///
     /// `threads` within an operator; `None` lets the runtime use every core.
@@ -119,13 +92,13 @@ impl Session {
         if device == Device::Cuda && !library.providers.iter().any(|p| p == "CUDAExecutionProvider") {
             return Err(Error::RuntimeLibrary(format!(
                 "device 'cuda' was asked for, but the ONNX Runtime {} at {} is built without CUDA; install \
-                 'flashmd-rs[gpu]', then run `pip install --force-reinstall --no-deps onnxruntime-gpu`, or use device='cpu'",
+                 'onnxruntime-gpu[cuda,cudnn]', then run `pip install --force-reinstall --no-deps onnxruntime-gpu`, or use device='cpu'",
                 library.version,
                 library.path.display()
             )));
         }
         let session = build(bytes, contract.metadata.kind, device, threads)?;
-        let broken = |e: ort::Error| Error::Model(format!("ONNX Runtime cannot run it: {}", said(&e)));
+        let broken = |e: ort::Error| ModelFault::NotRunnable { problem: runtime_message(&e) };
         let options = Arc::new(RunOptions::new().map_err(broken)?);
         Ok(Self {
             handles: Some(Handles { binding: session.create_binding().map_err(broken)?, session }),
@@ -168,10 +141,10 @@ impl Session {
     ) -> Result<()> {
         let Handles { session, binding } = handles;
         let Self { terminator, inputs, on_gpu, ones, .. } = self;
-        ones.resize(batch.nef.atoms, 1.0);
+        ones.resize(batch.edges.atoms, 1.0);
         let failed = |e: ort::Error| match terminator.asked.load(Ordering::SeqCst) {
             true => Error::Interrupted { step: 0 },
-            false => Error::Model(format!("running the network failed: {}", said(&e))),
+            false => ModelFault::RunFailed { problem: runtime_message(&e) }.into(),
         };
         for &input in inputs.iter() {
             bind(binding, input, batch, ones).map_err(failed)?;
@@ -189,13 +162,13 @@ impl Session {
             binding.synchronize_outputs().map_err(failed)?;
         }
         for &output in wanted {
-            take(&values, output, batch.nef, &mut outputs.0[output.index()])?;
+            take(&values, output, batch.sizes(), outputs.buffer(output))?;
         }
         Ok(())
     }
 }
 
-impl Drop for Session {
+impl Drop for NetworkSession {
     fn drop(&mut self) {
         if process::is_forked() {
             // Closing it would wait for threads that stayed in the parent.
@@ -216,7 +189,7 @@ fn build(bytes: &[u8], kind: Kind, device: Device, threads: Option<usize>) -> Re
         .with_parallel_execution(false)
         .map_err(|e| setup(&e))?
         // An energy model works beside the model that moves the atoms: its idle threads must not spin on those cores.
-        .with_intra_op_spinning(kind != Kind::Energy)
+        .with_intra_op_spinning(kind.spec().moves_atoms)
         .map_err(|e| setup(&e))?
         .with_deterministic_compute(true)
         .map_err(|e| setup(&e))?;
@@ -227,40 +200,33 @@ fn build(bytes: &[u8], kind: Kind, device: Device, threads: Option<usize>) -> Re
             Error::RuntimeLibrary(format!(
                 "device 'cuda' was asked for, but CUDA cannot be used here: {}; check the driver and that \
                  'onnxruntime-gpu[cuda,cudnn]' is installed, or use device='cpu'",
-                said(&e)
+                runtime_message(&e)
             ))
         })?;
     }
     builder.commit_from_memory(bytes).map_err(|e| match device {
-        Device::Cpu => Error::Model(format!("ONNX Runtime cannot load it: {}", said(&e))),
-        Device::Cuda => {
-            Error::RuntimeLibrary(format!("the session could not be opened with CUDA: {}; try device='cpu'", said(&e)))
-        }
+        Device::Cpu => ModelFault::NotLoadable { problem: runtime_message(&e) }.into(),
+        Device::Cuda => Error::RuntimeLibrary(format!(
+            "the session could not be opened with CUDA: {}; try device='cpu'",
+            runtime_message(&e)
+        )),
     })
 }
 
 /// ONNX Runtime's messages without the place in its source; names in them are the file's.
-fn said(error: &dyn std::fmt::Display) -> String {
+fn runtime_message(error: &dyn std::fmt::Display) -> String {
     let text = error.to_string();
-    let said = text.rsplit("[ONNXRuntimeError]").next().unwrap_or(&text);
-    one_line(said.trim_start_matches([' ', ':']))
+    let message = text.rsplit("[ONNXRuntimeError]").next().unwrap_or(&text);
+    one_line(message.trim_start_matches([' ', ':']))
 }
 
 fn bind(binding: &mut IoBinding, input: Input, batch: Batch<'_>, ones: &[f32]) -> std::result::Result<(), ort::Error> {
-    let Nef { atoms: n, slots: k, edge_vectors, mask, neighbors, reverse } = batch.nef;
-    let (n, k) = (*n, *k);
-    let name = input.name();
-    match input {
-        Input::Species => feed(binding, name, &[n], batch.species),
-        Input::Momenta => feed(binding, name, &[n, 3], batch.momenta),
-        Input::Masses => feed(binding, name, &[n], batch.masses),
-        Input::EdgeVectors => feed(binding, name, &[n, k, 3], edge_vectors),
-        Input::Mask => feed(binding, name, &[n, k], mask),
-        Input::Neighbors => feed(binding, name, &[n, k], neighbors),
-        Input::Reverse => feed(binding, name, &[n, k], reverse),
-        Input::System => feed(binding, name, &[n], batch.system),
-        Input::Weight => feed(binding, name, &[n], ones),
-        Input::Head => feed(binding, name, &[batch.head.len()], batch.head),
+    let spec = input.spec();
+    let shape = spec.shape_of(batch.sizes());
+    match batch.values(input, ones) {
+        Values::Float32(values) => feed(binding, spec.name, &shape, values),
+        Values::Int32(values) => feed(binding, spec.name, &shape, values),
+        Values::Bool(values) => feed(binding, spec.name, &shape, values),
     }
 }
 
@@ -275,20 +241,15 @@ fn feed<T: PrimitiveTensorElementType + Clone + std::fmt::Debug + 'static>(
 }
 
 /// Copies one output into its buffer after checking its type and shape.
-fn take(values: &SessionOutputs<'_>, output: Output, nef: &Nef, buffer: &mut Vec<f32>) -> Result<()> {
-    let name = output.name();
-    let Some(value) = values.get(name) else {
-        return Err(Error::Model(format!("the network returned no output {name:?}")));
-    };
+fn take(values: &SessionOutputs<'_>, output: Output, sizes: Sizes, buffer: &mut Vec<f32>) -> Result<()> {
+    let spec = output.spec();
+    let value = values.get(spec.name).ok_or(ModelFault::NoValue { output: spec.name })?;
     let (shape, data) = value
         .try_extract_tensor::<f32>()
-        .map_err(|e| Error::Model(format!("the output {name:?} is not a float32 tensor: {}", said(&e))))?;
-    let wanted = output.shape(nef.atoms, nef.slots);
+        .map_err(|e| ModelFault::WrongValueType { output: spec.name, problem: runtime_message(&e) })?;
+    let wanted: Vec<i64> = spec.shape_of(sizes).into_iter().map(|size| size as i64).collect();
     if shape[..] != wanted[..] {
-        return Err(Error::Model(format!(
-            "the output {name:?} has shape {:?}, the contract wants {wanted:?}",
-            &shape[..]
-        )));
+        return Err(ModelFault::WrongValueShape { output: spec.name, got: shape.to_vec(), wanted }.into());
     }
     buffer.clear();
     buffer.extend_from_slice(data);

@@ -1,5 +1,5 @@
-//! Opening a session under a time limit: ONNX Runtime computes constants while it loads, and a hostile graph makes that
-//! take for ever. What cannot be stopped, such as one enormous product, is left behind in its thread.
+//! A time limit on opening a session: ONNX Runtime computes constants while it loads, and a hostile graph makes that take for
+//! ever. What cannot be stopped, such as one enormous product, is left behind in its thread.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use super::session::{Device, Session, Terminator};
-use super::{Contract, check};
-use crate::error::{Error, Result};
+use super::session::{Device, NetworkSession, Terminator};
+use super::{Contract, load_check};
+use crate::error::{Error, ModelFault, Result};
 
 /// What opening a session and running the network on a few tens of atoms may take.
 #[derive(Debug, Clone, Copy)]
@@ -33,35 +33,35 @@ const STACK: usize = 16 << 20;
 /// A session whose network keeps the contract.
 ///
 /// # Errors
-/// As [`Session::open`] and [`check::check`]; `Model` if they take too long.
+/// As [`NetworkSession::open`] and [`load_check::check`]; `Model` if they take too long.
 pub(crate) fn open_and_check(
     bytes: &[u8],
     contract: &Contract,
     device: Device,
     threads: Option<usize>,
-) -> Result<Session> {
+) -> Result<NetworkSession> {
     let base = if device == Device::Cuda { CUDA } else { CPU };
     let more = Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
     let limit = Limit { computing: base.computing + more, waiting: base.waiting + more };
     let (bytes, contract) = (bytes.to_vec(), contract.clone());
-    within(limit, move |reins| {
-        let mut session = Session::open(&bytes, &contract, device, threads)?;
+    within(limit, move |handle| {
+        let mut session = NetworkSession::open(&bytes, &contract, device, threads)?;
         drop(bytes);
-        reins.take(session.terminator())?;
-        check::check(&mut session, &contract)?;
+        handle.take(session.terminator())?;
+        load_check::check(&mut session, &contract)?;
         Ok(session)
     })
 }
 
 /// How the thread that waits stops the thread that works.
 #[derive(Default)]
-struct Reins {
+struct WatchdogHandle {
     given_up: AtomicBool,
     terminator: OnceLock<Terminator>,
     clock: OnceLock<ThreadClock>,
 }
 
-impl Reins {
+impl WatchdogHandle {
     /// Hands over the means to end a run; fails if the wait is over already.
     fn take(&self, terminator: Terminator) -> Result<()> {
         let _ = self.terminator.set(terminator);
@@ -95,7 +95,7 @@ impl ThreadClock {
         // proc(5): fields 14 and 15, in hundredths of a second; the name in field 2 may hold anything but ends with ')'.
         let line = std::fs::read_to_string(&self.0).ok()?;
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
-        let ticks = |at: usize| fields.get(at)?.parse::<u64>().ok();
+        let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
         Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
     }
 }
@@ -104,12 +104,12 @@ impl ThreadClock {
 fn wait<T>(
     receiver: &mpsc::Receiver<T>,
     limit: Limit,
-    reins: &Reins,
+    handle: &WatchdogHandle,
 ) -> std::result::Result<T, mpsc::RecvTimeoutError> {
     let start = Instant::now();
     loop {
         let result = receiver.recv_timeout(LOOK);
-        let computed = reins.clock.get().and_then(ThreadClock::read).unwrap_or_default();
+        let computed = handle.clock.get().and_then(ThreadClock::read).unwrap_or_default();
         let in_time = start.elapsed() < limit.waiting && computed < limit.computing;
         if !(in_time && matches!(result, Err(mpsc::RecvTimeoutError::Timeout))) {
             return result;
@@ -118,10 +118,13 @@ fn wait<T>(
 }
 
 /// Runs `work` in a thread of its own and waits for at most `limit`.
-fn within<T: Send + 'static>(limit: Limit, work: impl FnOnce(&Reins) -> Result<T> + Send + 'static) -> Result<T> {
-    let reins = Arc::new(Reins::default());
+fn within<T: Send + 'static>(
+    limit: Limit,
+    work: impl FnOnce(&WatchdogHandle) -> Result<T> + Send + 'static,
+) -> Result<T> {
+    let handle = Arc::new(WatchdogHandle::default());
     let (sender, receiver) = mpsc::sync_channel(1);
-    let theirs = Arc::clone(&reins);
+    let theirs = Arc::clone(&handle);
     let job = move || {
         if let Some(clock) = ThreadClock::mine() {
             let _ = theirs.clock.set(clock);
@@ -134,24 +137,18 @@ fn within<T: Send + 'static>(limit: Limit, work: impl FnOnce(&Reins) -> Result<T
         .stack_size(STACK)
         .spawn(job)
         .map_err(|e| Error::RuntimeLibrary(format!("no thread could be started to open the model: {e}")))?;
-    match wait(&receiver, limit, &reins) {
+    match wait(&receiver, limit, &handle) {
         Ok(result) => {
             // It has nothing left to do: nobody should see it any more.
             let _ = worker.join();
             result
         }
         Err(mpsc::RecvTimeoutError::Timeout) => {
-            reins.give_up();
-            Err(Error::Model(format!(
-                "ONNX Runtime did not open it and run it on a few atoms with {:.1} s of computing within {} s; \
-                 it is no network for dynamics",
-                limit.computing.as_secs_f64(),
-                limit.waiting.as_secs()
-            )))
+            handle.give_up();
+            let (computing_s, waiting_s) = (limit.computing.as_secs_f64(), limit.waiting.as_secs());
+            Err(ModelFault::TooSlow { computing_s, waiting_s }.into())
         }
-        Err(mpsc::RecvTimeoutError::Disconnected) => {
-            Err(Error::Model("opening it panicked, which is a defect of flashmd-rs; please report it".into()))
-        }
+        Err(mpsc::RecvTimeoutError::Disconnected) => Err(ModelFault::OpeningPanicked.into()),
     }
 }
 
@@ -163,8 +160,8 @@ mod tests {
     const AN_HOUR: Duration = Duration::from_secs(3600);
     const AMPLE: Limit = Limit { computing: AN_HOUR, waiting: AN_HOUR };
 
-    fn until_given_up(reins: &Reins, mut once: impl FnMut()) -> Result<()> {
-        while !reins.given_up.load(Ordering::SeqCst) {
+    fn until_given_up(handle: &WatchdogHandle, mut once: impl FnMut()) -> Result<()> {
+        while !handle.given_up.load(Ordering::SeqCst) {
             once();
         }
         Ok(())
@@ -178,24 +175,25 @@ mod tests {
     #[test]
     fn what_waits_too_long_is_left_behind() {
         let limit = Limit { waiting: Duration::from_millis(20), ..AMPLE };
-        let slow = |reins: &Reins| until_given_up(reins, || thread::sleep(Duration::from_millis(1)));
+        let slow = |handle: &WatchdogHandle| until_given_up(handle, || thread::sleep(Duration::from_millis(1)));
         let error = within(limit, slow).unwrap_err();
-        assert!(matches!(&error, Error::Model(message) if message.contains("within 0 s")), "{error}");
+        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { waiting_s: 0, .. }, .. }), "{error}");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn what_computes_too_long_is_left_behind() {
         let limit = Limit { computing: Duration::from_millis(100), ..AMPLE };
-        let error = within(limit, |reins| until_given_up(reins, std::hint::spin_loop)).unwrap_err();
-        assert!(matches!(&error, Error::Model(message) if message.contains("0.1 s of computing")), "{error}");
+        let error = within(limit, |handle| until_given_up(handle, std::hint::spin_loop)).unwrap_err();
+        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { .. }, .. }), "{error}");
+        assert!(error.to_string().contains("0.1 s of computing"), "{error}");
     }
 
     #[cfg(target_os = "linux")]
     #[test]
     fn waiting_for_a_busy_machine_is_not_computing() {
         let limit = Limit { computing: Duration::from_millis(100), ..AMPLE };
-        let idle = |_: &Reins| {
+        let idle = |_: &WatchdogHandle| {
             thread::sleep(Duration::from_millis(300));
             Ok(7)
         };
@@ -206,6 +204,6 @@ mod tests {
     fn a_panic_is_an_error() {
         #[allow(clippy::panic)]
         let error = within::<()>(AMPLE, |_| panic!("on purpose")).unwrap_err();
-        assert!(error.to_string().contains("panicked"), "{error}");
+        assert!(matches!(&error, Error::Model { fault: ModelFault::OpeningPanicked, .. }), "{error}");
     }
 }

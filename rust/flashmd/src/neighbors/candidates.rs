@@ -1,12 +1,13 @@
-//! Everything that can be near the atoms of one cell, sorted once for all of them, and which of it is near each.
+//! Candidates of the search: everything that can be near the atoms of one cell, sorted once for all of them, with marks for what
+//! is near each.
 //!
 //! A first look in f32, relative to the middle of the cell, decides nearly every pair with a margin wider than its
 //! round-off; what falls within the margin is decided in f64.
 
 use wide::{CmpGe, CmpLt, f32x8};
 
-use super::FREE_EDGES;
 use super::cells::Cells;
+use super::{Candidate, FREE_EDGES};
 use crate::linalg::{Vec3, add, dot, sub};
 
 /// Candidates per word of marks, and how many are looked at together.
@@ -17,10 +18,6 @@ const MOST: usize = FREE_EDGES;
 /// Round-off of an f32 coordinate relative to the largest, and of an f64 one.
 const SINGLE: f64 = f32::EPSILON as f64;
 const DOUBLE: f64 = 4.0 * f64::EPSILON;
-
-/// An atom j seen through an image S, in one number that sorts by (j, S); [`Cells`] knows how to read it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Candidate(pub(super) u32);
 
 /// D of the edge from the atom at `r` to `candidate`, Å. Seen from there, the same number with the other sign.
 #[inline]
@@ -123,11 +120,11 @@ impl Candidates {
     fn look(&self, groups: &[Lanes], r: &Lanes) -> (u64, u64) {
         let (certain, excluded) = (f32x8::splat(self.certain), f32x8::splat(self.excluded));
         let (mut out, mut sure) = (0u64, 0u64);
-        for (at, lanes) in groups.iter().enumerate() {
+        for (group, lanes) in groups.iter().enumerate() {
             let [x, y, z]: Lanes = std::array::from_fn(|k| lanes[k] - r[k]);
             let d2 = x * x + y * y + z * z;
-            out |= (d2.cmp_ge(excluded).move_mask() as u64) << (LANES * at);
-            sure |= (d2.cmp_lt(certain).move_mask() as u64) << (LANES * at);
+            out |= (d2.cmp_ge(excluded).move_mask() as u64) << (LANES * group);
+            sure |= (d2.cmp_lt(certain).move_mask() as u64) << (LANES * group);
         }
         // NaN, from coordinates too large for f32, is not excluded.
         let beyond = u64::MAX.checked_shl((LANES * groups.len()) as u32).unwrap_or(0);

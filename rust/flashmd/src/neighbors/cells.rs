@@ -1,4 +1,4 @@
-//! Cells a little wider than the cutoff, only the occupied ones: who can be near whom, in time and memory O(N).
+//! Cells of the search, a little wider than the cutoff, only the occupied ones: time and memory are O(N).
 //!
 //! Occupied cells are found by hashing, so vacuum, long cells and atoms that flew away cost nothing.
 
@@ -7,10 +7,10 @@ use std::collections::hash_map::Entry;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::ops::Range;
 
-use super::candidates::Candidate;
-use crate::cell::Cell;
+use super::Candidate;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, norm};
+use crate::state::Cell;
 
 /// Guard against round-off in the decision which cells can hold a neighbour.
 const SLACK: f64 = 1.0 + 1e-9;
@@ -252,11 +252,11 @@ impl Axis {
 
     /// Cells around `place` with the rank of their shifts.
     fn near(self, place: i64) -> impl Iterator<Item = (i64, i64)> {
-        (place - self.reach..=place + self.reach).filter_map(move |at| {
+        (place - self.reach..=place + self.reach).filter_map(move |place| {
             if self.periodic {
-                Some((at.rem_euclid(self.count), at.div_euclid(self.count) + self.images))
+                Some((place.rem_euclid(self.count), place.div_euclid(self.count) + self.images))
             } else {
-                (0..self.count).contains(&at).then_some((at, 0))
+                (0..self.count).contains(&place).then_some((place, 0))
             }
         })
     }

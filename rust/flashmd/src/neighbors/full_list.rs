@@ -1,9 +1,10 @@
-//! The list that users see.
+//! The full neighbour list as users see it: ASE's `ijdDS`.
 
-use super::{FREE_EDGES, NeighborSearch};
-use crate::cell::Cell;
+use super::FREE_EDGES;
+use super::search::NeighborSearch;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, norm};
+use crate::state::Cell;
 
 /// Most pairs per atom of a list for a user.
 const PAIRS_PER_ATOM: usize = 1000;

@@ -1,19 +1,26 @@
-//! Propagators: what makes a stride.
+//! Propagators: what makes strides, one file for each kind.
 
+mod action;
+mod anderson;
+mod direct;
+pub mod fast;
+pub mod kick_drift_kick;
 mod propagator;
+mod splitting;
+pub mod verlet;
 
+pub use action::Action;
+pub use direct::{Direct, Randomness};
 pub use propagator::{Outcome, Propagator, SolverStatistics};
+pub use splitting::Splitting;
 
 use std::sync::Arc;
 
-use crate::action::Action;
 use crate::error::{Error, Result};
 use crate::model::{Kind, Model};
-use crate::splitting::Splitting;
 use crate::state::State;
-use crate::stride::{Direct, Randomness};
 
-/// Prepares `model` to move the atoms of `states`; with `watch`, every stride looks for what is out of its domain.
+/// Prepares `model` to move the atoms of `states`; with `check_domain`, every stride checks them against its domain.
 ///
 /// # Errors
 /// `Model` if it does not move atoms, does not know an element, or was trained for other masses; `Input` if the frame of a
@@ -22,10 +29,10 @@ pub fn prepare(
     model: &Arc<Model>,
     states: &[&State],
     randomness: Randomness,
-    watch: bool,
+    check_domain: bool,
 ) -> Result<Box<dyn Propagator>> {
     let kind = model.metadata().kind;
-    if randomness.rotate && kind != Kind::Direct {
+    if randomness.rotate && !kind.spec().frame_may_turn {
         return Err(Error::Input(format!(
             "random rotation was asked for, but {} is of kind {:?}: its frame is fixed, or it conserves nothing; leave it out",
             model.name(),
@@ -34,8 +41,8 @@ pub fn prepare(
     }
     let model = Arc::clone(model);
     Ok(match kind {
-        Kind::Splitting | Kind::Hybrid => Box::new(Splitting::new(model, states, watch)?),
-        Kind::Action => Box::new(Action::new(model, states, watch)?),
-        Kind::Direct | Kind::Energy => Box::new(Direct::new(model, states, randomness, watch)?),
+        Kind::Splitting | Kind::Hybrid => Box::new(Splitting::new(model, states, check_domain)?),
+        Kind::Action => Box::new(Action::new(model, states, check_domain)?),
+        Kind::Direct | Kind::Energy => Box::new(Direct::new(model, states, randomness, check_domain)?),
     })
 }

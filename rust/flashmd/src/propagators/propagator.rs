@@ -1,4 +1,4 @@
-//! What moves atoms: the trait behind every kind of stride.
+//! The trait of everything that makes strides, and the outcome of one.
 
 use crate::error::Result;
 use crate::network::Timing;
@@ -65,6 +65,11 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// Results and violations of a batch, put together by place.
+    pub(crate) fn zip(results: Vec<Result<()>>, violations: Vec<Vec<Violation>>) -> Vec<Self> {
+        results.into_iter().zip(violations).map(|(result, violations)| Self { result, violations }).collect()
+    }
+
     /// Outcomes of strides whose states were not looked at.
     pub fn without_violations(results: impl IntoIterator<Item = Result<()>>) -> Vec<Self> {
         results.into_iter().map(|result| Self { result, violations: Vec::new() }).collect()

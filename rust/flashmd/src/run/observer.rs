@@ -1,4 +1,4 @@
-//! Who is told what happens in a run.
+//! The observer of a run: it keeps frames, saves checkpoints, and may end the run.
 
 use std::ops::ControlFlow;
 

@@ -4,43 +4,17 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use super::observer::{Frame, Observer};
+use super::report::Report;
+use super::schedule::Schedule;
 use super::system::{Stride, System};
 use super::timed_potential::TimedPotential;
-use crate::energy::PotentialEnergy;
+use super::validation::validate;
 use crate::error::{Error, Result};
-use crate::network::Timing;
-use crate::propagators::{Outcome, Propagator, SolverStatistics};
+use crate::potential_energy::PotentialEnergy;
+use crate::propagators::{Outcome, Propagator};
 use crate::state::State;
 use crate::units::{FS, FS_PER_PS};
 use crate::violation::Violation;
-
-/// When frames are kept and checkpoints saved.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Schedule {
-    /// Strides between kept frames, counted from step 0; with 0 none is kept between the first and the last.
-    pub interval: u64,
-    /// Strides between checkpoints, counted from step 0; `None` saves none at all.
-    pub checkpoint_interval: Option<u64>,
-    /// The systems come from a checkpoint: what was due at their step is kept already.
-    pub resumed: bool,
-}
-
-/// What a simulation has done so far; the accounts of each system are its [`Ledger`](super::system::Ledger).
-#[derive(Debug, Clone, Default)]
-pub struct Report {
-    /// Strides done.
-    pub steps: u64,
-    /// Wall time.
-    pub total: Duration,
-    /// Time of the propagator by phase.
-    pub propagator: Timing,
-    /// Time in the energy model.
-    pub energy: Duration,
-    /// Time in the observer.
-    pub observer: Duration,
-    /// What solving strides took.
-    pub solver: Option<SolverStatistics>,
-}
 
 /// Strides that the systems of a run have done: those that failed stayed behind.
 pub fn common_step(systems: &[System]) -> u64 {
@@ -91,9 +65,9 @@ impl<'a> Simulation<'a> {
         }
         let energy = TimedPotential::new(energy);
         for system in systems.iter().filter(|s| s.is_alive()) {
-            system.check(energy.is_some(), propagator.is_reversible())?;
+            validate(system, energy.is_some(), propagator.is_reversible())?;
         }
-        let recorded = schedule.resumed && (step == 0 || is_due(step, schedule.interval));
+        let recorded = schedule.resumed && (step == 0 || schedule.keeps_frame(step));
         systems.iter_mut().for_each(|system| system.recorded = recorded.then_some(step));
         Ok(Self {
             stride_fs: propagator.stride_fs(),
@@ -116,10 +90,13 @@ impl<'a> Simulation<'a> {
     /// # Errors
     /// `Input` if it was called before; those of the energy; whatever the observer returned.
     pub fn start(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        if self.stage != Stage::New {
-            return Err(Error::Input("this simulation has been started before; call start once".into()));
+        match self.stage {
+            Stage::New => self.stage = Stage::Failed,
+            Stage::Running => {
+                return Err(Error::Input("this simulation has been started before; call start once".into()));
+            }
+            Stage::Failed => return self.check_running(),
         }
-        self.stage = Stage::Failed;
         let begin = Instant::now();
         let started = self.open(observer);
         self.spent += begin.elapsed();
@@ -128,7 +105,7 @@ impl<'a> Simulation<'a> {
 
     fn open(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.each_alive(|system, energy| {
-            system.open_account(energy)?;
+            system.start_accounting(energy)?;
             system.try_forces(energy)
         })?;
         observer.begin()?;
@@ -297,13 +274,10 @@ impl<'a> Simulation<'a> {
 
     /// Frames, then the checkpoint that includes them.
     fn keep_what_is_due(&mut self, observer: &mut dyn Observer) -> Result<()> {
-        if is_due(self.step, self.schedule.interval) {
+        if self.schedule.keeps_frame(self.step) {
             self.record_frames(observer)?;
         }
-        match self.schedule.checkpoint_interval {
-            Some(interval) if is_due(self.step, interval) => self.save(observer),
-            _ => Ok(()),
-        }
+        if self.schedule.saves_checkpoint(self.step) { self.save(observer) } else { Ok(()) }
     }
 
     /// What the user wants to see, and whether to go on.
@@ -357,7 +331,7 @@ impl<'a> Simulation<'a> {
     }
 
     fn frame_of<'s>(&self, number: usize, system: &'s System) -> Frame<'s> {
-        let outside = system.ledger.heat + system.ledger.work;
+        let outside = system.statistics.heat + system.statistics.work;
         Frame {
             system: number,
             state: &system.state,
@@ -366,10 +340,6 @@ impl<'a> Simulation<'a> {
             conserved_energy: system.potential.map(|v| system.state.kinetic_energy() + v - outside),
         }
     }
-}
-
-fn is_due(step: u64, interval: u64) -> bool {
-    interval > 0 && step.is_multiple_of(interval)
 }
 
 /// An instability ends its system, any other error the run.

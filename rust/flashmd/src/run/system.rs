@@ -1,23 +1,22 @@
-//! One simulation of a run: its state, what acts on it around each stride, and its accounts.
+//! One system of a run: its state, what acts on it around each stride, and its energy accounting.
 
 use super::timed_potential::TimedPotential;
-use crate::barostat::{Barostat, Moves};
-use crate::cell::Cell;
 use crate::error::{Error, GoodFrame, Instability, Result};
-use crate::guard::{self, Policy};
+use crate::filters::MoveCounts;
+use crate::filters::barostat::Barostat;
+use crate::filters::guard::{self, GuardPolicy, GuardStatistics};
+use crate::filters::metropolis::Metropolis;
+use crate::filters::molecules::Molecules;
+use crate::filters::rescaling::{Rescaling, RescalingStatistics};
+use crate::filters::thermostat::{HalfStep, Thermostat};
 use crate::linalg::Vec3;
-use crate::metropolis::Metropolis;
-use crate::molecules::Molecules;
-use crate::propagators::Outcome;
-use crate::rescale::{Rescale, Tally};
-use crate::state::State;
-use crate::thermostat::{Half, Thermostat};
-use crate::verlet;
+use crate::propagators::{Outcome, verlet};
+use crate::state::{Cell, State};
 use crate::violation::{Quantity, Violation};
 
 /// What a run must carry from stride to stride beside the state.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
-pub struct Ledger {
+pub struct RunStatistics {
     /// Heat given by the thermostat, eV.
     pub heat: f64,
     /// Work done by the barostat: what K + V changed by in its moves, eV.
@@ -26,16 +25,16 @@ pub struct Ledger {
     pub start_energy: Option<f64>,
     /// Volume at the start of the run, Å³: what a Monte Carlo barostat takes its step from. Zero before the first stride.
     pub start_volume: f64,
-    /// Temperature at the start of the run, K: what explosion and freezing are told by where there is no bath.
+    /// Temperature at the start of the run, K: what explosion and freezing are told by where there is no thermostat.
     pub start_temperature: f64,
     /// Strides that were put to the Metropolis test.
-    pub metropolis: Moves,
+    pub metropolis: MoveCounts,
     /// What rescaling did.
-    pub rescale: Tally,
-    /// What the barostat did.
-    pub moves: Moves,
+    pub rescaling: RescalingStatistics,
+    /// Moves of the barostat.
+    pub barostat: MoveCounts,
     /// What the guard found and did.
-    pub guard: guard::Tally,
+    pub guard: GuardStatistics,
 }
 
 /// A state and what acts on it around each stride. Everything is optional; it acts in the order of the fields.
@@ -44,31 +43,31 @@ pub struct System {
     /// Positions, momenta and the rest.
     pub state: State,
     /// What becomes of a stride out of bounds; without it only numbers that are not finite are noticed.
-    pub guard: Option<Policy>,
-    /// Bath around every stride.
+    pub guard: Option<GuardPolicy>,
+    /// Thermostat around every stride.
     pub thermostat: Option<Thermostat>,
     /// Accepts a stride or takes it back.
     pub metropolis: Option<Metropolis>,
     /// Keeps the conserved energy after every stride.
-    pub rescale: Option<Rescale>,
+    pub rescaling: Option<Rescaling>,
     /// Changes the cell every few strides.
     pub barostat: Option<Barostat>,
     /// What the barostat scales.
     pub molecules: Molecules,
-    /// Accounts.
-    pub ledger: Ledger,
+    /// What was counted, and the energy accounting.
+    pub statistics: RunStatistics,
     /// Why this system ended before the others, if it did.
     pub failure: Option<Instability>,
     /// Potential energy of the current positions, eV, if known.
-    pub(crate) potential: Option<f64>,
+    pub(super) potential: Option<f64>,
+    /// Step of the last frame that was given to the observer.
+    pub(super) recorded: Option<u64>,
     /// The state the last stride began with, where the guard or the Metropolis test may need it.
     before: Option<State>,
     /// Potential energy of that state, eV, where the Metropolis test needs it.
     potential_before: Option<f64>,
     /// The last frame that passed every check.
     good: PhasePoint,
-    /// Step of the last frame that was given to the observer.
-    pub(crate) recorded: Option<u64>,
 }
 
 /// Where a system can be put back to.
@@ -81,13 +80,13 @@ struct PhasePoint {
 
 /// The stride that is being made.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stride {
+pub(super) struct Stride {
     /// Step it leads to.
-    pub(crate) step: u64,
+    pub(super) step: u64,
     /// Time of that step, Å·√(u/eV).
-    pub(crate) time: f64,
+    pub(super) time: f64,
     /// Its length, fs.
-    pub(crate) stride_fs: f64,
+    pub(super) stride_fs: f64,
 }
 
 impl System {
@@ -97,16 +96,16 @@ impl System {
             guard: None,
             thermostat: None,
             metropolis: None,
-            rescale: None,
+            rescaling: None,
             barostat: None,
             molecules: Molecules::single_atoms(state.len()),
-            ledger: Ledger::default(),
+            statistics: RunStatistics::default(),
             failure: None,
             potential: None,
+            recorded: None,
             before: None,
             potential_before: None,
             good: PhasePoint::default(),
-            recorded: None,
             state,
         }
     }
@@ -116,60 +115,12 @@ impl System {
         self.failure.is_none()
     }
 
-    /// Checks that the filters suit the state, each other, and strides that are `reversible` or not.
-    ///
-    /// # Errors
-    /// `Input` if they do not; `Stability` for numbers that are not finite.
-    pub(crate) fn check(&self, has_energy: bool, reversible: bool) -> Result<()> {
-        guard::check_finite(&self.state)?;
-        if let Some(thermostat) = &self.thermostat {
-            thermostat.check(&self.state)?;
-        }
-        if let Some(barostat) = &self.barostat {
-            barostat.check(&self.state)?;
-        }
-        let falls_back = matches!(self.guard, Some(Policy::Fallback { .. }));
-        for (wanted, what) in [
-            (self.metropolis.is_some(), "metropolis"),
-            (self.rescale.is_some(), "rescale_energy"),
-            (self.barostat.is_some(), "a barostat"),
-            (falls_back, "guard 'fallback'"),
-        ] {
-            if wanted && !has_energy {
-                return Err(Error::Input(format!("{what} needs an energy model; give one, or leave {what} out")));
-            }
-        }
-        if self.metropolis.is_some() { self.check_metropolis(reversible) } else { Ok(()) }
-    }
-
-    /// Checks that nothing takes the Metropolis test's exactness away.
-    fn check_metropolis(&self, reversible: bool) -> Result<()> {
-        for (spoilt, what) in [
-            (!reversible, "a model whose strides are reversible: one of kind splitting, hybrid or action"),
-            (self.thermostat.is_none(), "a thermostat: give temperature_K"),
-            (self.rescale.is_some(), "energies that are not rescaled: leave rescale_energy out"),
-            (
-                matches!(self.barostat, Some(Barostat::CellRescaling(_))),
-                "a barostat that keeps detailed balance: take monte_carlo",
-            ),
-            (
-                matches!(self.guard, Some(Policy::Fallback { .. })),
-                "one kind of stride: take another guard than 'fallback'",
-            ),
-        ] {
-            if spoilt {
-                return Err(Error::Input(format!("metropolis samples without bias, which needs {what}")));
-            }
-        }
-        Ok(())
-    }
-
     /// Tries the forces and the virial, where something will need them, before the first stride needs them.
     ///
     /// # Errors
     /// Those of the energy; `Input` if it has no virial.
-    pub(crate) fn try_forces(&self, energy: &mut TimedPotential<'_>) -> Result<()> {
-        let falls_back = matches!(self.guard, Some(Policy::Fallback { .. }));
+    pub(super) fn try_forces(&self, energy: &mut TimedPotential<'_>) -> Result<()> {
+        let falls_back = matches!(self.guard, Some(GuardPolicy::Fallback { .. }));
         let rescales_cell = matches!(self.barostat, Some(Barostat::CellRescaling(_)));
         if !(falls_back || rescales_cell) {
             return Ok(());
@@ -179,31 +130,32 @@ impl System {
     }
 
     /// Potential energy of the current positions, eV, computed at most once; `None` if the run has no energy.
-    pub(crate) fn potential(&mut self, energy: &mut TimedPotential<'_>) -> Result<Option<f64>> {
+    pub(super) fn potential(&mut self, energy: &mut TimedPotential<'_>) -> Result<Option<f64>> {
         if self.potential.is_none() && energy.is_some() {
             self.potential = Some(energy.potential(|e| e.energy(&self.state))?);
         }
         Ok(self.potential)
     }
 
-    /// The energy to conserve, once, before the first stride.
-    pub(crate) fn open_account(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
-        self.remember();
+    /// Begins the energy accounting: the energy to conserve, once, before the first stride.
+    pub(super) fn start_accounting(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+        self.mark_good();
         if self.state.step == 0 {
-            self.ledger.start_volume = self.state.cell.volume();
-            self.ledger.start_temperature = self.state.temperature();
+            self.statistics.start_volume = self.state.cell.volume();
+            self.statistics.start_temperature = self.state.temperature();
         }
-        if self.rescale.is_some() && self.ledger.start_energy.is_none() {
+        if self.rescaling.is_some() && self.statistics.start_energy.is_none() {
             // Rescaling may begin in the middle of a run: what came from outside until then is not the start's.
-            let outside = self.ledger.heat + self.ledger.work;
-            self.ledger.start_energy = self.potential(energy)?.map(|v| self.state.kinetic_energy() + v - outside);
+            let outside = self.statistics.heat + self.statistics.work;
+            let potential = self.potential(energy)?;
+            self.statistics.start_energy = potential.map(|v| self.state.kinetic_energy() + v - outside);
         }
         Ok(())
     }
 
     /// What comes before the propagator: O(½), and what a stride may have to be taken back to.
-    pub(crate) fn before_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
-        self.bath(Half::Before);
+    pub(super) fn before_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+        self.apply_thermostat(HalfStep::Before);
         self.potential_before = if self.metropolis.is_some() { self.potential(energy)? } else { None };
         self.potential = None;
         if self.guard.is_some() || self.metropolis.is_some() {
@@ -217,18 +169,19 @@ impl System {
     }
 
     /// The state the last stride began with.
-    pub(crate) fn before(&self) -> &State {
+    pub(super) fn before(&self) -> &State {
         self.before.as_ref().unwrap_or(&self.state)
     }
 
     /// True if the next stride is velocity Verlet's.
-    pub(crate) fn is_falling_back(&self) -> bool {
-        self.ledger.guard.fallback_left > 0 && matches!(self.guard, Some(Policy::Fallback { .. }))
+    pub(super) fn is_falling_back(&self) -> bool {
+        self.statistics.guard.fallback_left > 0 && matches!(self.guard, Some(GuardPolicy::Fallback { .. }))
     }
 
-    /// Everything from the propagator's `outcome`, or from where a stride of velocity Verlet is due instead, to the end of
-    /// the stride; violations that are new are added to `fresh`.
-    pub(crate) fn complete_stride(
+    /// The rest of a stride after the propagator: guard, Metropolis test, rescaling, barostat, O(½).
+    ///
+    /// Without an `outcome` the stride is velocity Verlet's. Violations that are new are put into `fresh`.
+    pub(super) fn complete_stride(
         &mut self,
         outcome: Option<Outcome>,
         stride: Stride,
@@ -239,10 +192,55 @@ impl System {
             Some(outcome) => *fresh = self.apply_guard(outcome, stride.stride_fs, energy)?,
             None => self.fall_back(stride.stride_fs, energy)?,
         }
-        self.after_stride(energy)?;
+        guard::check_finite(&self.state)?;
+        self.apply_metropolis(energy)?;
+        self.apply_rescaling(energy)?;
+        self.apply_barostat(energy)?;
+        self.apply_thermostat(HalfStep::After);
+        guard::check_finite(&self.state)?;
         (self.state.step, self.state.time) = (stride.step, stride.time);
-        self.remember();
+        self.mark_good();
         Ok(())
+    }
+
+    /// Ends this system, unstable in the stride that leads to `step`; its state is the last good one.
+    pub(super) fn fail(&mut self, instability: Instability, step: u64, time_ps: f64) {
+        let PhasePoint { positions, momenta, cell } = std::mem::take(&mut self.good);
+        self.state.positions.clone_from(&positions);
+        self.state.momenta.clone_from(&momenta);
+        let last_good = GoodFrame { positions, momenta, cell: *cell.matrix() };
+        self.state.cell = cell;
+        self.failure = Some(instability.at(step, time_ps, last_good));
+    }
+
+    /// Makes the state the last good frame.
+    fn mark_good(&mut self) {
+        self.good.positions.clone_from(&self.state.positions);
+        self.good.momenta.clone_from(&self.state.momenta);
+        self.good.cell.clone_from(&self.state.cell);
+    }
+
+    /// Puts the atoms where the stride began.
+    fn take_back(&mut self) {
+        if let Some(before) = &self.before {
+            self.state.positions.clone_from(&before.positions);
+            self.state.momenta.clone_from(&before.momenta);
+            self.state.cell.clone_from(&before.cell);
+        }
+    }
+
+    /// One stride by velocity Verlet.
+    fn fall_back(&mut self, stride_fs: f64, energy: &mut TimedPotential<'_>) -> Result<()> {
+        let Some(GuardPolicy::Fallback { timestep_fs, .. }) = self.guard else { return Ok(()) };
+        self.statistics.guard.fallback_left -= 1;
+        self.statistics.guard.fallbacks += 1;
+        energy.with(|e| verlet::advance(&mut self.state, stride_fs, timestep_fs, e))
+    }
+
+    fn apply_thermostat(&mut self, half: HalfStep) {
+        if let Some(thermostat) = &mut self.thermostat {
+            self.statistics.heat += thermostat.apply(&mut self.state, half);
+        }
     }
 
     /// Applies the guard's policy to a stride that was made; returns the violations that are new.
@@ -254,23 +252,23 @@ impl System {
     ) -> Result<Vec<Violation>> {
         let Outcome { result, mut violations } = outcome;
         let Some(policy) = self.guard else { return result.map(|()| Vec::new()) };
-        let start = self.ledger.start_temperature;
-        violations.extend(guard::check_temperature(self.before(), self.bath_temperature(), start));
-        let falls_back = matches!(policy, Policy::Fallback { .. });
+        let target = self.thermostat.as_ref().map(Thermostat::temperature);
+        violations.extend(guard::check_temperature(self.before(), target, self.statistics.start_temperature));
+        let falls_back = matches!(policy, GuardPolicy::Fallback { .. });
         match result {
             Err(Error::Stability(e)) if falls_back => {
                 violations.push(Violation { quantity: Quantity::Stride, atoms: e.atoms, message: e.message });
             }
             result => result?,
         }
-        let fresh = self.ledger.guard.count(&violations);
+        let fresh = self.statistics.guard.count(&violations);
         match policy {
             _ if violations.is_empty() => {}
-            Policy::Report => {}
-            Policy::Stop => return Err(guard::stop(&violations)),
-            Policy::Fallback { strides, .. } => {
+            GuardPolicy::Report => {}
+            GuardPolicy::Stop => return Err(guard::stop(&violations)),
+            GuardPolicy::Fallback { strides, .. } => {
                 self.take_back();
-                self.ledger.guard.fallback_left = strides;
+                self.statistics.guard.fallback_left = strides;
                 self.fall_back(stride_fs, energy)?;
             }
         }
@@ -278,64 +276,13 @@ impl System {
         Ok(violations)
     }
 
-    /// One stride by velocity Verlet.
-    fn fall_back(&mut self, stride_fs: f64, energy: &mut TimedPotential<'_>) -> Result<()> {
-        let Some(Policy::Fallback { timestep_fs, .. }) = self.guard else { return Ok(()) };
-        self.ledger.guard.fallback_left -= 1;
-        self.ledger.guard.fallbacks += 1;
-        energy.with(|e| verlet::advance(&mut self.state, stride_fs, timestep_fs, e))
-    }
-
-    fn take_back(&mut self) {
-        if let Some(before) = &self.before {
-            self.state.positions.clone_from(&before.positions);
-            self.state.momenta.clone_from(&before.momenta);
-            self.state.cell.clone_from(&before.cell);
-        }
-    }
-
-    fn bath_temperature(&self) -> Option<f64> {
-        self.thermostat.as_ref().map(Thermostat::temperature)
-    }
-
-    /// What comes after it: guard, Metropolis, rescale, barostat, O(½).
-    fn after_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
-        guard::check_finite(&self.state)?;
-        self.test(energy)?;
-        self.conserve(energy)?;
-        self.couple(energy)?;
-        self.bath(Half::After);
-        guard::check_finite(&self.state)
-    }
-
-    /// Makes the state the last good frame.
-    fn remember(&mut self) {
-        self.good.positions.clone_from(&self.state.positions);
-        self.good.momenta.clone_from(&self.state.momenta);
-        self.good.cell.clone_from(&self.state.cell);
-    }
-
-    /// Ends this system, unstable in the stride that leads to `step`; its state is the last good one.
-    pub(crate) fn fail(&mut self, instability: Instability, step: u64, time_ps: f64) {
-        self.state.positions.clone_from(&self.good.positions);
-        self.state.momenta.clone_from(&self.good.momenta);
-        self.state.cell.clone_from(&self.good.cell);
-        let PhasePoint { positions, momenta, cell } = std::mem::take(&mut self.good);
-        self.failure = Some(instability.at(step, time_ps, GoodFrame { positions, momenta, cell: *cell.matrix() }));
-    }
-
-    fn bath(&mut self, half: Half) {
-        if let Some(thermostat) = &mut self.thermostat {
-            self.ledger.heat += thermostat.apply(&mut self.state, half);
-        }
-    }
-
-    fn test(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+    /// Accepts the stride, or takes it back and turns the internal momenta round.
+    fn apply_metropolis(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         let Some(earlier) = self.potential_before else { return Ok(()) };
         let later = self.potential(energy)?;
         if let (Some(metropolis), Some(later)) = (&self.metropolis, later) {
             let change = later - earlier + self.state.kinetic_energy() - self.before().kinetic_energy();
-            if !metropolis.accepts(&self.state, change, &mut self.ledger.metropolis) {
+            if !metropolis.accepts(&self.state, change, &mut self.statistics.metropolis) {
                 self.take_back();
                 self.state.scale_internal_momenta(-1.0);
                 self.potential = Some(earlier);
@@ -344,19 +291,22 @@ impl System {
         Ok(())
     }
 
-    fn conserve(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
-        if self.rescale.is_none() {
+    /// Scales the momenta so that K + V is that of the start plus what came from outside.
+    fn apply_rescaling(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+        if self.rescaling.is_none() {
             return Ok(());
         }
         let potential = self.potential(energy)?;
-        if let (Some(rescale), Some(potential), Some(start)) = (&self.rescale, potential, self.ledger.start_energy) {
-            let target = start + self.ledger.heat + self.ledger.work;
-            rescale.apply(&mut self.state, target, potential, &mut self.ledger.rescale)?;
+        let RunStatistics { start_energy, heat, work, .. } = self.statistics;
+        if let (Some(rescaling), Some(potential), Some(start)) = (&self.rescaling, potential, start_energy) {
+            let target = start + heat + work;
+            rescaling.apply(&mut self.state, target, potential, &mut self.statistics.rescaling)?;
         }
         Ok(())
     }
 
-    fn couple(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+    /// A move of the barostat, if one is due.
+    fn apply_barostat(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         // The stride that ends now is the state's step + 1.
         if !self.barostat.as_ref().is_some_and(|b| b.is_due(self.state.step + 1)) {
             return Ok(());
@@ -364,10 +314,10 @@ impl System {
         let potential = self.potential(energy)?;
         if let (Some(barostat), Some(potential)) = (&self.barostat, potential) {
             let before = self.state.kinetic_energy() + potential;
-            let Self { state, molecules, ledger, .. } = self;
-            let Ledger { start_volume, ref mut moves, .. } = *ledger;
+            let Self { state, molecules, statistics, .. } = self;
+            let RunStatistics { start_volume, barostat: ref mut moves, .. } = *statistics;
             let after = energy.potential(|e| barostat.apply(state, molecules, potential, start_volume, e, moves))?;
-            self.ledger.work += self.state.kinetic_energy() + after - before;
+            self.statistics.work += self.state.kinetic_energy() + after - before;
             self.potential = Some(after);
         }
         Ok(())

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::energy::PotentialEnergy;
 use crate::error::{Error, Result};
+use crate::potential_energy::PotentialEnergy;
 
 /// A potential energy that a run may have, and the time it took.
 #[derive(Default)]

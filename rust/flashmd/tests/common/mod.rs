@@ -3,10 +3,10 @@
 
 use std::ops::ControlFlow;
 
-use flashmd::energy::{EnergyForces, PotentialEnergy};
 use flashmd::error::Result;
 use flashmd::linalg::{Mat3, Vec3, add, dot, scale, sub};
 use flashmd::neighbors::NeighborSearch;
+use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
 use flashmd::propagators::{Outcome, Propagator};
 use flashmd::random::{Purpose, Stream};
 use flashmd::run::{Frame, Observer, Report, Schedule, Simulation, System};
@@ -139,9 +139,9 @@ impl Forces for LennardJones {
 }
 
 /// The energy of a potential, for the loop.
-pub struct Surface<F: Forces>(pub F);
+pub struct AnalyticEnergy<F: Forces>(pub F);
 
-impl<F: Forces> PotentialEnergy for Surface<F> {
+impl<F: Forces> PotentialEnergy for AnalyticEnergy<F> {
     fn energy(&mut self, state: &State) -> Result<f64> {
         Ok(self.0.evaluate(state).0)
     }

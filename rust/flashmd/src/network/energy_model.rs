@@ -1,0 +1,54 @@
+//! Energy, forces and virial of an `energy` model.
+
+use std::sync::Arc;
+
+use super::{Network, View, gradient};
+use crate::error::{ModelFault, Result};
+use crate::model::{Kind, Model, Output};
+use crate::potential_energy::{EnergyForces, PotentialEnergy};
+use crate::state::State;
+
+/// An `energy` model prepared for a run.
+#[derive(Debug)]
+pub struct EnergyModel {
+    network: Network,
+}
+
+impl EnergyModel {
+    /// Prepares `model` for the atoms of `states`.
+    ///
+    /// # Errors
+    /// `Model` if it is of another kind or does not know an element.
+    pub fn new(model: Arc<Model>, states: &[&State]) -> Result<Self> {
+        model.expect_kind(Kind::Energy)?;
+        Ok(Self { network: Network::new(model, states)? })
+    }
+
+    fn run(&mut self, state: &State, wanted: &[Output]) -> Result<()> {
+        self.network.run(&[View { state, rotation: None }], wanted)?.into_iter().collect()
+    }
+
+    fn total(&self) -> f64 {
+        self.network.output(Output::Energy, 0).iter().map(|&e| f64::from(e)).sum()
+    }
+}
+
+impl PotentialEnergy for EnergyModel {
+    fn energy(&mut self, state: &State) -> Result<f64> {
+        self.run(state, &[Output::Energy])?;
+        Ok(self.total())
+    }
+
+    /// # Errors
+    /// `Model` if the model has no `edge_gradient`, otherwise as [`Network::run`].
+    fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
+        let model = self.network.model();
+        if !model.contract().has(Output::EdgeGradient) {
+            return Err(model.fault(ModelFault::NoForces));
+        }
+        self.run(state, &[Output::Energy, Output::EdgeGradient])?;
+        let mut forces = Vec::new();
+        gradient::forces(&self.network, 0, &mut forces);
+        Ok(EnergyForces { energy: self.total(), forces, virial: Some(gradient::virial(&self.network, 0)) })
+    }
+}

@@ -1,0 +1,151 @@
+//! Bonded forces: the drifts of a `hybrid` stride, by r-RESPA.
+//!
+//! Harmonic bonds and angles are integrated by small steps of velocity Verlet, the inner loop of r-RESPA; where the model has
+//! pair forces, these kick at larger steps around it.
+//!
+//! | symbol | here | unit |
+//! |---|---|---|
+//! | E = ½k(r − r₀)² | `Bond`: `constant`, `length` | k eV/Å², r₀ Å |
+//! | E = ½k(θ − θ₀)² | `Angle`: `constant`, `angle` | k eV/rad², θ₀ rad |
+//! | â, b̂, cos θ = â·b̂ | `a`, `b`, `cosine`: unit vectors along the two arms of an angle | |
+//! | k(θ − θ₀)/sin θ | `bend`: the force on the end of arm a is `bend`/|a|·(b̂ − cos θ·â) | eV |
+
+use super::bonds::{self, Arm, Bond, either_way};
+use super::mollified_impulse::Mollifier;
+use super::pair_forces::PairForces;
+use crate::elements;
+use crate::error::Result;
+use crate::linalg::{Vec3, dot, norm, scale, sub};
+use crate::model::fast_forces::FastForces;
+use crate::propagators::kick_drift_kick::{Forces, Steps, kick_drift_kick};
+use crate::state::State;
+use crate::units::FS;
+
+/// Beyond it the sine of an angle is taken as that of this cosine: straight angles have no direction.
+const STRAIGHTEST: f64 = 0.999;
+
+/// The bonds and angles of one system, and what goes with them. Which there are is decided once, and they never break.
+#[derive(Debug)]
+pub struct BondedForces {
+    terms: Terms,
+    pairs: Option<PairForces>,
+    mollifier: Option<Mollifier>,
+}
+
+/// Bonds and angles with their forces.
+#[derive(Debug)]
+struct Terms {
+    /// Step of the inner loop, Å·√(u/eV).
+    timestep: f64,
+    bonds: Vec<Bond>,
+    angles: Vec<Angle>,
+    forces: Vec<Vec3>,
+}
+
+/// ½k(θ − θ₀)² between two arms from the same atom.
+#[derive(Debug)]
+struct Angle {
+    arms: [Arm; 2],
+    constant: f64,
+    angle: f64,
+}
+
+impl BondedForces {
+    /// The bonds and angles of `state` that `fast` names, by distance.
+    ///
+    /// # Errors
+    /// `Input` if the neighbour search fails.
+    pub fn find(state: &State, fast: &FastForces) -> Result<Self> {
+        let (bonds, arms) = bonds::find(state, &fast.bonds)?;
+        let angles = find_angles(state, fast, &arms);
+        let joined = || joined(state.len(), &bonds, &angles);
+        let pairs = fast.pairs.as_ref().map(|tables| PairForces::new(state, tables, joined())).transpose()?;
+        let mollifier = fast.mollified.then(|| Mollifier::new(state, &bonds));
+        let terms = Terms { timestep: fast.inner_timestep_fs * FS, bonds, angles, forces: Vec::new() };
+        Ok(Self { terms, pairs, mollifier })
+    }
+
+    /// How the slow scalars see the molecules, if not as they are.
+    pub fn mollifier(&self) -> Option<&Mollifier> {
+        self.mollifier.as_ref()
+    }
+
+    /// Moves `state` for `time` (Å·√(u/eV)), in whole steps near those of the pair forces, if there are any.
+    ///
+    /// # Errors
+    /// Those of the neighbour search.
+    pub fn advance(&mut self, state: &mut State, time: f64) -> Result<()> {
+        let Self { terms, pairs, .. } = self;
+        let Some(pairs) = pairs else { return terms.inner_loop(state, time) };
+        let steps = Steps::nearest(time, pairs.timestep());
+        kick_drift_kick(state, steps, pairs, |state, dt| terms.inner_loop(state, dt))
+    }
+}
+
+impl Terms {
+    /// Moves `state` for `time` in whole steps near the inner one.
+    fn inner_loop(&mut self, state: &mut State, time: f64) -> Result<()> {
+        let steps = Steps::nearest(time, self.timestep);
+        kick_drift_kick(state, steps, self, |state, dt| {
+            state.drift(dt);
+            Ok(())
+        })
+    }
+}
+
+impl Forces for Terms {
+    fn update(&mut self, state: &State) -> Result<()> {
+        self.forces.clear();
+        self.forces.resize(state.len(), [0.0; 3]);
+        let Self { bonds, angles, forces, .. } = self;
+        for Bond { arm, constant, length } in bonds {
+            let vector = arm.vector(&state.positions, &state.cell);
+            let r = norm(vector);
+            arm.pull(forces, scale(-*constant * (r - *length) / r, vector));
+        }
+        for Angle { arms, constant, angle } in angles {
+            let vectors = arms.map(|arm| arm.vector(&state.positions, &state.cell));
+            let lengths = vectors.map(norm);
+            let [a, b] = std::array::from_fn(|k| scale(1.0 / lengths[k], vectors[k]));
+            let cosine = dot(a, b).clamp(-STRAIGHTEST, STRAIGHTEST);
+            let bend = *constant * (cosine.acos() - *angle) / (1.0 - cosine * cosine).sqrt();
+            arms[0].pull(forces, scale(bend / lengths[0], sub(b, scale(cosine, a))));
+            arms[1].pull(forces, scale(bend / lengths[1], sub(a, scale(cosine, b))));
+        }
+        Ok(())
+    }
+
+    fn get(&self) -> &[Vec3] {
+        &self.forces
+    }
+}
+
+/// Two arms from the same atom, wherever their species are those of a template; `arms` by the atom they start from.
+fn find_angles(state: &State, fast: &FastForces, arms: &[Vec<Arm>]) -> Vec<Angle> {
+    let symbols: Vec<&str> = state.numbers.iter().map(|&z| elements::symbol(z)).collect();
+    let mut angles = Vec::new();
+    for (middle, arms) in arms.iter().enumerate() {
+        for (k, &first) in arms.iter().enumerate() {
+            for &second in &arms[k + 1..] {
+                let ends = [symbols[first.to], symbols[middle], symbols[second.to]];
+                if let Some(template) = fast.angles.iter().find(|angle| either_way(&angle.species, ends)) {
+                    let (constant, angle) = (template.constant_eV_per_rad2, template.angle_rad);
+                    angles.push(Angle { arms: [first, second], constant, angle });
+                }
+            }
+        }
+    }
+    angles
+}
+
+/// By atom, the arms to others that are joined to it by a bond or by an angle.
+fn joined(atoms: usize, bonds: &[Bond], angles: &[Angle]) -> Vec<Vec<Arm>> {
+    let ends =
+        |&[a, b]: &[Arm; 2]| Arm { from: a.to, to: b.to, shift: std::array::from_fn(|k| b.shift[k] - a.shift[k]) };
+    let mut joined = vec![Vec::new(); atoms];
+    for arm in bonds.iter().map(|bond| bond.arm).chain(angles.iter().map(|angle| ends(&angle.arms))) {
+        joined[arm.from].push(arm);
+        joined[arm.to].push(arm.back());
+    }
+    joined
+}

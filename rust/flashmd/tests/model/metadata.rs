@@ -1,0 +1,133 @@
+//! The metadata, and the atoms that fit them.
+
+use flashmd::Error;
+use flashmd::error::ModelFault;
+use flashmd::model::{Contract, Metadata};
+
+use crate::protobuf::{File, METADATA};
+use crate::refused;
+
+/// The metadata with `from` replaced by `to` are refused for a reason that matches the pattern.
+macro_rules! refused_with {
+    ($from:expr => $to:expr, $pattern:pat $(if $guard:expr)?) => {
+        refused!(File::with_metadata($from, $to), $pattern $(if $guard)?)
+    };
+}
+
+#[test]
+fn the_version_and_the_kind_are_checked() {
+    refused_with!("\"contract\": 1" => "\"contract\": 2", ModelFault::OtherContract { got, wanted: 1 } if got == "2");
+    refused_with!("\"contract\": 1" => "\"contract\": \"1\"", ModelFault::OtherContract { got, .. } if got == "\"1\"");
+    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 1 });
+    refused_with!("direct" => "oracle", ModelFault::UnknownKind { got, .. } if got == "\"oracle\"");
+    refused_with!("\"kind\": \"direct\", " => "", ModelFault::UnknownKind { got, .. } if got == "missing");
+}
+
+#[test]
+fn keys_that_a_kind_needs_must_be_there() {
+    refused_with!("direct" => "splitting", ModelFault::MissingKey { kind: "splitting", key: "splitting", .. });
+    refused_with!("direct" => "hybrid", ModelFault::MissingKey { kind: "hybrid", key: "splitting", .. });
+    refused_with!("\"stride_fs\": 16.0, " => "", ModelFault::MissingKey { kind: "direct", key: "stride_fs", .. });
+    refused_with!("\"masses_u\": [1.008, 15.999], " => "", ModelFault::MissingKey { key: "masses_u", .. });
+    let scheme = "\"kind\": \"hybrid\", \"splitting\": {\"kicks\": [0, 0], \"drifts\": [1.0]}";
+    refused_with!("\"kind\": \"direct\"" => scheme, ModelFault::MissingKey { kind: "hybrid", key: "fast", .. });
+    let lopsided = "\"kind\": \"splitting\", \"splitting\": {\"kicks\": [0, 1], \"drifts\": [1.0]}";
+    refused_with!("\"kind\": \"direct\"" => lopsided, ModelFault::UnsoundSplitting { .. });
+}
+
+#[test]
+fn numbers_must_be_within_what_a_simulation_can_be_made_of() {
+    for (key, from, values) in [
+        ("stride_fs", "16.0", &["0.0", "-2", "1e300"][..]),
+        ("cutoff_A", "5.0", &["-5.0", "0", "5e-324", "1e9", "1e308"]),
+        ("masses_u", "15.999", &["-1", "1e-300", "1e300"]),
+    ] {
+        for text in values {
+            let number: f64 = text.parse().unwrap();
+            refused_with!(from => text, ModelFault::OutOfRange { key: got, value, .. } if (got, value) == (key, number));
+        }
+    }
+    let distance = "false, \"domain\": {\"smallest_pair_distance_A\": {\"H-H\": 1e308}}";
+    refused_with!("false" => distance, ModelFault::OutOfRange { key: "smallest_pair_distance_A", .. });
+    let density = "false, \"domain\": {\"density_g_per_cm3\": [-1, 1]}";
+    refused_with!("false" => density, ModelFault::UnsoundDomain { key: "density_g_per_cm3", .. });
+}
+
+#[test]
+fn species_must_be_elements_with_a_mass_each() {
+    refused_with!("[\"H\", \"O\"]" => "[]", ModelFault::NoSpecies);
+    for symbol in ["Xx", "X"] {
+        let quoted = format!("{symbol:?}");
+        refused_with!("\"O\"" => &quoted, ModelFault::NotAnElement { symbol: got } if got == symbol);
+    }
+    refused_with!("\"O\"" => "\"H\"", ModelFault::DuplicateSpecies { symbol } if symbol == "H");
+    refused_with!("[1.008, 15.999]" => "[1.008]", ModelFault::MassCount { masses: 1, species: 2 });
+}
+
+#[test]
+fn text_that_does_not_fit_the_contract_is_refused() {
+    for (from, to, problem) in [
+        ("16.0", "1e999", ""),
+        ("16.0", "\"16\"", ""),
+        ("5.0", "NaN", ""),
+        ("5.0", "Infinity", ""),
+        ("\"cutoff_A\": 5.0, ", "", "missing field `cutoff_A`"),
+        ("5.0", "5.0, \"cutoff_A\": 6.0", "duplicate field `cutoff_A`"),
+        ("\"colour\": \"", "\"colour\": 1e999, \"more\": \"", ""),
+        ("\"colour\": \"", "\"colour\": \"\\ud800", ""),
+        ("{", "{{", ""),
+    ] {
+        refused_with!(from => to, ModelFault::MalformedMetadata { contract: 1, problem: got } if got.contains(problem));
+    }
+}
+
+#[test]
+fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
+    for (from, to, message) in [
+        (
+            "\"contract\": 1",
+            "\"contract\": 2",
+            "it follows contract 2, this version reads contract 1; upgrade flashmd-rs",
+        ),
+        ("5.0", "1e9", "`cutoff_A` in the metadata is 1000000000.0; it must be from 0.1 to 50"),
+        ("direct", "splitting", "the metadata of a splitting model lacks `splitting`, its kicks and drifts"),
+        (
+            "direct",
+            "oracle",
+            "its kind is \"oracle\", wanted \"direct\", \"splitting\", \"hybrid\", \"action\" or \"energy\"",
+        ),
+        ("\"O\"", "\"Xx\"", "`species` in the metadata holds \"Xx\", which is not a chemical symbol"),
+    ] {
+        let error = Contract::read(&File::with_metadata(from, to).bytes()).unwrap_err();
+        assert_eq!(error.to_string(), message);
+        assert_eq!(error.in_model("a.onnx").in_model("b.onnx").to_string(), format!("a.onnx: {message}"));
+    }
+    assert_eq!(ModelFault::NoContract { wanted: 1 }.name(), "NoContract");
+    assert_eq!(ModelFault::CutOff.name(), "CutOff");
+}
+
+#[test]
+fn atoms_are_matched_with_species_and_masses() {
+    let metadata = Metadata::parse(METADATA).unwrap();
+    assert_eq!(metadata.assign(&[8, 1, 1], &[15.999, 1.008, 1.0085]).unwrap(), [1, 0, 0]);
+    let fault = |z, m| match metadata.assign(&[8, z], &[15.999, m]).unwrap_err() {
+        Error::Model { fault, .. } => fault,
+        other => panic!("{other:?}"),
+    };
+    let known = "H, O".to_owned();
+    assert_eq!(fault(6, 12.0), ModelFault::UnknownElement { atom: 1, symbol: "C", known: known.clone() });
+    assert_eq!(fault(0, 12.0), ModelFault::UnknownElement { atom: 1, symbol: "X", known });
+    assert_eq!(fault(1, 2.014), ModelFault::WrongMass { atom: 1, symbol: "H", mass: 2.014, wanted: 1.008 });
+}
+
+#[test]
+fn a_million_species_and_deep_json_are_refused_quickly() {
+    let start = std::time::Instant::now();
+    let species = format!("[{}]", vec!["\"H\""; 100_000].join(", "));
+    refused!(File::with_metadata("[\"H\", \"O\"]", &species), ModelFault::DuplicateSpecies { .. });
+    let species = format!("[{}]", vec!["\"H\""; 1_000_000].join(", "));
+    refused!(File::with_metadata("[\"H\", \"O\"]", &species), ModelFault::MetadataTooLong { .. });
+    let deep = "[".repeat(100_000) + &"]".repeat(100_000);
+    refused!(File::with_metadata("\"unknown keys are ignored\"", &deep), ModelFault::MalformedMetadata { problem, .. } if problem.contains("recursion limit"));
+    assert!(start.elapsed().as_secs_f64() < 2.0);
+}

@@ -1,0 +1,114 @@
+"""Direct models with every backbone and prior: invariances, equivariance, export."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from small_models import CUTOFF, MASSES, OPTIONS
+
+from flashmd_train.backbones.pair_field import BySpecies
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.pairs import random_orthogonal
+from flashmd_train.export.models import export_direct
+from flashmd_train.export.parity import equivariance
+from flashmd_train.graph.nef import Graph, build_graph, padded
+from flashmd_train.graph.structures import water_graph
+from flashmd_train.models.config import DirectConfig
+from flashmd_train.models.direct import Direct
+
+
+def tiny(backbone: str, prior: str, **more: object) -> Direct:
+    config = DirectConfig(
+        stride_fs=4.0,
+        cutoff_A=CUTOFF,
+        backbone=backbone,
+        prior=prior,
+        inner_timestep_fs=1.0,
+        lookahead_timestep_fs=2.0,
+        legendre_orders=3,
+        options=OPTIONS[backbone],
+        **more,
+    )
+    model = Direct(config).eval()
+    with torch.no_grad():  # forces of a few eV/Å, and every path in use
+        for part in model.modules():
+            if isinstance(part, BySpecies):
+                part.weight.normal_(0, 0.02)
+        for name, parameter in model.named_parameters():
+            if "gates" in name or "head" in name:
+                parameter.normal_(0, 0.02)
+    return model.requires_grad_(False)
+
+
+KINDS = [(b, p) for b in ("lookahead", "edgemp", "painn") for p in ("bonded", "free")]
+
+
+@pytest.mark.parametrize(("backbone", "prior"), KINDS)
+class TestDirect:
+    def test_padding_and_far_edges_change_nothing(self, backbone: str, prior: str) -> None:
+        model, graph = tiny(backbone, prior), water_graph(3, CUTOFF, 1, MASSES)
+        wanted = model(*graph)
+        wide = padded(graph, 3, 5)
+        wide.edge_vectors[0, -1] = torch.tensor([CUTOFF, 1.0, 0.0])
+        wide.mask[0, -1] = True
+        wide.neighbors[0, -1] = 5
+        for want, got in zip(wanted, model(*wide)):
+            assert torch.allclose(got[: len(want)], want, atol=2e-6)
+
+    def test_translation_changes_nothing(self, backbone: str, prior: str, data: Dataset) -> None:
+        model = tiny(backbone, prior)
+        file = data.files[0]
+        box = (file.momenta[0, 0], file.masses, data.species[0], file.cell, CUTOFF)
+        q = file.positions[0, 0].astype(float)
+        wanted, got = (model(*build_graph(x, *box)) for x in (q, q + np.array([4.0, -8.0, 16.0])))
+        for a, b in zip(wanted, got):
+            assert torch.allclose(a, b, atol=2e-5)
+
+    def test_order_of_atoms_and_slots_changes_nothing(self, backbone: str, prior: str) -> None:
+        model, graph = tiny(backbone, prior), water_graph(3, CUTOFF, 2, MASSES)
+        n, k = graph.mask.shape
+        atoms, slots = torch.randperm(n), torch.randperm(k)
+        place = torch.empty(n, dtype=torch.long)
+        place[atoms] = torch.arange(n)
+        shuffled = Graph(
+            *(x[atoms] for x in graph[:3]),
+            *(x[atoms][:, slots] for x in graph[3:5]),
+            place[graph.neighbors[atoms][:, slots]],
+            graph.reverse,  # not read by these backbones
+        )
+        for want, got in zip(model(*graph), model(*shuffled)):
+            assert torch.allclose(got, want[atoms], atol=2e-6)
+
+    def test_onnx_runtime_equals_pytorch(self, backbone: str, prior: str) -> None:
+        model = tiny(backbone, prior)
+        graph, error = export_direct(model, MASSES)
+        assert error < 1e-5
+        off = equivariance(graph, water_graph(4, CUTOFF, 4, MASSES))
+        assert (off < 1e-5) == model.backbone.equivariant, off
+
+
+@pytest.mark.parametrize(("backbone", "prior"), [kind for kind in KINDS if kind[0] != "edgemp"])
+def test_equivariant_under_rotation_and_inversion(backbone: str, prior: str) -> None:
+    model, graph = tiny(backbone, prior), water_graph(3, CUTOFF, 3, MASSES)
+    for seed in range(4):
+        turn = random_orthogonal(np.random.default_rng(seed)) * (-1) ** seed
+        turned = graph._replace(edge_vectors=graph.edge_vectors @ turn.T, momenta=graph.momenta @ turn.T)
+        for want, got in zip(model(*graph), model(*turned)):
+            assert torch.allclose(want @ turn.T, got, atol=1e-5)
+
+
+@pytest.mark.parametrize("backbone", ["lookahead", "edgemp", "painn"])
+def test_which_hydrogen_is_nearer_is_nothing(backbone: str, data: Dataset) -> None:
+    """A molecule whose bonds pass through equal lengths is the same molecule: no jump, in 64 bits."""
+    model, file = tiny(backbone, "bonded").double(), data.files[0]
+    q = file.positions[0, 0].astype(float)
+    bonds = q[1:3] - q[0]
+    unit = bonds / np.linalg.norm(bonds, axis=1, keepdims=True)
+    predictions = []
+    for nearer in (-1e-8, 1e-8):
+        q[1:3] = q[0] + unit * (0.96 + np.array([[nearer], [-nearer]]))
+        graph = build_graph(q, file.momenta[0, 0], file.masses, data.species[0], file.cell, CUTOFF, dtype=torch.float64)
+        predictions.append(model.predict(graph))
+    for a, b in zip(predictions[0][:2], predictions[1][:2]):
+        assert torch.allclose(a, b, atol=1e-6)

@@ -1,0 +1,34 @@
+"""Small models and settings that the tests share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from flashmd_train.fit.config import Data, DirectTraining, Optimizer
+from flashmd_train.models.config import DirectConfig
+
+MASSES = (15.99943, 1.007947)
+CUTOFF = 4.0
+OPTIONS = {
+    "lookahead": dict(nodes=(0.5, 1.0), radial=6, hidden=4, message_vectors=6),
+    "edgemp": dict(features=16),
+    "painn": dict(features=16, radial=6),
+}
+# All segments of the data set in conftest.py.
+EVERY = np.array([(0, s) for s in range(6)])
+
+
+def direct_training(
+    file: Path, backbone: str = "lookahead", steps: int = 4, model: dict | None = None, **more
+) -> DirectTraining:
+    """Settings of a few steps on ``file``."""
+    shape = dict(stride_fs=2.0, cutoff_A=CUTOFF, inner_timestep_fs=1.0, lookahead_timestep_fs=1.0, legendre_orders=2)
+    return DirectTraining(
+        model=DirectConfig(backbone=backbone, options=OPTIONS[backbone], **shape, **(model or {})),
+        data=Data(files=(file,), boxes=1),
+        optimizer=Optimizer(steps=steps, warmup=0),
+        every=2,
+        **more,
+    )
