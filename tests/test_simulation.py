@@ -545,6 +545,20 @@ class TestFrames:
         for frame, *others in zip(frames, *whole, strict=True):
             assert_same_frames(frame, others)
 
+    @pytest.mark.parametrize("file", [None, "run{replica}.traj"])
+    def test_replicas_that_are_on_their_way(self, models, tmp_path, file):
+        """From the first frame on, those between two frames left out."""
+        options = {**BATH, "seed": 1, "steps": 10, "interval": 4}
+        whole = rollout(start(3), models("pair_stride"), **options)
+        files = {} if file is None else {"trajectory": tmp_path / file}
+        simulation = Simulation(start(3), models("pair_stride"), **files, **options)
+        simulation.step(6)
+        for _ in range(2):
+            frames = list(simulation)
+            assert [frame[0].info["step"] for frame in frames] == [0, 4, 8, 10]
+            for frame, *others in zip(frames, *whole, strict=True):
+                assert_same_frames(frame, others)
+
     def test_changing_a_frame_changes_nothing(self, models):
         options = {**BATH, "seed": 1, "steps": 4, "interval": 2}
         simulation = Simulation(start(), models("pair_stride"), **options)
@@ -922,6 +936,22 @@ class TestFailure:
         assert (5, 0) in seen
         assert (bad.failure.step, 1) not in seen
 
+    @pytest.mark.parametrize("first_fails", [False, True])
+    def test_iterating_over_replicas_of_which_one_fails(self, models, gas, first_fails):
+        """It stays at its last frame."""
+        hot = gas.copy()
+        hot.set_momenta(100.0 * gas.get_momenta())
+        options = {**self.OPTIONS, "temperature_K": 60.0, "thermostat": Langevin(50), "interval": 1, "steps": 5}
+        atoms = [hot, gas] if first_fails else [gas, hot]
+        simulation = Simulation(atoms, models("explodes"), **options)
+        with pytest.warns(FlashMDWarning, match="ended early"):
+            frames = list(simulation)
+        good, bad = (1, 0) if first_fails else (0, 1)
+        last = simulation.trajectory[bad].failure.step - 1
+        assert last < 4
+        assert [frame[good].info["step"] for frame in frames] == [0, 1, 2, 3, 4, 5]
+        assert [frame[bad].info["step"] for frame in frames] == [min(step, last) for step in range(6)]
+
     def test_when_all_have_failed_there_is_nothing_to_move(self, models, gas):
         simulation = Simulation([gas, gas], models("explodes"), **self.OPTIONS)
         with pytest.warns(FlashMDWarning, match="ended early"):
@@ -961,7 +991,6 @@ class TestFailure:
         whole = rollout(start(), models("pair_stride"), energy_model=Energy(), **options)
         assert_same_frames([rest[-1]], [whole[-1]])
 
-    @pytest.mark.xfail(reason="the core still says that it has been started before", strict=False)
     def test_an_energy_that_fails_at_once(self, models, tmp_path):
         """Before anything was written; asking again says what happened."""
         path = tmp_path / "run.extxyz"

@@ -156,7 +156,11 @@ TAKEN = {
         "--barostat monte_carlo --barostat-interval 2 --barostat-compressibility-per-bar 1e-5",
         {"barostat": MonteCarloBarostat(interval=2, compressibility_per_bar=1e-5)},
     ),
-    "rescaling_on": ("--rescale-energy on", {"rescale_energy": True}),
+    "rescaling_on": ("--rescale-energy on", {"rescale_energy": "global"}),
+    "rescaling_on_with_a_limit": (
+        "--rescale-energy on --rescale-energy-limit 0.1",
+        {"rescale_energy": EnergyRescaling("global", limit=0.1)},
+    ),
     "rescaling_off": ("--rescale-energy off", {"rescale_energy": False}),
     "rescaling": (
         "--rescale-energy molecule --rescale-energy-limit 0.1 --rescale-energy-fallback clamp",
