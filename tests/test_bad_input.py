@@ -173,36 +173,40 @@ def test_energy_models_and_direct_models_are_told_apart(models):
         rollout(good_atoms(), models("free_flight"), steps=2, temperature_K=300, energy_model=FREE)
 
 
+# The fault that is named, and words of the message.
 MODELS = {
-    "not_onnx": None,
-    "empty": None,
-    "no_metadata": "flashmd",
-    "metadata_not_json": None,
-    "contract_99": "contract 99",
-    "unknown_kind": "oracle",
-    "no_scheme": "lacks `splitting`, its kicks and drifts",
-    "lopsided": r"kicks \[0, 1\] and the drifts \[1.0\]; wanted one more kick than drifts, .* the same backwards",
-    "short_drifts": "drifts that add up to 1",
-    "skipped_scalar": r"kicks \[0, 9, 0\]",
-    "no_stride": "stride_fs",
-    "no_masses": "masses_u",
-    "not_an_element": "Xx",
-    "no_momenta_out": "momenta_out",
-    "opset_18": "18",
-    "external_data": "in another file",
-    "huge_cutoff": r"cutoff_A.* 1000000000.0; it must be from 0.1 to 50",
-    "tiny_mass": "masses_u.* 1e-300",
-    "escapes": r"species.*\\u\{1b\}\[2J.* is not a chemical symbol",
-    "endless_loop": "Loop, which may run without end",
-    "long_scan": "Scan, which may run without end",
-    "random_kick": "RandomNormalLike: a run with the same seed would not repeat",
-    "endless_functions": "only standard ONNX operators",
-    "shadowed_operator": "com.microsoft.*operators of its own",
-    "custom_domain": "org.example",
-    "scatter_add": "ScatterND",
-    "mixes_rows": "padding",
-    "not_equivariant": "equivariant",
-    "singular": None,
+    "not_onnx": ("NotOnnx", None),
+    "empty": ("NotOnnx", None),
+    "no_metadata": ("NoMetadata", "flashmd"),
+    "metadata_not_json": ("MalformedMetadata", None),
+    "contract_99": ("OtherContract", "contract 99"),
+    "unknown_kind": ("UnknownKind", "oracle"),
+    "no_scheme": ("MissingKey", "lacks `splitting`, its kicks and drifts"),
+    "lopsided": (
+        "UnsoundSplitting",
+        r"kicks \[0, 1\] and the drifts \[1.0\]; wanted one more kick than drifts, .* the same backwards",
+    ),
+    "short_drifts": ("UnsoundSplitting", "drifts that add up to 1"),
+    "skipped_scalar": ("UnsoundSplitting", r"kicks \[0, 9, 0\]"),
+    "no_stride": ("MissingKey", "stride_fs"),
+    "no_masses": ("MissingKey", "masses_u"),
+    "not_an_element": ("NotAnElement", "Xx"),
+    "no_momenta_out": ("MissingOutput", "momenta_out"),
+    "opset_18": ("OtherOpset", "18"),
+    "external_data": ("ExternalData", "in another file"),
+    "huge_cutoff": ("OutOfRange", r"cutoff_A.* 1000000000.0; it must be from 0.1 to 50"),
+    "tiny_mass": ("OutOfRange", "masses_u.* 1e-300"),
+    "escapes": ("NotAnElement", r"species.*\\u\{1b\}\[2J.* is not a chemical symbol"),
+    "endless_loop": ("RepeatingOperator", "Loop, which may run without end"),
+    "long_scan": ("RepeatingOperator", "Scan, which may run without end"),
+    "random_kick": ("RandomOperator", "RandomNormalLike: a run with the same seed would not repeat"),
+    "endless_functions": ("ForeignOperator", "only standard ONNX operators"),
+    "shadowed_operator": ("ReservedDomain", "com.microsoft.*operators of its own"),
+    "custom_domain": ("ForeignOperator", "org.example"),
+    "scatter_add": ("ScatterReduction", "ScatterND"),
+    "mixes_rows": ("PaddingMatters", "padding"),
+    "not_equivariant": ("NotEquivariant", "equivariant"),
+    "singular": ("UnstableProbe", None),
 }
 
 
@@ -212,8 +216,10 @@ def test_every_bad_file_has_its_test():
 
 @pytest.mark.parametrize("case", MODELS)
 def test_bad_models(case):
-    with pytest.raises(ModelError, match=MODELS[case]) as caught:
+    fault, message = MODELS[case]
+    with pytest.raises(ModelError, match=message) as caught:
         Model(BAD / f"{case}.onnx", device="cpu")
+    assert caught.value.fault == fault
     assert f"{case}.onnx" in str(caught.value)
     assert str(caught.value).isprintable()
 

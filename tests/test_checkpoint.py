@@ -599,13 +599,14 @@ class TestRefused:
         with pytest.raises(OSError, match="cannot write the checkpoint"):
             rollout(start(), models("pair_stride"), checkpoint=tmp_path / "no" / "c", steps=8, **BATH)
 
-    def test_another_schema(self, saved):
-        """A file of a later version says so, and is not taken for a damaged one."""
+    @pytest.mark.parametrize("schema", [2, 9])
+    def test_another_schema(self, saved, schema):
+        """A file of an earlier or later version says so, and is not taken for a damaged one."""
         data = saved.read_bytes()
-        assert b'\\"schema\\":2' in data
-        saved.write_bytes(data.replace(b'\\"schema\\":2', b'\\"schema\\":9', 1))
+        assert b'\\"schema\\":3' in data
+        saved.write_bytes(data.replace(b'\\"schema\\":3', b'\\"schema\\":%d' % schema, 1))
         (saved.parent / "c.previous").unlink()
-        with pytest.raises(CheckpointError, match="schema 9, this version reads schema 2"):
+        with pytest.raises(CheckpointError, match=f"schema {schema}, this version reads schema 3"):
             resume(saved)
 
     def test_the_trajectory_is_gone(self, models, tmp_path):
@@ -627,7 +628,7 @@ def test_the_file_is_safetensors(models, tmp_path):
     positions = np.frombuffer(data[8 + size + first : 8 + size + last], "<f8").reshape(-1, 3)
     np.testing.assert_array_equal(positions, run.frames[-1].positions)
     header = json.loads(head["__metadata__"]["flashmd"])
-    assert header["schema"] == 2
+    assert header["schema"] == 3
     assert header["step"] == 4
     assert header["model_sha256"] == models("pair_stride").sha256
 

@@ -1,4 +1,4 @@
-"""docs/contract.schema.json and the loader agree on what metadata is."""
+"""docs/reference/contract.schema.json and the loader agree on what metadata is."""
 
 import json
 
@@ -11,8 +11,8 @@ from flashmd_rs.bundled import MODELS
 
 from conftest import FIXTURES, TESTS, fixture_model
 
-DOCS = TESTS.parent / "docs"
-if not (DOCS / "contract.schema.json").exists():
+DOCS = TESTS.parent / "docs" / "reference"
+if not (TESTS.parent / "docs").exists():
     pytest.skip("not run from a source tree", allow_module_level=True)
 SCHEMA = json.loads((DOCS / "contract.schema.json").read_text())
 EXAMPLE = json.loads((DOCS / "contract.example.json").read_text())
