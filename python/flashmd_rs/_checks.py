@@ -67,7 +67,7 @@ def one_of(name: str, value: Any, choices: Sequence[str]) -> str:
 
 
 def flag(name: str, value: Any) -> bool:
-    """True or False."""
+    """A value that is True or False, and nothing else."""
     if not isinstance(value, bool):
         raise InputError(f"got {name}={value!r}, wanted True or False")
     return value

@@ -1,4 +1,4 @@
-"""Words for people: what a model is, what a run did."""
+"""Descriptions for people: cards of models, headers and summaries of runs."""
 
 from __future__ import annotations
 

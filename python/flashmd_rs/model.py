@@ -185,12 +185,12 @@ class Model:
             raise ModelError(
                 f"{self.name} is of kind {self.kind!r}, which does not move atoms: wanted a model that does"
             )
-        where = geometry(atoms)
+        arrays = geometry(atoms)
         check_unconstrained(atoms)
         start = momenta(atoms)
         if start is None:
             raise InputError("the structure has no momenta: set them, for example with ase.md.velocitydistribution")
-        end = self._core.stride(where.positions, start, where.masses, where.numbers, where.cell, where.pbc)
+        end = self._core.stride(arrays.positions, start, arrays.masses, arrays.numbers, arrays.cell, arrays.pbc)
         return with_state(atoms, *end)
 
     def energy(self, atoms: ase.Atoms) -> float:
@@ -213,8 +213,8 @@ class Model:
         """Energy (eV), forces [N,3] (eV/Å) and virial [3,3] (eV)."""
         if self.kind != "energy":
             raise ModelError(f"{self.name} is of kind {self.kind!r}, which has no energy: wanted an 'energy' model")
-        where = geometry(atoms)
-        return self._core.energy(where.positions, where.masses, where.numbers, where.cell, where.pbc)
+        arrays = geometry(atoms)
+        return self._core.energy(arrays.positions, arrays.masses, arrays.numbers, arrays.cell, arrays.pbc)
 
 
 def check_device(device: str) -> None:

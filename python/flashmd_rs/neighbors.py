@@ -42,8 +42,8 @@ def neighbor_list(quantities: str, atoms: Any, cutoff: float) -> Any:
     if len(atoms) == 0:
         found: Any = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3), int))
     else:
-        where = geometry(atoms)
-        found = _core.neighbor_list(where.positions, where.cell, where.pbc, float(cutoff))
+        arrays = geometry(atoms)
+        found = _core.neighbor_list(arrays.positions, arrays.cell, arrays.pbc, float(cutoff))
     by_letter = dict(zip(_LETTERS, found, strict=True))
     chosen = tuple(by_letter[letter] for letter in quantities)
     return chosen[0] if len(chosen) == 1 else chosen

@@ -1,4 +1,4 @@
-"""What a run returns."""
+"""Trajectory of a run: its kept frames, and what was measured on them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From arguments, or a checkpoint, to a plan: everything that is to be run, every argument found good."""
+"""Plan of a run, from its arguments or its checkpoint: every argument found good before anything is written."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Plan:
-    """What is to be run.
+    """Plan of a run.
 
     Attributes:
         model: moves the atoms.

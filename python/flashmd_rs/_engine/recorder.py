@@ -1,4 +1,4 @@
-"""Turns what the core reports into frames, files and a Trajectory."""
+"""Recorder of one system: frames that the core reports become files and a Trajectory."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ PathLike = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Files:
-    """What a run writes as it goes; None for what it does not.
+    """Files that a run writes as it goes; None for those it does not.
 
     Attributes:
         trajectory: the kept frames.

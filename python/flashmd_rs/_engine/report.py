@@ -12,6 +12,7 @@ from flashmd_rs._structure import with_state
 from flashmd_rs.describe import versions
 from flashmd_rs.errors import StabilityError
 from flashmd_rs.model import Model
+from flashmd_rs.options import Checkpoint, Output
 from flashmd_rs.writers import open_frames
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def run_report(
 def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
     """What one system of a run is set to; options as they are."""
     model, settings, energy = plan.model, plan.settings, plan.energy
+    trajectory, saved_every = plan.outputs[system.replica].trajectory, plan.description.interval
     return {
         "model": model.name,
         "kind": model.kind,
@@ -66,6 +68,8 @@ def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
         "rescale_energy": settings.rescale_energy,
         "guard": settings.guard,
         "random_rotation": settings.random_rotation,
+        "trajectory": None if trajectory is None else Output(trajectory, settings.interval),
+        "checkpoint": None if plan.checkpoint is None else Checkpoint(plan.checkpoint, saved_every),
         "energy_model": None if energy is None else energy.name,
         "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
         "versions": versions(),

@@ -1,4 +1,4 @@
-"""One run: the core at work between the files it reads from and those it writes."""
+"""Run of a plan: the core at work between the files it reads from and those it writes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Callbacks:
-    """What the core calls.
+    """Callbacks of the core.
 
     Attributes:
         on_begin: once everything was found good, before the first frame.
@@ -64,7 +64,7 @@ class _Pause:
 
 
 class Run:
-    """A plan at work. Nothing is written before the first stride.
+    """Run of a plan. Nothing is written before the first stride.
 
     Args:
         plan: what is to be run.

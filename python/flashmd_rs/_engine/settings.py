@@ -1,4 +1,4 @@
-"""What a run will do: its arguments, checked and filled in before anything is computed or written."""
+"""Settings of a run: its arguments, checked and filled in before anything is computed or written."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A structure as the core takes it: arrays, momenta, constraints."""
+"""Input of the core for one system: arrays, momenta and constraints of a structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What observers see of a simulation."""
+"""View of the state of one system, as observers and callers see it."""
 
 from __future__ import annotations
 

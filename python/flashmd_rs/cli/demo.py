@@ -37,7 +37,7 @@ def demo(
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo made.
+    """Result of the demo.
 
     Attributes:
         trajectory: the run.

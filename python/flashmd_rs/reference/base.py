@@ -139,15 +139,15 @@ class Reference(ABC):
         timestep = timestep_fs or self.timestep_fs
         interval = timestep * max(1, round(KICK_FS / timestep))
         for _ in range(max(1, round(time_fs / interval))):
-            self._kick(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
+            self._thermostat_step(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
             self.nve(interval, timestep)
-            self._kick(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
+            self._thermostat_step(temperature_K, rng, 0.5 * interval * friction_per_ps * 1e-3)
 
     def draw_momenta(self, temperature_K: float, rng: np.random.Generator) -> None:
         """Draw Maxwell–Boltzmann momenta without net momentum."""
-        self._kick(temperature_K, rng, np.inf)
+        self._thermostat_step(temperature_K, rng, np.inf)
 
-    def _kick(self, temperature_K: float, rng: np.random.Generator, exponent: float) -> None:
+    def _thermostat_step(self, temperature_K: float, rng: np.random.Generator, exponent: float) -> None:
         """Ornstein–Uhlenbeck step p ← c p + √(m k_B T (1 − c²)) ξ with c = e^−exponent, exponent = γ Δt."""
         c = np.exp(-exponent)
         width = np.sqrt(self.masses[:, None] * units.kB * temperature_K * (1 - c**2))

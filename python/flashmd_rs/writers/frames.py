@@ -1,4 +1,4 @@
-"""What the formats have in common."""
+"""Frames, and the writers and readers of them that every format has."""
 
 from __future__ import annotations
 

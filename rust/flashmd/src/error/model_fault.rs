@@ -1,4 +1,4 @@
-//! What can be wrong with a model.
+//! Faults of models: what can be wrong with a file, its metadata, its graph, or the atoms it is given.
 
 use std::fmt;
 

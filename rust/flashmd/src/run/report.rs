@@ -1,4 +1,4 @@
-//! What a simulation has done so far.
+//! Report of a simulation: strides, times and counts so far.
 
 use std::time::Duration;
 

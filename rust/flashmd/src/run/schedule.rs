@@ -1,4 +1,4 @@
-//! When frames are kept and checkpoints saved.
+//! Schedule of a simulation: when frames are kept and checkpoints saved.
 
 /// When frames are kept and checkpoints saved.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
