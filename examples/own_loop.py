@@ -20,8 +20,7 @@ def too_hot(state):
 water = flashmd_rs.load_structure("water258")
 model = flashmd_rs.Model("water", threads=2)  # opened once, for both simulations
 with flashmd_rs.Simulation(water, model, temperature_K=350, seed=1, observers=[(too_hot, 1)]) as simulation:
-    while simulation.time_ps < arguments.time_ps:
-        simulation.step(5)
+    while simulation.time_ps < arguments.time_ps and simulation.step(5):
         print(f"{simulation.time_ps:6.3f} ps  T {simulation.state.temperature_K['total']:6.1f} K")
     simulation.save("own_loop.ckpt")
 

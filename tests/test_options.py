@@ -3,7 +3,7 @@
 import json
 from dataclasses import FrozenInstanceError, dataclass, fields, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, get_args
 
 import numpy as np
 import pytest
@@ -28,7 +28,7 @@ from flashmd_rs import _checks as checks
 from flashmd_rs._engine.checkpoint import read_checkpoint
 from flashmd_rs._engine.settings import Settings
 from flashmd_rs.describe import run_header
-from flashmd_rs.options import BAROSTATS, SCOPES, THERMOSTATS, Option, restore
+from flashmd_rs.options import BAROSTATS, THERMOSTATS, Option, Scope, restore
 
 from conftest import fixture_model, make_crystal
 
@@ -237,7 +237,7 @@ class TestWords:
     def test_barostats(self, run, word):
         assert run(barostat=word, pressure_bar=1)["barostat"] == BAROSTATS[word]()
 
-    @pytest.mark.parametrize("scope", SCOPES)
+    @pytest.mark.parametrize("scope", get_args(Scope))
     def test_scopes(self, run, scope):
         assert run(rescale_energy=scope)["rescale_energy"] == EnergyRescaling(scope)
         assert run(rescale_energy=True)["rescale_energy"] == EnergyRescaling("global")

@@ -16,9 +16,11 @@ def positive(name: str, value: Any, unit: str, *, zero: bool = False) -> float:
     """A finite number above zero (or at zero, where ``zero`` allows it)."""
     wanted = f"a {'non-negative' if zero else 'positive'} number of {unit}"
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
-        raise InputError(f"got {name}={value!r}, wanted {wanted}") from None
+        number = math.nan
+    if math.isnan(number) and not isinstance(value, float):
+        raise InputError(f"got {name}={value!r}, wanted {wanted}")
     if not math.isfinite(number) or number < 0.0 or (number == 0.0 and not zero):
         raise InputError(f"got {name}={number:g}, wanted {wanted}")
     return number
@@ -27,7 +29,7 @@ def positive(name: str, value: Any, unit: str, *, zero: bool = False) -> float:
 def finite(name: str, value: Any, unit: str) -> float:
     """A finite number of either sign."""
     try:
-        number = float(value)
+        number = math.nan if isinstance(value, bool | str) else float(value)
     except (TypeError, ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number):

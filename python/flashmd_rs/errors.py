@@ -19,8 +19,8 @@ class ModelError(FlashMDError):
     """The file is not a model, breaks the contract, or does not fit the atoms (species, masses).
 
     Attributes:
-        fault: name of what is wrong with the model, such as ``"NoMetadata"`` (the variants of ``ModelFault`` in the
-            core), or None where it is not one of these.
+        fault: name of what is wrong with the model, such as ``"NoMetadata"`` (a variant of the core's ``ModelFault``),
+            or None where it is not one of these.
     """
 
     fault: str | None

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flashmd_rs import _core, _runtime_library
+from flashmd_rs import _checks, _core, _runtime_library
 from flashmd_rs._structure import F64, check_unconstrained, geometry, momenta, with_state
 from flashmd_rs._warn import warn
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
@@ -123,11 +123,11 @@ class Model:
     def __init__(self, path_or_name: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
         check_device(device)
         check_threads(threads)
-        self.path = find_model(path_or_name)
+        self.path = find_model(path_or_name).absolute()
         self.name = self.path.stem
         data = read_model(self.path)
         self.metadata = _parse_metadata(data, self.path)
-        self.threads = threads
+        self.threads = None if threads is None else int(threads)
         self._core = _open(data, self.path, device, threads)
 
     def __repr__(self) -> str:
@@ -219,14 +219,13 @@ class Model:
 
 def check_device(device: str) -> None:
     """Raise InputError for an unknown device."""
-    if device not in _DEVICES:
-        raise InputError(f"got device {device!r}, wanted one of {', '.join(_DEVICES)}")
+    _checks.one_of("device", device, _DEVICES)
 
 
 def check_threads(threads: int | None) -> None:
     """Raise InputError for a number of threads below 1."""
-    if threads is not None and (not isinstance(threads, int) or threads < 1):
-        raise InputError(f"got threads={threads!r}, wanted a whole number of at least 1, or None for every core")
+    if threads is not None:
+        _checks.whole("threads", threads, "threads")
 
 
 def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:

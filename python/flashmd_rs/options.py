@@ -11,17 +11,17 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self, get_args
 
 from flashmd_rs import _checks
 from flashmd_rs.errors import InputError
 
 PathLike = str | os.PathLike[str]
 
-SCOPES = ("global", "species", "molecule")
-RESCALING_FALLBACKS = ("stop", "skip", "clamp")
-POLICIES = ("warn", "stop", "fallback", "collect", "off")
-COUPLINGS = ("isotropic", "anisotropic")
+Scope = Literal["global", "species", "molecule"]
+RescalingFallback = Literal["stop", "skip", "clamp"]
+GuardPolicy = Literal["warn", "stop", "fallback", "collect", "off"]
+Coupling = Literal["isotropic", "anisotropic"]
 
 
 class Option:
@@ -102,14 +102,14 @@ class CellRescaling(Option):
     kind: ClassVar[str] = "cell_rescaling"
     time_constant_fs: float = 2000.0
     interval: int = 10
-    coupling: str = "isotropic"
+    coupling: Coupling = "isotropic"
     compressibility_per_bar: float = 4.5e-5
 
     def __post_init__(self) -> None:
         self._set(
             time_constant_fs=_checks.positive("time_constant_fs", self.time_constant_fs, "fs"),
             interval=_checks.whole("interval", self.interval, "strides"),
-            coupling=_checks.one_of("coupling", self.coupling, COUPLINGS),
+            coupling=_checks.one_of("coupling", self.coupling, get_args(Coupling)),
             compressibility_per_bar=_checks.positive("compressibility_per_bar", self.compressibility_per_bar, "1/bar"),
         )
 
@@ -118,7 +118,8 @@ class CellRescaling(Option):
 class MonteCarloBarostat(Option):
     """Monte Carlo barostat: trial volumes, accepted by energies alone; it moves whole molecules.
 
-    Source: Åqvist, Wennerström, Nervall, Bjelic and Brandsdal, Chem. Phys. Lett. 384, 288 (2004).
+    Source: Chow and Ferguson, Comput. Phys. Commun. 91, 283 (1995); Åqvist, Wennerström, Nervall, Bjelic and Brandsdal,
+    Chem. Phys. Lett. 384, 288 (2004).
 
     Attributes:
         interval: Strides between trial moves.
@@ -129,13 +130,13 @@ class MonteCarloBarostat(Option):
 
     kind: ClassVar[str] = "monte_carlo"
     interval: int = 10
-    coupling: str = "isotropic"
+    coupling: Coupling = "isotropic"
     compressibility_per_bar: float = 4.5e-5
 
     def __post_init__(self) -> None:
         self._set(
             interval=_checks.whole("interval", self.interval, "strides"),
-            coupling=_checks.one_of("coupling", self.coupling, COUPLINGS),
+            coupling=_checks.one_of("coupling", self.coupling, get_args(Coupling)),
             compressibility_per_bar=_checks.positive("compressibility_per_bar", self.compressibility_per_bar, "1/bar"),
         )
 
@@ -155,14 +156,14 @@ class EnergyRescaling(Option):
     """
 
     kind: ClassVar[str] = "rescaling"
-    scope: str = "global"
-    fallback: str = "stop"
+    scope: Scope = "global"
+    fallback: RescalingFallback = "stop"
     limit: float = 0.25
 
     def __post_init__(self) -> None:
         self._set(
-            scope=_checks.one_of("scope", self.scope, SCOPES),
-            fallback=_checks.one_of("fallback", self.fallback, RESCALING_FALLBACKS),
+            scope=_checks.one_of("scope", self.scope, get_args(Scope)),
+            fallback=_checks.one_of("fallback", self.fallback, get_args(RescalingFallback)),
             limit=_checks.fraction("limit", self.limit),
         )
 
@@ -186,19 +187,19 @@ class Guard(Option):
     """
 
     kind: ClassVar[str] = "guard"
-    policy: str = "warn"
+    policy: GuardPolicy = "warn"
     fallback_strides: int = 1
     timestep_fs: float = 0.5
     violations_file: PathLike | None = None
 
     def __post_init__(self) -> None:
         self._set(
-            policy=_checks.one_of("guard", self.policy, POLICIES),
+            policy=_checks.one_of("guard", self.policy, get_args(GuardPolicy)),
             fallback_strides=_checks.whole("fallback_strides", self.fallback_strides, "strides"),
             timestep_fs=_checks.positive("timestep_fs", self.timestep_fs, "fs"),
         )
         if self.violations_file is not None:
-            _check_path("violations_file", self.violations_file)
+            check_path("violations_file", self.violations_file)
         if (self.policy == "collect") != (self.violations_file is not None):
             raise InputError(
                 "the policy 'collect' and violations_file, the file for the structures, go together: give "
@@ -225,7 +226,7 @@ class Checkpoint(Option):
     allow_other_model: bool = False
 
     def __post_init__(self) -> None:
-        _check_path("checkpoint", self.path)
+        check_path("checkpoint", self.path)
         _checks.flag("allow_other_model", self.allow_other_model)
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))
@@ -238,7 +239,7 @@ class Output(Option):
     Attributes:
         path: File, in the format of its suffix (see :mod:`flashmd_rs.writers`). An existing one is replaced, after
             every argument was found good. ``{replica}`` in it becomes the replica's number.
-        interval: Strides between kept frames; None is that of the run.
+        interval: Strides between kept frames, also of those in memory and of the lines of the log; None is the run's.
     """
 
     kind: ClassVar[str] = "output"
@@ -246,7 +247,7 @@ class Output(Option):
     interval: int | None = None
 
     def __post_init__(self) -> None:
-        _check_path("trajectory", self.path)
+        check_path("trajectory", self.path)
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))
 
@@ -270,6 +271,9 @@ def restore(stored: dict[str, Any]) -> Any:
     return kinds[stored["kind"]].from_dict(stored)
 
 
-def _check_path(name: str, path: Any) -> None:
+def check_path(name: str, path: Any) -> None:
+    """Raise InputError for anything but a path."""
     if not isinstance(path, str | os.PathLike):
         raise InputError(f"got {type(path).__name__} for {name}, wanted a path")
+    if not os.fspath(path):
+        raise InputError(f"got an empty text for {name}, wanted a path")

@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 class Simulation:
     """Molecular dynamics in the long strides of a learned model, in the hands of its caller.
 
-    Nothing is written before the first stride. The loop itself runs in Rust, without Python and with the GIL released.
+    Nothing is written before the first stride, or before frames or a checkpoint are asked for. The loop itself runs in
+    Rust, without Python and with the GIL released.
 
     Args:
         atoms: start structure, or a list of them, which run as replicas in one call of the network per stride. They are
@@ -60,6 +61,10 @@ class Simulation:
         from flashmd_rs._engine.plan import as_checkpoint, plan_run
         from flashmd_rs._engine.settings import Arguments
 
+        unknown = set(options) - set(Arguments.__dataclass_fields__)
+        if unknown:
+            known = ", ".join(Arguments.__dataclass_fields__)
+            raise TypeError(f"Simulation got an unexpected option {min(unknown)!r}; it takes {known}")
         arguments = Arguments(**options)
         checkpoint = as_checkpoint(arguments.checkpoint)
         path = None if checkpoint is None else checkpoint.path
@@ -79,6 +84,8 @@ class Simulation:
         observers: Sequence[Observer] = (),
     ) -> Simulation:
         """A simulation that goes on from a checkpoint, which knows everything about it, to the last bit.
+
+        Its files are cut back to where they were at the checkpoint, and gone on with.
 
         Args:
             checkpoint: file that a run, or :meth:`save`, left. It goes on being written if the run wrote checkpoints.
@@ -146,7 +153,7 @@ class Simulation:
         """
         run, planned = self._run, self._run.plan.settings.steps
         run.begin()
-        index, over = 0, False
+        index, over = 0, run.ended
         while True:
             over = over or (planned is not None and self.nsteps >= planned)
             if over:
@@ -159,6 +166,11 @@ class Simulation:
             else:
                 interval = run.plan.settings.interval
                 over = not run.advance(min(interval - self.nsteps % interval, planned - self.nsteps))
+
+    @property
+    def ended(self) -> bool:
+        """True if an observer ended the run at the last stride, or no system is left."""
+        return self._run.ended
 
     @property
     def nsteps(self) -> int:
@@ -194,14 +206,14 @@ class Simulation:
         """
         return self._one(self._run.trajectories())
 
-    def step(self, strides: int = 1) -> None:
-        """Move by so many strides.
+    def step(self, strides: int = 1) -> bool:
+        """Move by so many strides; False if an observer ended the run before, or no system is left.
 
         Raises:
             StabilityError: the simulation of a single structure left the numbers it can go on from.
             InputError: not a whole number of at least 1, or the simulation is closed.
         """
-        self._run.advance(_checks.whole("strides", strides, "strides"))
+        return self._run.advance(_checks.whole("strides", strides, "strides"))
 
     def run(self, *, steps: int | None = None, time_ps: float | None = None, progress: bool = True) -> Any:
         """Move by so many strides, or so much time, or, with neither, to the planned end.
@@ -231,9 +243,10 @@ class Simulation:
         return self.trajectory
 
     def save(self, path: PathLike) -> None:
-        """Save a checkpoint to go on from with :meth:`load`; whatever was at ``path`` becomes ``PATH.previous``.
+        """Save a checkpoint to go on from with :meth:`load`; one that this run saved there before is kept beside it.
 
         Raises:
+            InputError: there is a file at ``path`` that is not this run's own checkpoint.
             OSError: the file cannot be written.
         """
         self._run.save(path)

@@ -24,6 +24,7 @@ from flashmd_rs.bundled import MODELS, bundled_file
 from flashmd_rs.energies.sources import EnergySource
 from flashmd_rs.errors import CheckpointError, InputError
 from flashmd_rs.model import Model
+from flashmd_rs.options import check_path
 from flashmd_rs.writers import check_replaceable
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> SavedRun:
         CheckpointError: it is no checkpoint, or of another version of flashmd-rs.
         FileNotFoundError: there is none.
     """
+    check_path("checkpoint", path)
     target = Path(path).absolute()
     found = _core.read_checkpoint(str(target))
     try:
@@ -207,6 +209,7 @@ def locked(path: str | os.PathLike[str] | None) -> Iterator[None]:
     if path is None:
         yield
         return
+    check_path("checkpoint", path)
     target = Path(path).absolute()
     check_replaceable(target, "checkpoint")
     lock = checkpoint_files(target)[-1]

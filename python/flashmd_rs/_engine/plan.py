@@ -92,6 +92,8 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     if saved is not None:
         assert checkpoint is not None
         _check_model(saved, opened, checkpoint.allow_other_model)
+        if saved.replica != min(structures):
+            raise InputError(f"{saved.path} begins with replica {saved.replica}, got replica={min(structures)}")
         arguments = _defaults_of(saved, arguments)
     settings = validate(opened, len(structures), arguments)
     inputs = system_inputs(structures, settings.temperature_K, settings.seed)
@@ -162,7 +164,7 @@ def plan_continuation(
         saved.settings,
         stride_fs=opened.stride_fs,
         seed=saved.settings.seed if seed is None else check_seed(seed),
-        steps=saved.settings.steps if planned is None else planned,
+        steps=_planned(saved) if planned is None else planned,
     )
     _check_continuation(saved, settings, energy, allow_other_model)
     outputs = {replica: _check_outputs(saved.files, replica, len(structures) > 1) for replica in structures}
@@ -207,7 +209,15 @@ def _files(arguments: Arguments) -> Files:
         if not isinstance(path, str | os.PathLike | None):
             kind = "an Option" if isinstance(path, Option) else type(path).__name__
             raise InputError(f"got {kind} for {name}, wanted a path")
-    return Files(trajectory, arguments.logfile, guard.violations_file if isinstance(guard, Guard) else None)
+        if path is not None and not os.fspath(path):
+            raise InputError(f"got an empty text for {name}, wanted a path")
+    violations_file = guard.violations_file if isinstance(guard, Guard) else None
+    return Files(*(_fixed(path) for path in (trajectory, arguments.logfile, violations_file)))
+
+
+def _fixed(path: PathLike | None) -> str | None:
+    """A path that stays the same wherever the program goes meanwhile."""
+    return path if path is None or path == "-" else os.path.abspath(path)
 
 
 def _check_outputs(files: Files, replica: int, several: bool) -> Files:
@@ -275,7 +285,7 @@ def _defaults_of(saved: SavedRun, arguments: Arguments) -> Arguments:
     """The arguments of a run that goes on, filled in from its checkpoint where they say nothing."""
     filled: dict[str, Any] = {}
     if arguments.steps is None and arguments.time_ps is None:
-        filled["steps"] = saved.settings.steps
+        filled["steps"] = _planned(saved)
     if arguments.seed is None:
         filled["seed"] = saved.settings.seed
     own = arguments.trajectory.interval if isinstance(arguments.trajectory, Output) else None
@@ -284,6 +294,11 @@ def _defaults_of(saved: SavedRun, arguments: Arguments) -> Arguments:
     if arguments.stride_fs is None:
         filled["stride_fs"] = saved.settings.stride_fs
     return replace(arguments, **filled)
+
+
+def _planned(saved: SavedRun) -> int | None:
+    """The planned end of a run, or where it is if it was taken further."""
+    return None if saved.settings.steps is None else max(saved.settings.steps, saved.step)
 
 
 def _reopen(saved: SavedRun, model: PathLike | Model | None) -> Model:

@@ -21,6 +21,7 @@ from flashmd_rs.writers import (
     FrameReader,
     FrameWriter,
     LogWriter,
+    OutputLock,
     StoredFrame,
     check_frames,
     open_frames,
@@ -89,13 +90,15 @@ class Recorder:
         self._potential = array("d")
         self._conserved = array("d")
         self._kinetic = array("d")
-        self._temperatures_K: dict[str, array[float]] = {}
+        names = ("total", *sorted(set(self._symbols.tolist())))
+        self._temperatures_K: dict[str, array[float]] = {name: array("d") for name in names}
         self._logfile, self._header, self.replica = files.logfile, header, replica
         self.warning: str | None = None
         self.violations: list[dict[str, Any]] = []
         self._writer: FrameWriter | None = None
         self._log: LogWriter | None = None
         self._collector: FrameWriter | None = None
+        self._locks = ExitStack()
         # Where the trajectory ended before a frame whose line in the log could not be written.
         self._before_frame: FileOffset | None = None
         # Frames before the open writer's first, and the readers of what closed ones wrote.
@@ -118,7 +121,7 @@ class Recorder:
         if self._log is not None:
             self._log.write(time_ps, energy, kinetic, list(temperatures_K.values()))
         self._before_frame = None
-        if self._writer is None:
+        if self.path is None:
             self._frames.append(atoms)
         self._last = state
         self._steps.append(step)
@@ -127,7 +130,7 @@ class Recorder:
         self._potential.append(np.nan if energy is None else energy)
         self._conserved.append(np.nan if frame["conserved_energy"] is None else frame["conserved_energy"])
         for name, value in temperatures_K.items():
-            self._temperatures_K.setdefault(name, array("d")).append(value)
+            self._temperatures_K[name].append(value)
 
     def begin(self, offsets: FileOffsets | None = None) -> None:
         """Open the files, once the core has found everything good.
@@ -151,11 +154,25 @@ class Recorder:
     def _open(self, offsets: FileOffsets, header: list[str] | None) -> None:
         self.violations = list(offsets["violations"])
         self._before, self._before_frame = len(self), None
-        self._writer = _open_frames(self.path, offsets["trajectory"])
-        self._collector = _open_frames(self._violations_path, offsets["violations_file"])
-        if self._logfile is not None:
-            species = sorted(set(self._symbols.tolist()))
-            self._log = LogWriter(self._logfile, header, species, len(self.atoms), offsets["logfile"] or None)
+        try:
+            self._lock(offsets)
+            self._writer = _open_frames(self.path, offsets["trajectory"])
+            self._collector = _open_frames(self._violations_path, offsets["violations_file"])
+            if self._logfile is not None:
+                species = sorted(set(self._symbols.tolist()))
+                self._log = LogWriter(self._logfile, header, species, len(self.atoms), offsets["logfile"] or None)
+        except BaseException:
+            self.close()
+            raise
+
+    def _lock(self, offsets: FileOffsets) -> None:
+        """Keep other runs from the files until they are closed."""
+        log = None if self._logfile in (None, "-") else Path(str(self._logfile))
+        outputs = {"trajectory": self.path, "violations_file": self._violations_path, "logfile": log}
+        for name, path in outputs.items():
+            # A missing file that is to be gone on with is its writer's to say; a terminal or a pipe has no other run.
+            if path is not None and (path.is_file() or not (path.exists() or offsets[name])):
+                self._locks.callback(OutputLock(path, name.replace("_", " ")).close)
 
     def _forget(self, frames: int) -> None:
         """Drop the frames after the first so many."""
@@ -203,7 +220,7 @@ class Recorder:
 
     def close(self) -> None:
         """Finish the files."""
-        with ExitStack() as stack:
+        with self._locks.pop_all(), ExitStack() as stack:
             for output in (self._collector, self._log, self._writer):
                 if output is not None:
                     stack.callback(output.close)

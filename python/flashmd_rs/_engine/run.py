@@ -11,21 +11,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from flashmd_rs import _core
 from flashmd_rs._engine.checkpoint import CheckpointWriter, locked
 from flashmd_rs._engine.plan import Plan, check_distinct
-from flashmd_rs._engine.progress import Progress, ns_per_day
+from flashmd_rs._engine.progress import Progress
 from flashmd_rs._engine.recorder import FileOffsets, Recorder
+from flashmd_rs._engine.report import run_report, settings_report, with_last_good
 from flashmd_rs._engine.signals import between_strides
-from flashmd_rs._engine.system_input import SystemInput
 from flashmd_rs._engine.view import StateView
-from flashmd_rs._structure import with_state
 from flashmd_rs._warn import warn
-from flashmd_rs.describe import run_header, versions
+from flashmd_rs.describe import run_header
 from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.trajectory import Trajectory
-from flashmd_rs.writers import check_replaceable, open_frames
+from flashmd_rs.writers import check_replaceable
 
 if TYPE_CHECKING:
     import ase
@@ -68,6 +69,11 @@ class Run:
     Args:
         plan: what is to be run.
 
+    Attributes:
+        plan: the same.
+        recorders: of the systems, in their order.
+        ended: True if an observer ended the run, or no system is left.
+
     Raises:
         ModelError: the model does not know a species or a mass.
         InputError: structures and options contradict each other.
@@ -75,14 +81,15 @@ class Run:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self._settings_reports = [_settings_report(plan, system) for system in plan.inputs]
+        self._settings_reports = [settings_report(plan, system) for system in plan.inputs]
         self.recorders = [
             Recorder(plan.structures[system.replica], plan.outputs[system.replica], run_header(report), system.replica)
             for system, report in zip(plan.inputs, self._settings_reports, strict=True)
         ]
         self.recorders[0].warning = plan.warning
         self._open = ExitStack()
-        self._begun = self._closed = False
+        self._begun = self._closed = self.ended = False
+        self._own_checkpoints = {path for path in (self._locked_checkpoint(),) if path is not None}
         self._lock = threading.Lock()
         self._pauses: list[_Pause] | None = None
         self._failures: dict[int, StabilityError] = {}
@@ -128,7 +135,7 @@ class Run:
         if self._closed:
             raise InputError("the simulation is closed: go on from a checkpoint with Simulation.load")
         if self._begun and strides == 0:
-            return not self._failures
+            return not self.ended
         with self._at_work():
             self._resume_files()
             try:
@@ -141,14 +148,14 @@ class Run:
                     if not self._begun:
                         self._core.start()
                         self._begun = True
-                    going = self._core.advance(strides)
+                    self.ended = not self._core.advance(strides)
                     if progress:
                         self._show_where_it_is()
             except BaseException:
                 self._suspend()
                 raise
         self._collect_failures()
-        return going
+        return not self.ended
 
     def _show_where_it_is(self) -> None:
         """Bring the progress bar to the step that was reached, between two calls of the core."""
@@ -184,16 +191,24 @@ class Run:
                 self._open.close()
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Save a checkpoint at ``path``; whatever was there becomes ``PATH.previous``."""
-        target = Path(path).absolute()
+        """Save a checkpoint at ``path``, where there is none yet but this run's own."""
+        target = Path(os.path.realpath(path))
         check_replaceable(target, "checkpoint")
         check_distinct(target, self.plan.outputs)
+        if target.exists() and target not in self._own_checkpoints:
+            raise InputError(f"there is a file already, {target}: save to another, or remove it")
         self.begin()
         with ExitStack() as stack:
             stack.enter_context(self._at_work())
-            if target != self.plan.checkpoint:
+            if self._closed or target != self._locked_checkpoint():
                 stack.enter_context(locked(target))
             self._core.save(str(target), self._describe(target))
+        self._own_checkpoints.add(target)
+
+    def _locked_checkpoint(self) -> Path | None:
+        """The checkpoint that is locked as long as the run is open."""
+        path = self.plan.checkpoint if self.plan.saved is None else self.plan.saved.path
+        return None if path is None else Path(os.path.realpath(path))
 
     def views(self) -> list[StateView]:
         """The state of every system."""
@@ -201,11 +216,11 @@ class Run:
 
     def reports(self) -> list[dict[str, Any]]:
         """Settings and what was done, of every system."""
-        done = self._core.statistics()
-        systems = done.pop("systems")
+        done = self._core.statistics() | {"ended": self.ended}
         return [
-            self._report(index, dict(done), statistics) | {"failure": self._failures.get(index)}
-            for index, statistics in enumerate(systems)
+            run_report(self._settings_reports[index], done, index, self._core.state(index)["step"], recorder.violations)
+            | {"failure": self._failures.get(index)}
+            for index, recorder in enumerate(self.recorders)
         ]
 
     def trajectories(self) -> list[Trajectory]:
@@ -269,10 +284,14 @@ class Run:
         """Open the files again where :meth:`finish` or an error closed them; a last frame off the beat is cut off."""
         if self._pauses is None:
             return
-        pauses, self._pauses = self._pauses, None
         if self._begun:
-            for recorder, pause in zip(self.recorders, pauses, strict=True):
-                recorder.go_on(pause.offsets, pause.frames)
+            try:
+                for recorder, pause in zip(self.recorders, self._pauses, strict=True):
+                    recorder.go_on(pause.offsets, pause.frames)
+            except BaseException:
+                self._close_files(self._pauses)
+                raise
+        self._pauses = None
 
     # ------------------------------------------------------------------------------------------ checkpoints
 
@@ -313,7 +332,8 @@ class Run:
         """Call the observers that are due; True if one of them ends the run."""
         view = self._view(state)
         results = [observe(view) for observe, interval in self.plan.observers if view.step % interval == 0]
-        return any(result is True for result in results)
+        # Conditions on arrays are numpy's booleans.
+        return any(isinstance(result, bool | np.bool_) and bool(result) for result in results)
 
     # ------------------------------------------------------------------------------------------ failures and reports
 
@@ -323,77 +343,13 @@ class Run:
             error, recorder = statistics["failure"], self.recorders[index]
             if error is None or index in self._failures:
                 continue
-            self._failures[index] = _with_last_good(error, recorder.atoms, recorder.path)
+            self._failures[index] = with_last_good(error, recorder.atoms, recorder.path)
             if not self.plan.description.single:
                 message = f"replica {recorder.replica} ended early: {self._failures[index]}"
                 warn(message)
         if self.plan.description.single and 0 in self._failures:
             self.finish()
             raise self._failures[0] from None
-
-    def _report(self, index: int, done: dict[str, Any], statistics: dict[str, Any]) -> dict[str, Any]:
-        settings, recorder = self.plan.settings, self.recorders[index]
-        statistics.pop("failure")
-        if statistics["guard"] is not None:
-            statistics["guard"]["strides"] = dict(statistics["guard"]["strides"])
-            statistics["guard"]["first"] = list(recorder.violations)
-        state = self._core.state(index)
-        return {
-            **self._settings_reports[index],
-            **done,
-            "time_ps": state["step"] * settings.stride_fs / 1000.0,
-            "ns_per_day": ns_per_day(done["steps"] * settings.stride_fs / 1000.0, done["seconds"]),
-            "statistics": statistics,
-        }
-
-
-def _settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
-    model, settings, energy = plan.model, plan.settings, plan.energy
-    return {
-        "model": model.name,
-        "kind": model.kind,
-        "sha256": model.sha256,
-        "device": model.device,
-        "threads": model.threads,
-        "stride_fs": settings.stride_fs,
-        "interval": settings.interval,
-        "seed": settings.seed,
-        "replica": system.replica,
-        "temperature_K": None if settings.thermostat is None else system.temperature_K,
-        "thermostat": settings.thermostat,
-        "pressure_bar": None if settings.barostat is None else settings.pressure_bar,
-        "barostat": settings.barostat,
-        "metropolis": settings.metropolis,
-        "rescale_energy": settings.rescale_energy,
-        "guard": settings.guard,
-        "random_rotation": settings.random_rotation,
-        "energy_model": None if energy is None else energy.name,
-        "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
-        "versions": versions(),
-    }
-
-
-def _with_last_good(error: StabilityError, atoms: ase.Atoms, trajectory: Path | None) -> StabilityError:
-    """The core's error with its last good frame as ``ase.Atoms``, saved beside the trajectory if there is one."""
-    good: Any = error.last_good
-    if not isinstance(good, dict):
-        return error
-    frame = with_state(atoms, good["positions"], good["momenta"], good["cell"])
-    details = {"step": error.step, "time_ps": error.time_ps, "atoms": error.atoms, "quantity": error.quantity}
-    message = str(error)
-    saved_to = None
-    if trajectory is not None:
-        target = trajectory.with_name(f"{trajectory.stem}.last_good.extxyz")
-        try:
-            writer = open_frames(target)
-            writer.write(frame)
-            writer.close()
-        except OSError as failure:
-            message += f"; the last good frame could not be saved to {target}: {failure.strerror}"
-        else:
-            saved_to = str(target)
-            message += f"; the last good frame is in {target}"
-    return StabilityError(message, **details, last_good=frame, saved_to=saved_to)
 
 
 def _shown(stack: ExitStack, plan: Plan, step: int, strides: int) -> Callable[[int, float], None]:
@@ -404,7 +360,7 @@ def _shown(stack: ExitStack, plan: Plan, step: int, strides: int) -> Callable[[i
 
 
 def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
-    """The method without a hold on its object: the core and the run would otherwise keep each other alive."""
+    """The method without a hold on its object: a run that nobody has any more lets go of its checkpoint at once."""
     reference = weakref.WeakMethod(method)
 
     def call(*arguments: Any) -> Any:

@@ -6,7 +6,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 import numpy as np
 
@@ -15,7 +15,6 @@ from flashmd_rs.errors import InputError, ModelError
 from flashmd_rs.model import Model
 from flashmd_rs.options import (
     BAROSTATS,
-    SCOPES,
     THERMOSTATS,
     Barostat,
     Checkpoint,
@@ -24,6 +23,7 @@ from flashmd_rs.options import (
     Option,
     Output,
     PathLike,
+    Scope,
     Thermostat,
 )
 
@@ -253,10 +253,11 @@ def _temperatures(wanted: float | Sequence[float] | None, systems: int) -> list[
     """One temperature per system; a single number is for all of them."""
     if wanted is None:
         return None
-    if isinstance(wanted, list | tuple | np.ndarray):
-        if len(wanted) != systems:
-            raise InputError(f"got {len(wanted)} temperatures for {systems} systems, wanted one, or one per system")
-        return [_checks.positive("temperature_K", value, "K", zero=True) for value in wanted]
+    if np.ndim(wanted) == 1:
+        each = list(np.asarray(wanted, dtype=object))
+        if len(each) != systems:
+            raise InputError(f"got {len(each)} temperatures for {systems} systems, wanted one, or one per system")
+        return [_checks.positive("temperature_K", value, "K", zero=True) for value in each]
     return [_checks.positive("temperature_K", wanted, "K", zero=True)] * systems
 
 
@@ -299,10 +300,10 @@ def _option(name: str, wanted: Any, kinds: dict[str, Any]) -> Any:
 def _rescaling(wanted: Any) -> EnergyRescaling | None:
     if isinstance(wanted, EnergyRescaling):
         return wanted
-    if isinstance(wanted, str) and wanted in SCOPES:
-        return EnergyRescaling(wanted)
+    if isinstance(wanted, str) and wanted in get_args(Scope):
+        return EnergyRescaling(cast(Scope, wanted))
     if not isinstance(wanted, bool | str) or wanted not in _AUTO:
-        words = ", ".join(repr(name) for name in SCOPES)
+        words = ", ".join(repr(name) for name in get_args(Scope))
         raise InputError(
             f"got rescale_energy={wanted!r}, wanted True, False, 'auto', one of {words}, or an EnergyRescaling"
         )

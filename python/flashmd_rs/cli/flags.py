@@ -15,12 +15,13 @@ import typer
 
 from flashmd_rs.options import (
     BAROSTATS,
-    SCOPES,
     THERMOSTATS,
     Checkpoint,
     EnergyRescaling,
     Guard,
+    GuardPolicy,
     Option,
+    Scope,
 )
 
 
@@ -34,12 +35,13 @@ class FlagGroup:
         argument: name in ``rollout``.
         classes: option by the word that chooses it; of several classes, the first is the default.
         word: field that takes the word itself, or None where the word is the class.
-        elsewhere: fields that have a flag of their own.
+        left_out: fields that are no flags of this command.
     """
 
     argument: str
     classes: dict[str, type[Option]]
     word: str | None = None
+    left_out: tuple[str, ...] = ()
 
     def flags(self) -> dict[str, inspect.Parameter]:
         """Parameters of a command by the field they set, for every field but the word's."""
@@ -47,7 +49,7 @@ class FlagGroup:
         for option in dict.fromkeys(self.classes.values()):
             help_by_field, types = field_help(option), get_type_hints(option)
             for field in fields(option):  # type: ignore[arg-type]
-                if field.name != self.word and field.name not in made:
+                if field.name not in (self.word, *self.left_out, *made):
                     default = None if field.default is MISSING else field.default
                     made[field.name] = self._flag(field.name, types[field.name], help_by_field[field.name], default)
         return made
@@ -89,9 +91,9 @@ class FlagGroup:
 GROUPS = (
     FlagGroup("thermostat", dict(THERMOSTATS)),
     FlagGroup("barostat", dict(BAROSTATS)),
-    FlagGroup("rescale_energy", dict.fromkeys(SCOPES, EnergyRescaling), "scope"),
-    FlagGroup("guard", dict.fromkeys(("warn", "stop", "fallback", "collect"), Guard), "policy"),
-    FlagGroup("checkpoint", {"": Checkpoint}, "path"),
+    FlagGroup("rescale_energy", dict.fromkeys(get_args(Scope), EnergyRescaling), "scope"),
+    FlagGroup("guard", dict.fromkeys(get_args(GuardPolicy), Guard), "policy"),
+    FlagGroup("checkpoint", {"": Checkpoint}, "path", left_out=("allow_other_model",)),
 )
 
 

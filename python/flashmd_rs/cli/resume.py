@@ -33,9 +33,10 @@ def resume(
     from flashmd_rs.model import Model
     from flashmd_rs.rollout import resume as go_on
 
+    saved = read_checkpoint(checkpoint)
     opened: str | Model | None = model
     if device is not None or threads is not None:
-        recorded = read_checkpoint(checkpoint).model
+        recorded = saved.model
         opened = Model(
             model or recorded["file"],
             device=device or recorded["device"],
@@ -53,4 +54,4 @@ def resume(
             progress=progress,
         )
     for run in result if isinstance(result, list) else [result]:
-        typer.echo(summary(run))
+        typer.echo(summary(run), err=saved.files.logfile == "-")

@@ -10,6 +10,7 @@ import typer
 from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads, read_structure
 from flashmd_rs.cli.errors import says_how_to_go_on
 from flashmd_rs.cli.flags import GROUPS, with_option_flags
+from flashmd_rs.options import GuardPolicy
 
 Switch = Literal["auto", "on", "off"]
 Rescaling = Literal["auto", "on", "off", "global", "species", "molecule"]
@@ -53,7 +54,7 @@ def run(
         ),
     ] = "auto",
     guard: Annotated[
-        Literal["warn", "stop", "fallback", "collect", "off"],
+        GuardPolicy,
         typer.Option(
             help="What becomes of a state that the model was not trained for: warn once; stop; fall back to velocity "
             "Verlet with the energy model; collect its structure for relabelling."
@@ -89,6 +90,12 @@ def run(
     atoms = read_structure(structure)
     if trajectory is not None and Path(structure).is_file() and trajectory.exists() and trajectory.samefile(structure):
         raise InputError(f"the trajectory would replace the structure it starts from: {trajectory}")
+    if guard == "collect" and options["guard_violations_file"] is None:
+        raise InputError("--guard collect needs the file for the structures: give --guard-violations-file FILE")
+    if checkpoint is not None and checkpoint.exists():
+        raise InputError(
+            f"there is a checkpoint already: go on from it with `flashmd-rs resume {checkpoint}`, or remove it"
+        )
     options |= {
         "thermostat": thermostat,
         "barostat": barostat,

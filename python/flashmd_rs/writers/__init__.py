@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING
 from flashmd_rs.errors import InputError
 from flashmd_rs.writers.appended import AppendedFrames
 from flashmd_rs.writers.extxyz import Extxyz
-from flashmd_rs.writers.files import check_replaceable, check_writable
+from flashmd_rs.writers.files import OutputLock, check_replaceable, check_writable
 from flashmd_rs.writers.frames import FileOffset, FrameReader, FrameWriter, StoredFrame, check_cell_orientation, require
 from flashmd_rs.writers.log import LogWriter
 from flashmd_rs.writers.segmented import SegmentedFrames
@@ -38,6 +38,7 @@ __all__ = [
     "FrameReader",
     "FrameWriter",
     "LogWriter",
+    "OutputLock",
     "StoredFrame",
     "check_frames",
     "check_replaceable",

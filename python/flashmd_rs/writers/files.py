@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import signal
 import stat
@@ -14,6 +15,34 @@ from types import FrameType
 
 _PAGE = 1 << 14
 _Bytes = bytes | bytearray | memoryview
+
+
+class OutputLock:
+    """Keeps other runs from a file for as long as this one writes it; nothing is emptied.
+
+    Args:
+        path: the file, made if it is missing.
+        what: what the file is, for messages.
+
+    Raises:
+        OSError: another run writes it, or it cannot be written.
+    """
+
+    def __init__(self, path: Path, what: str) -> None:
+        with _named(path, "write", what):
+            self._handle = path.open("ab")
+        try:
+            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self._handle.close()
+            reason = f"cannot write the {what}: another run is writing it; end that, or give another file"
+            raise BlockingIOError(errno.EWOULDBLOCK, reason, str(path)) from None
+        except OSError:
+            pass  # a file system without locks does without
+
+    def close(self) -> None:
+        """Let others have it."""
+        self._handle.close()
 
 
 class AppendedFile:

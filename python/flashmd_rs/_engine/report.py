@@ -1,0 +1,95 @@
+"""Report of a run: its settings, versions, timings and counters; and the last good frame of one that failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flashmd_rs._engine.plan import Plan
+from flashmd_rs._engine.progress import ns_per_day
+from flashmd_rs._engine.system_input import SystemInput
+from flashmd_rs._structure import with_state
+from flashmd_rs.describe import versions
+from flashmd_rs.errors import StabilityError
+from flashmd_rs.model import Model
+from flashmd_rs.writers import open_frames
+
+if TYPE_CHECKING:
+    import ase
+
+
+def run_report(
+    settings: dict[str, Any], done: dict[str, Any], system: int, step: int, violations: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Settings and what was done, of one system.
+
+    Args:
+        settings: its :func:`settings_report`.
+        done: what the core counted for all of them.
+        system: its place among them.
+        step: strides it has done.
+        violations: the first time each quantity was out of bounds.
+    """
+    shared = {name: value for name, value in done.items() if name != "systems"}
+    statistics = {name: value for name, value in done["systems"][system].items() if name != "failure"}
+    if statistics["guard"] is not None:
+        counted = dict(statistics["guard"]["strides"])
+        statistics["guard"] = statistics["guard"] | {"strides": counted, "first": list(violations)}
+    stride_ps = settings["stride_fs"] / 1000.0
+    return {
+        **settings,
+        **shared,
+        "time_ps": step * stride_ps,
+        "ns_per_day": ns_per_day(shared["steps"] * stride_ps, shared["seconds"]),
+        "statistics": statistics,
+    }
+
+
+def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
+    """What one system of a run is set to; options as they are."""
+    model, settings, energy = plan.model, plan.settings, plan.energy
+    return {
+        "model": model.name,
+        "kind": model.kind,
+        "sha256": model.sha256,
+        "device": model.device,
+        "threads": model.threads,
+        "stride_fs": settings.stride_fs,
+        "interval": settings.interval,
+        "seed": settings.seed,
+        "replica": system.replica,
+        "temperature_K": None if settings.thermostat is None else system.temperature_K,
+        "thermostat": settings.thermostat,
+        "pressure_bar": None if settings.barostat is None else settings.pressure_bar,
+        "barostat": settings.barostat,
+        "metropolis": settings.metropolis,
+        "rescale_energy": settings.rescale_energy,
+        "guard": settings.guard,
+        "random_rotation": settings.random_rotation,
+        "energy_model": None if energy is None else energy.name,
+        "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
+        "versions": versions(),
+    }
+
+
+def with_last_good(error: StabilityError, atoms: ase.Atoms, trajectory: Path | None) -> StabilityError:
+    """The core's error with its last good frame as ``ase.Atoms``, saved beside the trajectory if there is one."""
+    good: Any = error.last_good
+    if not isinstance(good, dict):
+        return error
+    frame = with_state(atoms, good["positions"], good["momenta"], good["cell"])
+    details = {"step": error.step, "time_ps": error.time_ps, "atoms": error.atoms, "quantity": error.quantity}
+    message = str(error)
+    saved_to = None
+    if trajectory is not None:
+        target = trajectory.with_name(f"{trajectory.stem}.last_good.extxyz")
+        try:
+            writer = open_frames(target)
+            writer.write(frame)
+            writer.close()
+        except OSError as failure:
+            message += f"; the last good frame could not be saved to {target}: {failure.strerror}"
+        else:
+            saved_to = str(target)
+            message += f"; the last good frame is in {target}"
+    return StabilityError(message, **details, last_good=frame, saved_to=saved_to)
