@@ -145,11 +145,13 @@ def test_paths_are_stored_as_text():
 
 
 def test_numbers_get_their_type():
-    """Whole numbers for times, those of numpy, text that is a number."""
+    """Whole numbers for times, those of numpy."""
     assert isinstance(Langevin(50).time_constant_fs, float)
     assert type(Langevin(np.float32(50)).time_constant_fs) is float
     assert type(CellRescaling(interval=np.int64(3)).interval) is int
-    assert Langevin("50") == Langevin(50)
+    for text in ("50", True):
+        with pytest.raises(InputError, match="wanted a positive number of fs"):
+            Langevin(text)
     assert json.dumps(CellRescaling(np.float64(500), np.int32(3)).as_dict())
 
 

@@ -331,7 +331,7 @@ class TestSaving:
         simulation.step()
         with pytest.raises(CheckpointError, match="another run is at work"):
             Simulation(start(), models("pair_stride"), resume=True, **options)
-        with pytest.raises(CheckpointError, match="another run is at work"):
+        with pytest.raises(InputError, match="there is a file already"):
             Simulation(start(), models("pair_stride"), **BATH).save(tmp_path / "c")
         simulation.close()
         with Simulation(start(), models("pair_stride"), resume=True, **options) as other:
@@ -637,9 +637,22 @@ class TestObservers:
         enough = [(lambda view: view.step == 6, 1)]
         simulation = Simulation(start(), models("pair_stride"), steps=20, interval=4, observers=enough, **BATH)
         assert [frame.info["step"] for frame in simulation] == [0, 4, 6]
-        assert [frame.info["step"] for frame in simulation] == [0, 4, 8, 12, 16, 20]
+        assert simulation.ended
+        assert [frame.info["step"] for frame in simulation] == [0, 4, 6]
+        assert len(simulation.run()) == 6, "who asks for more gets it"
+        assert not simulation.ended
 
-    @pytest.mark.parametrize("answer", [1, "yes", np.True_, [True]])
+    def test_step_and_report_say_that_it_ended(self, models):
+        """A condition on arrays is a boolean of numpy's."""
+        enough = [(lambda view: (np.abs(view.positions) < np.inf).all() and view.step >= np.int64(7), 1)]
+        simulation = Simulation(start(), models("pair_stride"), observers=enough, **BATH)
+        assert simulation.step(5)
+        assert not simulation.report["ended"]
+        assert not simulation.step(5)
+        assert simulation.nsteps == 7
+        assert simulation.report["ended"]
+
+    @pytest.mark.parametrize("answer", [1, "yes", [True]])
     def test_nothing_but_true_ends_it(self, models, answer):
         simulation = Simulation(start(), models("pair_stride"), observers=[(lambda view: answer, 1)], **BATH)
         simulation.step(3)
@@ -1055,3 +1068,115 @@ def test_a_model_by_name(models):
     model = Model(fixture_model("pair_stride"), device="cpu", threads=1)
     assert Simulation(start(), model, **BATH).report["threads"] == 1
     assert flashmd_rs.Simulation is Simulation
+
+
+class TestFilesOfTheUser:
+    """Nothing that is there is lost, whatever the order of calls."""
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_two_runs_do_not_write_one_file(self, models, tmp_path, suffix):
+        files = {"trajectory": tmp_path / f"run{suffix}", "logfile": tmp_path / "run.log"}
+        simulation = Simulation(start(), models("pair_stride"), seed=1, interval=1, **files, **BATH)
+        simulation.step(3)
+        simulation.save(tmp_path / "a.ckpt")
+        simulation.step(2)
+        branch = Simulation.load(tmp_path / "a.ckpt", model=models("pair_stride"))
+        with pytest.raises(OSError, match="another run is writing it"):
+            branch.step()
+        branch.close()
+        other = Simulation(start(), models("pair_stride"), interval=1, logfile=files["logfile"], **BATH)
+        with pytest.raises(OSError, match="another run is writing it"):
+            other.step()
+        simulation.step(2)
+        assert [frame.info["step"] for frame in simulation.trajectory] == list(range(8))
+        assert len(files["logfile"].read_text().splitlines()) == 8 + sum(
+            line.startswith("#") for line in files["logfile"].read_text().splitlines()
+        )
+        simulation.close()
+        with Simulation.load(tmp_path / "a.ckpt", model=models("pair_stride")) as branch:
+            branch.step()
+        assert [frame.info["step"] for frame in branch.trajectory] == [4]
+
+    def test_a_file_that_cannot_be_opened_again_is_an_error_each_time(self, models, tmp_path):
+        path = tmp_path / "run.extxyz"
+        simulation = Simulation(start(), models("pair_stride"), interval=1, trajectory=path, **BATH)
+        simulation.run(steps=4)
+        content = path.read_bytes()
+        path.unlink()
+        for _ in range(2):
+            with pytest.raises(FileNotFoundError):
+                simulation.step(3)
+        path.write_bytes(content)
+        simulation.step(3)
+        assert [frame.info["step"] for frame in simulation.trajectory] == list(range(8))
+
+    def test_files_stay_where_they_were_named(self, models, tmp_path, monkeypatch):
+        (tmp_path / "elsewhere").mkdir()
+        monkeypatch.chdir(tmp_path)
+        simulation = Simulation(
+            start(), models("pair_stride"), interval=1, trajectory="run.extxyz", checkpoint="run.ckpt", **BATH
+        )
+        simulation.step(2)
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        simulation.step(2)
+        simulation.close()
+        monkeypatch.chdir(tmp_path)
+        with Simulation.load("run.ckpt", model=models("pair_stride")) as again:
+            again.step(2)
+        assert [frame.info["step"] for frame in ase.io.read("run.extxyz", ":")] == list(range(7))
+
+    def test_a_checkpoint_beyond_the_plan_is_gone_on_with(self, models, tmp_path):
+        options = {"checkpoint": tmp_path / "c", **BATH}
+        with Simulation(start(), models("pair_stride"), steps=5, **options) as simulation:
+            simulation.step(10)
+        with Simulation.load(tmp_path / "c", model=models("pair_stride")) as again:
+            assert again.nsteps == 10
+            again.step(3)
+        with pytest.raises(InputError, match="at step 13, beyond the 5 strides asked for"):
+            Simulation(start(), models("pair_stride"), steps=5, resume=True, **options)
+
+    def test_a_file_of_another_is_not_replaced(self, models, tmp_path):
+        precious = tmp_path / "precious.txt"
+        precious.write_text("mine")
+        simulation = Simulation(start(), models("pair_stride"), **BATH)
+        simulation.step()
+        with pytest.raises(InputError, match="there is a file already"):
+            simulation.save(precious)
+        assert precious.read_text() == "mine"
+        for _ in range(2):
+            simulation.save(tmp_path / "own")
+            simulation.step()
+        assert read_checkpoint(tmp_path / "own").step == 2
+
+    def test_another_replica_is_refused(self, models, tmp_path):
+        options = {"checkpoint": tmp_path / "c", "steps": 3, "seed": 1, **BATH}
+        rollout(start(), models("pair_stride"), **options)
+        with pytest.raises(InputError, match="begins with replica 0, got replica=3"):
+            rollout(start(), models("pair_stride"), resume=True, replica=3, **options)
+
+    def test_a_run_that_is_done_returns_no_frame_but_its_names(self, models, tmp_path):
+        options = {"checkpoint": tmp_path / "c", "steps": 4, "interval": 2, "resume": "auto", "seed": 1, **BATH}
+        rollout(start(), models("pair_stride"), **options)
+        done = rollout(start(), models("pair_stride"), **options)
+        assert len(done) == 0
+        assert set(done.temperature_K) == {"total", "Ar"}
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda m: Simulation(start(), m, foo=1), TypeError, "unexpected option 'foo'; it takes steps, time_ps"),
+        (lambda m: Simulation(start(), m, temperature_K=[[300.0]]), InputError, "temperature_K"),
+        (lambda m: Simulation.load(5), InputError, "got int for checkpoint, wanted a path"),
+        (lambda m: Simulation(start(), m, logfile="", **BATH), InputError, "empty text for logfile"),
+        (lambda m: Simulation(start(), m, checkpoint="", **BATH), InputError, "empty text for checkpoint"),
+    ],
+)
+def test_one_clear_error(models, call, error, message):
+    with pytest.raises(error, match=message):
+        call(models("pair_stride"))
+
+
+def test_a_temperature_may_be_any_number(models):
+    simulation = Simulation(start(), models("pair_stride"), temperature_K=np.array(60.0))
+    assert simulation.report["temperature_K"] == 60.0

@@ -92,7 +92,7 @@ GROUPS = (
     FlagGroup("thermostat", dict(THERMOSTATS)),
     FlagGroup("barostat", dict(BAROSTATS)),
     FlagGroup("rescale_energy", dict.fromkeys(get_args(Scope), EnergyRescaling), "scope"),
-    FlagGroup("guard", dict.fromkeys(get_args(GuardPolicy), Guard), "policy"),
+    FlagGroup("guard", {word: Guard for word in get_args(GuardPolicy) if word != "off"}, "policy"),
     FlagGroup("checkpoint", {"": Checkpoint}, "path", left_out=("allow_other_model",)),
 )
 

@@ -8,6 +8,7 @@ import fcntl
 import os
 import signal
 import stat
+import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +16,8 @@ from types import FrameType
 
 _PAGE = 1 << 14
 _Bytes = bytes | bytearray | memoryview
+# Linux's struct flock. A lock of an open file description, because HDF5 has taken ``flock`` for itself.
+_WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class OutputLock:
@@ -32,7 +35,7 @@ class OutputLock:
         with _named(path, "write", what):
             self._handle = path.open("ab")
         try:
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.fcntl(self._handle, fcntl.F_OFD_SETLK, _WHOLE_FILE)
         except BlockingIOError:
             self._handle.close()
             reason = f"cannot write the {what}: another run is writing it; end that, or give another file"
