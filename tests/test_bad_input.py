@@ -154,7 +154,7 @@ def test_no_momenta_and_no_temperature(models):
 
 @pytest.mark.parametrize(
     ("change", "message"),
-    [({"device": "tpu"}, "'tpu', wanted one of auto, cpu, cuda"), ({"threads": 0}, "threads=0")],
+    [({"device": "tpu"}, "device='tpu', wanted one of 'auto', 'cpu', 'cuda'"), ({"threads": 0}, "threads=0")],
 )
 def test_bad_options_of_a_model(change, message):
     with pytest.raises(InputError, match=message):
