@@ -89,13 +89,17 @@ def wheels() -> list[Wheel]:
 
 def _wheel(name: str, distribution: Distribution) -> Wheel:
     """Compare its shared libraries with the sizes on record: where they differ, another wheel wrote over them."""
+    import csv
+
     sound, damaged = [], []
-    for file in distribution.files or []:
-        if file.parent.name != "capi" or not re.match(r"(lib)?onnxruntime(_providers_\w+)?\.", file.name):
+    # Not ``distribution.files``: newer ones leave out the files that are missing, which are those looked for here.
+    for file, _, size in csv.reader((distribution.read_text("RECORD") or "").splitlines()):
+        folder, _, library = file.rpartition("/")
+        if not folder.endswith("capi") or not re.match(r"(lib)?onnxruntime(_providers_\w+)?\.", library):
             continue
-        path = Path(str(file.locate()))
-        if not path.exists() or (file.size is not None and path.stat().st_size != file.size):
-            damaged.append(file.name)
+        path = Path(str(distribution.locate_file(file)))
+        if not path.exists() or (size and path.stat().st_size != int(size)):
+            damaged.append(library)
         else:
             sound.append(path.absolute())
     return Wheel(name, distribution.version, tuple(sound), tuple(damaged))
