@@ -51,7 +51,7 @@ class FlagGroup:
             for field in fields(option):  # type: ignore[arg-type]
                 if field.name not in (self.word, *self.left_out, *made):
                     default = None if field.default is MISSING else field.default
-                    made[field.name] = self._flag(field.name, types[field.name], help_by_field[field.name], default)
+                    made[field.name] = self._flag(field.name, types[field.name], help_by_field.get(field.name, ""), default)
         return made
 
     def _flag(self, field: str, kind: Any, text: str, default: Any) -> inspect.Parameter:
