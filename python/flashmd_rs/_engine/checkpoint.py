@@ -74,25 +74,26 @@ class RunDescription:
     single: bool
     molecules: bool
 
-    def text(self, path: Path, offsets: list[FileOffsets]) -> str:
-        """The JSON text of a checkpoint at ``path``; files are named relative to it, so that a folder can move."""
-        folder = path.parent
+    def record(self, folder: Path) -> dict[str, Any]:
+        """The description as plain data, files named relative to ``folder``, so that it can be moved as a whole."""
         device, threads = self.model.device, self.model.threads
-        return json.dumps(
-            {
-                "settings": self.settings.as_dict(),
-                "model": {"file": _portable(self.model, folder), "device": device, "threads": threads},
-                "energy_model": _portable(self.energy, folder),
-                "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
-                "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
-                "interval": self.interval,
-                "structures": [_pack(atoms) for atoms in self.structures],
-                "replica": self.replica,
-                "single": self.single,
-                "molecules": self.molecules,
-                "offsets": offsets,
-            }
-        )
+        return {
+            "settings": self.settings.as_dict(),
+            "model": {"file": _portable(self.model, folder), "device": device, "threads": threads},
+            "energy_model": _portable(self.energy, folder),
+            "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
+            "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
+            "interval": self.interval,
+            "structures": [_pack(atoms) for atoms in self.structures],
+            "replica": self.replica,
+            "single": self.single,
+            "molecules": self.molecules,
+        }
+
+
+def checkpoint_text(record: dict[str, Any], offsets: list[FileOffsets]) -> str:
+    """The JSON text of a checkpoint: the description of its run, and where the files of each system end."""
+    return json.dumps(record | {"offsets": offsets})
 
 
 @dataclass(frozen=True)

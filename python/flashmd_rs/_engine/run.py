@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flashmd_rs import _core
-from flashmd_rs._engine.checkpoint import CheckpointWriter, locked
+from flashmd_rs._engine.checkpoint import CheckpointWriter, checkpoint_text, locked
 from flashmd_rs._engine.plan import Plan, check_distinct
 from flashmd_rs._engine.progress import Progress
 from flashmd_rs._engine.recorder import FileOffsets, Recorder
@@ -202,7 +202,7 @@ class Run:
             stack.enter_context(self._at_work())
             if self._closed or target != self._locked_checkpoint():
                 stack.enter_context(locked(target))
-            self._core.save(str(target), self._describe(target))
+            self._core.save(str(target), self._describe(self.plan.description.record(target.parent)))
         self._own_checkpoints.add(target)
 
     def _locked_checkpoint(self) -> Path | None:
@@ -299,16 +299,16 @@ class Run:
         path, interval = self.plan.checkpoint, self.plan.description.interval
         if path is None or interval is None:
             return None
-        describe = _weak(self._describe)
-        return CheckpointWriter(str(path), interval, lambda: describe(path))
+        describe, record = _weak(self._describe), self.plan.description.record(path.parent)
+        return CheckpointWriter(str(path), interval, lambda: describe(record))
 
-    def _describe(self, path: Path) -> str:
+    def _describe(self, record: dict[str, Any]) -> str:
         """The text of a checkpoint, once the files are on disk."""
         if self._pauses is None:
             offsets = [recorder.sync() for recorder in self.recorders]
         else:
             offsets = [pause.offsets for pause in self._pauses]
-        return self.plan.description.text(path, offsets)
+        return checkpoint_text(record, offsets)
 
     # ------------------------------------------------------------------------------------------ what the core calls
 

@@ -47,11 +47,11 @@ class FlagGroup:
         """Parameters of a command by the field they set, for every field but the word's."""
         made: dict[str, inspect.Parameter] = {}
         for option in dict.fromkeys(self.classes.values()):
-            help_by_field, types = field_help(option), get_type_hints(option)
+            texts, types = field_help(option), get_type_hints(option)
             for field in fields(option):  # type: ignore[arg-type]
                 if field.name not in (self.word, *self.left_out, *made):
                     default = None if field.default is MISSING else field.default
-                    made[field.name] = self._flag(field.name, types[field.name], help_by_field.get(field.name, ""), default)
+                    made[field.name] = self._flag(field.name, types[field.name], texts.get(field.name, ""), default)
         return made
 
     def _flag(self, field: str, kind: Any, text: str, default: Any) -> inspect.Parameter:
