@@ -1167,6 +1167,7 @@ class TestFilesOfTheUser:
     [
         (lambda m: Simulation(start(), m, foo=1), TypeError, "unexpected option 'foo'; it takes steps, time_ps"),
         (lambda m: Simulation(start(), m, temperature_K=[[300.0]]), InputError, "temperature_K"),
+        (lambda m: Simulation(start(), m, **BATH).save(5), InputError, "got int for checkpoint, wanted a path"),
         (lambda m: Simulation.load(5), InputError, "got int for checkpoint, wanted a path"),
         (lambda m: Simulation(start(), m, logfile="", **BATH), InputError, "empty text for logfile"),
         (lambda m: Simulation(start(), m, checkpoint="", **BATH), InputError, "empty text for checkpoint"),

@@ -25,6 +25,7 @@ from flashmd_rs._warn import warn
 from flashmd_rs.describe import run_header
 from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.model import Model
+from flashmd_rs.options import check_path
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import check_replaceable
 
@@ -192,6 +193,7 @@ class Run:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Save a checkpoint at ``path``, where there is none yet but this run's own."""
+        check_path("checkpoint", path)
         target = Path(os.path.realpath(path))
         check_replaceable(target, "checkpoint")
         check_distinct(target, self.plan.outputs)
