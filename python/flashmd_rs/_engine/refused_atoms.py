@@ -9,7 +9,7 @@ import numpy as np
 
 from flashmd_rs.errors import ModelError
 from flashmd_rs.model import Model
-from flashmd_rs.structure_files.elements import isotope_of
+from flashmd_rs.structure_files.elements import WITHOUT_MASS, is_without_mass, isotope_of
 
 if TYPE_CHECKING:
     import ase
@@ -36,7 +36,10 @@ def _notes(atoms: ase.Atoms, model: Model) -> list[str]:
     if not refused:
         return []
     k = refused[0]
-    notes = [f"its file calls it {str(atoms.arrays[name][k])!r}" for name in _LABELS if name in atoms.arrays]
+    labels = [str(atoms.arrays[name][k]) for name in _LABELS if name in atoms.arrays]
+    notes = [
+        f"its file calls it {label!r}" + (f", {WITHOUT_MASS}" if is_without_mass(label) else "") for label in labels
+    ]
     if _TYPE in atoms.arrays and np.issubdtype(atoms.arrays[_TYPE].dtype, np.integer):
         notes.append(f"its file calls it type {atoms.arrays[_TYPE][k]}")
     isotope = isotope_of(symbols[k], float(masses[k]))

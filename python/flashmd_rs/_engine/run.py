@@ -101,6 +101,8 @@ class Run:
             self._core = self._open_core()
         except ModelError as error:
             raise with_label(error, plan.structures.values(), plan.model) from None
+        for message in dict.fromkeys(message for system in plan.inputs for message in system.warnings):
+            warn(message)
 
     def _open_core(self) -> _core.Simulation:
         plan = self.plan

@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.units import kB
 from numpy.typing import NDArray
 
+from flashmd_rs._engine.rigid_molecules import rigid_distances
 from flashmd_rs._structure import F64, momenta
 from flashmd_rs._velocities import COLUMN_UNITS, in_ase_units, velocity_columns
-from flashmd_rs._warn import warn
 from flashmd_rs.errors import InputError
-from flashmd_rs.neighbors import neighbor_list
 from flashmd_rs.options import MomentaChoice
 from flashmd_rs.temperature import degrees_of_freedom, draw_momenta, temperatures
 
@@ -23,11 +21,8 @@ if TYPE_CHECKING:
 # A temperature is far from the one asked for where it is off by this factor and chance does not bring it there.
 _FAR = 2.0
 _CHANCE = 1e-4
-# Longest bond of a hydrogen that is looked at, Å, and the part of the temperature below which bonds are rigid: what
-# velocities half a step off, and positions of three decimals, leave.
-_HYDROGEN_BOND_A = 1.25
-_RIGID = 0.02
-_FEWEST_BONDS = 6
+# Where a mistaken unit would bring them, off by a factor of a million.
+_USUAL_K = (30.0, 5000.0)
 
 
 @dataclass(frozen=True)
@@ -37,10 +32,12 @@ class StartMomenta:
     Attributes:
         values: [N,3], √(eV·u).
         source: where they come from, in words.
+        warnings: what is odd about that.
     """
 
     values: F64
     source: str
+    warnings: tuple[str, ...] = ()
 
 
 def start_momenta(
@@ -69,8 +66,7 @@ def start_momenta(
     if choice == "structure" or (choice == "auto" and own is not None and not (at_rest and temperature_K)):
         if own is None:
             raise InputError(f"momenta='structure' needs momenta on the structure, which has none{_hint(atoms)}")
-        _warn_of_stale_columns(atoms, own)
-        return StartMomenta(own, _describe(atoms, own, temperature_K, fixed))
+        return _of_the_structure(atoms, own, temperature_K, fixed)
     if temperature_K is None:
         if choice == "draw":
             raise InputError("momenta='draw' draws them at a temperature: give temperature_K")
@@ -79,13 +75,39 @@ def start_momenta(
             f"{_hint(atoms)}"
         )
     source = f"drawn at {temperature_K:g} K"
+    warnings: tuple[str, ...] = ()
     if choice == "auto" and at_rest:
-        source += ", as those of the structure are all zero"
-        warn(f"the momenta of the structure are all zero: they are {source}; momenta='structure' starts from rest")
+        source += ", as the structure is at rest"
+        warnings = (f"the structure's momenta are all zero: others are {source}; momenta='structure' keeps them",)
     elif choice == "auto" and velocity_columns(atoms):
-        warn(f"the structure has no momenta: they are {source}{_hint(atoms)}")
+        warnings = (f"the structure has no momenta: they are {source}{_hint(atoms)}",)
     drawn = draw_momenta(atoms.get_masses(), temperature_K, seed, replica=replica, fixed=fixed)
-    return StartMomenta(drawn, source)
+    return StartMomenta(drawn, source, warnings)
+
+
+def _of_the_structure(atoms: ase.Atoms, own: F64, wanted_K: float | None, fixed: NDArray[np.bool_]) -> StartMomenta:
+    """The structure's own momenta, how hot they are, and what is odd about that."""
+    masses, symbols = atoms.get_masses(), np.array(atoms.get_chemical_symbols())
+    source, warnings = "from the structure", _stale_columns(atoms, own)
+    found_K = temperatures(own, masses, symbols, fixed)["total"]
+    if not np.isfinite(found_K):
+        return StartMomenta(own, source, warnings)
+    source += f", {_kelvin(found_K)}"
+    dof = degrees_of_freedom(masses, symbols, fixed)["total"]
+    rigid = 0 if fixed.any() else rigid_distances(atoms, own, found_K)
+    if 0 < rigid < dof:
+        warnings += (
+            f"momenta {source}, hold no heat along the bonds of hydrogens: they are those of rigid molecules, whose "
+            f"{dof - rigid:.0f} of {dof:.0f} degrees of freedom are at {_kelvin(found_K * dof / (dof - rigid))}; the "
+            "model's bonds move and will share it: draw them with momenta='draw', or let a thermostat warm the bonds",
+        )
+    if wanted_K and _is_far(found_K, wanted_K, dof):
+        source += f" ({wanted_K:g} K asked for)"
+        advice = _unit_mistaken(found_K) or "momenta='draw' draws them, and a thermostat takes its time"
+        warnings += (f"momenta {source}: {advice}",)
+    elif _unit_mistaken(found_K):
+        warnings += (f"momenta {source}: {_unit_mistaken(found_K)}",)
+    return StartMomenta(own, source, warnings)
 
 
 def _hint(atoms: ase.Atoms) -> str:
@@ -107,12 +129,12 @@ def _temperature(atoms: ase.Atoms, velocities: F64) -> float:
     return temperatures(velocities * masses[:, None], masses, np.array(atoms.get_chemical_symbols()))["total"]
 
 
-def _warn_of_stale_columns(atoms: ase.Atoms, own: F64) -> None:
-    """Say once that columns of other velocities than the momenta's are not used."""
+def _stale_columns(atoms: ase.Atoms, own: F64) -> tuple[str, ...]:
+    """What to say of columns of other velocities than the momenta's."""
     velocities = own / atoms.get_masses()[:, None]
     stale = [name for name, column in velocity_columns(atoms).items() if not _parallel(column, velocities)]
-    if stale:
-        warn(f"the structure has momenta, and other velocities in {', '.join(map(repr, stale))}: the momenta are used")
+    names = ", ".join(map(repr, stale))
+    return (f"the structure has momenta, and other velocities in {names}: the momenta are used",) if stale else ()
 
 
 def _parallel(column: F64, velocities: F64) -> bool:
@@ -121,26 +143,18 @@ def _parallel(column: F64, velocities: F64) -> bool:
     return bool(np.vdot(column, velocities) > (1.0 - 1e-4) * norms[0] * norms[1])
 
 
-def _describe(atoms: ase.Atoms, own: F64, wanted_K: float | None, fixed: NDArray[np.bool_]) -> str:
-    """Where momenta of the structure come from, and how hot they are; what is odd about that is warned of."""
-    masses, symbols = atoms.get_masses(), np.array(atoms.get_chemical_symbols())
-    found_K = temperatures(own, masses, symbols, fixed)["total"]
-    source = "from the structure"
-    if not np.isfinite(found_K):
-        return source
-    source += f", {_kelvin(found_K)}"
-    dof = degrees_of_freedom(masses, symbols, fixed)["total"]
-    rigid = None if fixed.any() else _rigid_constraints(atoms, own, found_K)
-    if rigid and rigid < dof:
-        warn(
-            f"momenta {source}, hold no heat along the bonds of hydrogens: they are those of rigid molecules, whose "
-            f"{dof - rigid:.0f} of {dof:.0f} degrees of freedom are at {_kelvin(found_K * dof / (dof - rigid))}; the "
-            "model's bonds move and will share it: draw them with momenta='draw', or let a thermostat warm the bonds"
-        )
-    if wanted_K and _is_far(found_K, wanted_K, dof):
-        source += f" ({wanted_K:g} K asked for)"
-        warn(f"momenta {source}: momenta='draw' draws them, and a thermostat takes its time")
-    return source
+def _unit_mistaken(found_K: float) -> str | None:
+    """What to do about momenta that velocities in Å/fs make which were read as Å/ps, or the other way round."""
+    for factor, speed, written, taken, units in (
+        (1e6, "slow", "Å/fs", "Å/ps", "real"),
+        (1e-6, "fast", "Å/ps", "Å/fs", "metal"),
+    ):
+        if _USUAL_K[0] < factor * found_K < _USUAL_K[1]:
+            return (
+                f"a thousand times too {speed}, as velocities in {written} are that were read as {taken}: read a file "
+                f"in LAMMPS' {units} units with --units {units} (in Python read_structure(…, units={units!r}))"
+            )
+    return None
 
 
 def _is_far(found_K: float, wanted_K: float, dof: float) -> bool:
@@ -153,37 +167,5 @@ def _is_far(found_K: float, wanted_K: float, dof: float) -> bool:
     return bool(tail(dof / 2.0, dof * found_K / wanted_K / 2.0) < _CHANCE)
 
 
-def _rigid_constraints(atoms: ase.Atoms, own: F64, found_K: float) -> int | None:
-    """How many distances are rigid: of hydrogens to what they are bonded to, and of two in a water; None if they move.
-
-    A distance is rigid if the atoms do not move along it: μ·v²/k_B, which is the temperature on average, is near zero.
-    """
-    if found_K <= 0.0 or not np.any(atoms.numbers == 1):
-        return None
-    i, j, vectors = neighbor_list("ijD", atoms, _HYDROGEN_BOND_A)
-    bonds = (atoms.numbers[i] == 1) & (atoms.numbers[j] > 1)
-    hydrogens, partners, vectors = i[bonds], j[bonds], vectors[bonds]
-    if len(hydrogens) < _FEWEST_BONDS or not _is_rigid(atoms, own, hydrogens, partners, vectors, found_K):
-        return None
-    order = np.argsort(partners, kind="stable")
-    hydrogens, partners, vectors = hydrogens[order], partners[order], vectors[order]
-    oxygens, first, counts = np.unique(partners, return_index=True, return_counts=True)
-    waters = first[(counts == 2) & (atoms.numbers[oxygens] == 8)]
-    across = vectors[waters] - vectors[waters + 1]
-    if len(waters) and _is_rigid(atoms, own, hydrogens[waters], hydrogens[waters + 1], across, found_K):
-        return len(hydrogens) + len(waters)
-    return len(hydrogens)
-
-
-def _is_rigid(
-    atoms: ase.Atoms, own: F64, i: NDArray[np.int64], j: NDArray[np.int64], vectors: F64, found_K: float
-) -> bool:
-    masses = atoms.get_masses()
-    along = np.sum((own[j] / masses[j, None] - own[i] / masses[i, None]) * vectors, axis=1)
-    squared = along**2 / np.sum(vectors**2, axis=1)
-    reduced = masses[i] * masses[j] / (masses[i] + masses[j])
-    return bool(np.mean(reduced * squared) / kB < _RIGID * found_K)
-
-
 def _kelvin(temperature_K: float) -> str:
-    return f"{temperature_K:.0f} K" if temperature_K >= 10.0 or not temperature_K else f"{temperature_K:.2g} K"
+    return f"{temperature_K:.0f} K" if 10.0 <= temperature_K < 1e5 else f"{temperature_K:.2g} K"

@@ -27,6 +27,7 @@ class SystemInput(Geometry):
     Attributes:
         momenta: [N,3], √(eV·u).
         momenta_source: where they come from, in words.
+        warnings: said when the run is prepared.
         fixed: [N], True for atoms that never move.
         bond_radii: [N], covalent radii, Å: what molecules are found by.
         replica: whose random numbers it draws.
@@ -35,6 +36,7 @@ class SystemInput(Geometry):
 
     momenta: F64
     momenta_source: str
+    warnings: tuple[str, ...]
     fixed: NDArray[np.bool_]
     bond_radii: F64
     replica: int
@@ -93,6 +95,7 @@ def _system_input(
         **{name: getattr(arrays, name) for name in Geometry.__dataclass_fields__},
         momenta=values,
         momenta_source=start.source,
+        warnings=start.warnings,
         fixed=constrained.fixed,
         bond_radii=radii,
         replica=replica,

@@ -77,14 +77,15 @@ def _read(
         raise InputError(f"got units {units!r} for {name}, whose format, {kind}, has its own: leave them out")
     if kind in trajectories.TOPOLOGIES:
         raise InputError(f"{name} holds no positions: give their file as the structure, and it as topology")
-    if kind == trajectories.H5MD and template is None:
-        return trajectories.read_own_h5md(file, name, index)
-    if kind in trajectories.COORDINATES:
+    own = trajectories.read_own_h5md(file, name, index) if kind == trajectories.H5MD else None
+    if own is None and kind in trajectories.COORDINATES:
         if template is None:
-            raise InputError(f"{name} holds no elements: give a structure or a .psf of its atoms as topology")
+            raise InputError(f"{name} does not say its elements: give a structure or a .psf of its atoms as topology")
         return trajectories.read_coordinates(file, name, index, template, kind)
     read = partial(ase_files.read_with_ase, file, name, index, kind)
-    if kind in (lammps.DATA, lammps.DUMP):
+    if own is not None:
+        atoms = own
+    elif kind in (lammps.DATA, lammps.DUMP):
         atoms = lammps.read_lammps(file, name, kind, units, read, template is None)
     elif kind == fixed_columns.GROMACS:
         atoms = fixed_columns.read_gromacs(file, name, index, template is None)

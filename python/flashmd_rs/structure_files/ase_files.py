@@ -96,12 +96,17 @@ def read_with_ase(file: Path, name: str, index: int, kind: str, **options: Any) 
 
 
 def _read_frame(opened: Callable[[], Any], name: str, index: int, options: dict[str, Any]) -> ase.Atoms:
-    from ase.io import read
+    from ase.io import iread, read
 
+    def check_index() -> None:
+        frame_number(index, sum(1 for _ in iread(opened(), index=":", **options)), name)
+
+    if index < -1:  # ASE takes the first frame where there are not so many
+        check_index()
     try:
         return read(opened(), index=index, **options)  # type: ignore[return-value]
     except (StopIteration, IndexError):
-        frame_number(index, len(read(opened(), index=":", **options)), name)
+        check_index()
         raise
 
 

@@ -99,7 +99,7 @@ def replace_stand_ins(atoms: ase.Atoms) -> ase.Atoms:
     symbols = atoms.get_chemical_symbols()
     if not isotopes.keys() & set(symbols):
         return atoms
-    kept = {name: values for name, values in atoms.arrays.items() if name in ("momenta", "masses")}
+    kept = {name: values.copy() for name, values in atoms.arrays.items() if name in ("momenta", "masses")}
     set_elements(atoms, [isotopes.get(symbol, symbol) for symbol in symbols])
     atoms.arrays.update(kept)
     return atoms

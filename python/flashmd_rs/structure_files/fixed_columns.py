@@ -37,7 +37,8 @@ def read_gromacs(path: Path, name: str, index: int, with_elements: bool) -> ase.
     atoms = _read(lines, name, GROMACS)
     if with_elements:
         residues = [(line[:5], line[5:10].strip()) for line in lines[2:-1]]
-        set_elements(atoms, _elements(atoms.arrays["atomtypes"].tolist(), residues, name))
+        labels = atoms.arrays["atomtypes"].tolist()
+        set_elements(atoms, _elements(labels, residues, [None] * len(labels), name))
     return atoms
 
 
@@ -81,10 +82,8 @@ def read_pdb(path: Path, name: str, index: int, with_elements: bool) -> ase.Atom
     _check_sites(atoms, name)
     labels = [line[12:16].strip() for line in atoms]
     residues = [(line[21:27], line[17:21].strip()) for line in atoms]
-    elements = [_written(line[76:78]) for line in atoms]
-    if not all(elements):
-        guessed = _elements(labels, residues, name) if with_elements else ["H"] * len(labels)
-        elements = [element or guess for element, guess in zip(elements, guessed, strict=True)]
+    written = [_written(line[76:78]) for line in atoms]
+    elements = _elements(labels, residues, written, name) if with_elements else ["H"] * len(labels)
     symbols = [ISOTOPES[element][2] if element in ISOTOPES else str(element) for element in elements]
     for k, line, symbol in zip(places, atoms, symbols, strict=True):
         lines[k] = f"{line[:76]}{symbol.upper():>2}{line[78:]}"
@@ -152,38 +151,37 @@ def _number(column: str) -> float:
         return 1.0
 
 
-def _elements(labels: Sequence[str], residues: Sequence[tuple[str, str]], name: str) -> list[str]:
-    """Elements of atoms by their names, where the file says nothing else.
+def _elements(
+    labels: Sequence[str], residues: Sequence[tuple[str, str]], written: Sequence[str | None], name: str
+) -> list[str]:
+    """Elements of atoms as the file writes them, else by their names.
 
     Raises:
         InputError: a name is no element's.
     """
-    found = elements_of(labels, residues)
+    by_name = elements_of(labels, residues)
+    found = [element or guess for element, guess in zip(written, by_name, strict=True)]
     unknown = [k for k, element in enumerate(found) if element is None]
     if unknown:
         k = unknown[0]
         why = WITHOUT_MASS if is_without_mass(labels[k]) else "which begins with no element's symbol: name it after one"
         raise InputError(f"atom {k} of {name} is {labels[k]!r}{_more(len(unknown))}, {why}")
-    elements = [element for element in found if element is not None]
-    _warn_of_ambiguous(labels, residues, elements, name)
-    return elements
-
-
-def _warn_of_ambiguous(
-    labels: Sequence[str], residues: Sequence[tuple[str, str]], elements: list[str], name: str
-) -> None:
-    """Say which names could be another element's, where their residue does not tell."""
-    from ase.data import atomic_numbers
-
     doubtful = {
-        f"{label} of {residue} as {element}"
-        for label, (_, residue), element in zip(labels, residues, elements, strict=True)
-        if len(element) == 1 and label[:2].capitalize() in atomic_numbers and len(label[:2].rstrip("0123456789")) == 2
-        if f" {residue} " not in _BIOMOLECULES
+        f"{labels[k]} of {residues[k][1]} as {found[k]}"
+        for k in range(len(labels))
+        if written[k] is None and f" {residues[k][1]} " not in _BIOMOLECULES and _is_doubtful(labels[k], str(found[k]))
     }
     if doubtful:
         shown = ", ".join(sorted(doubtful)[:4]) + (", …" if len(doubtful) > 4 else "")
         warn(f"{name} names atoms, not elements: {shown} (write the element's symbol as in Na or Cl if it is another)")
+    return [str(element) for element in found]
+
+
+def _is_doubtful(label: str, element: str) -> bool:
+    """True if a name was taken for its first letter, and its first two are an element as well."""
+    from ase.data import atomic_numbers
+
+    return len(element) == 1 and label[:2].capitalize() in atomic_numbers and label[1:2].isalpha()
 
 
 def _more(count: int) -> str:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from flashmd_rs._velocities import in_ase_units
-from flashmd_rs._warn import warn
 from flashmd_rs.errors import InputError
 from flashmd_rs.structure_files.elements import WITHOUT_MASS, element_of_mass
-from flashmd_rs.temperature import temperatures
 
 if TYPE_CHECKING:
     import ase
@@ -22,8 +19,7 @@ DATA, DUMP = "lammps-data", "lammps-dump-text"
 _HEAD = 20_000  # bytes in which a file says what it is
 _DATA = re.compile(r"^\s*\d+\s+atoms\b.*?^\s*\d+\s+atom\s+types\b", re.MULTILINE | re.DOTALL)
 _UNITS = re.compile(r"\A[^\n]*\bunits\s*=\s*(\w+)|^ITEM: UNITS\s+(\w+)", re.MULTILINE)
-_ASSUMED, _OTHER = "metal", "real"  # lengths are in Å in both; velocities differ by 1000, temperatures by a million
-_USUAL_K = (5.0, 20_000.0)
+_DEFAULT = "metal"  # as in ASE
 
 
 def is_data(path: Path) -> bool:
@@ -50,14 +46,17 @@ def read_lammps(path: Path, name: str, kind: str, units: str | None, read: Any, 
     stated = next((word for match in _UNITS.finditer(_head(path)) for word in match.groups() if word), None)
     if None not in (units, stated) and units != stated:
         raise InputError(f"{name} states units {stated}, got units={units!r}: leave them out")
-    used = units or stated or _ASSUMED
+    used = units or stated or _DEFAULT
     if used not in UNITSETS:
         raise InputError(f"got LAMMPS units {used!r} for {name}, wanted one of {', '.join(map(repr, UNITSETS))}")
-    atoms: ase.Atoms = read(units=used)
+    try:
+        atoms: ase.Atoms = read(units=used)
+    except InputError as error:
+        if "atom_style" not in str(error):
+            raise
+        raise InputError(f"{error}; name the style behind its section, as in `Atoms # charge`") from None
     if with_elements:
         _name_elements(atoms, path, name, kind)
-    if units is None and stated is None:
-        _warn_of_other_units(atoms, name)
     return atoms
 
 
@@ -85,24 +84,6 @@ def _name_elements(atoms: ase.Atoms, path: Path, name: str, kind: str) -> None:
             raise InputError(f"type {kind_of_atom} of {name} has a mass of {mass:g} u, {why}")
         numbers[chosen] = _number(symbol)
     atoms.numbers = numbers
-
-
-def _warn_of_other_units(atoms: ase.Atoms, name: str) -> None:
-    """Say where velocities are no temperature in the units that were assumed, and are one in others."""
-    if not atoms.has("momenta") or not atoms.get_momenta().any():
-        return
-    factor = float(in_ase_units(np.ones(1), _OTHER)[0] / in_ase_units(np.ones(1), _ASSUMED)[0])
-    as_read = temperatures(atoms.get_momenta(), atoms.get_masses(), np.array(atoms.symbols))["total"]
-    as_other = factor**2 * as_read
-    if not _usual(as_read) and _usual(as_other):
-        warn(
-            f"{name} states no units, and its velocities are {as_read:.2g} K in {_ASSUMED} units, ASE's default, but "
-            f"{as_other:.0f} K in {_OTHER} units: give units (--units {_OTHER}) if it is written in them"
-        )
-
-
-def _usual(temperature_K: float) -> bool:
-    return _USUAL_K[0] < temperature_K < _USUAL_K[1]
 
 
 def _head(path: Path) -> str:

@@ -91,7 +91,7 @@ def opened(source: Source) -> Iterator[Path]:
         InputError: it is empty, or compressed and damaged.
         OSError: it cannot be read.
     """
-    if source.path is not None and source.path.suffix.lower() not in _COMPRESSED:
+    if source.path is not None and not _has_to_be_copied(source.path):
         if source.path.is_file() and not source.path.stat().st_size:
             raise InputError(f"{source.name} is empty: wanted a structure file")
         yield source.path
@@ -102,6 +102,11 @@ def opened(source: Source) -> Iterator[Path]:
         if not copy.stat().st_size:
             raise InputError(f"{source.name} is empty: wanted a structure file")
         yield copy
+
+
+def _has_to_be_copied(path: Path) -> bool:
+    """True for what is compressed, and for a pipe, which is read only once."""
+    return path.suffix.lower() in _COMPRESSED or not (path.is_file() or path.is_dir())
 
 
 def _unpack(source: Source, copy: Path) -> None:

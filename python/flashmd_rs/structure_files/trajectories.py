@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.units import fs
 
 from flashmd_rs.errors import InputError
-from flashmd_rs.structure_files.elements import element_of_mass, elements_of
+from flashmd_rs.structure_files.elements import WITHOUT_MASS, element_of_mass, elements_of, is_without_mass
 from flashmd_rs.structure_files.sources import frame_number
 from flashmd_rs.writers.frames import require
 from flashmd_rs.writers.h5md import H5mdSegment
@@ -26,11 +27,11 @@ TOPOLOGIES = {"psf": "PSF", "prmtop": "TOP", "parm7": "TOP", "top": "TOP", "tpr"
 _A_PER_PS = 1.0 / (1000.0 * fs)  # in ASE's unit of velocity
 
 
-def read_own_h5md(path: Path, name: str, index: int) -> ase.Atoms:
-    """A frame of an H5MD file that this program wrote.
+def read_own_h5md(path: Path, name: str, index: int) -> ase.Atoms | None:
+    """A frame of an H5MD file that this program wrote; None if another did, whose files do not say their elements.
 
     Raises:
-        InputError: another program wrote it, or there is no such frame; or h5py is missing.
+        InputError: there is no such frame; or h5py is missing.
     """
     import ase
 
@@ -38,7 +39,7 @@ def read_own_h5md(path: Path, name: str, index: int) -> ase.Atoms:
     try:
         kind = H5mdSegment.species(path)
         if kind is None:
-            raise InputError(f"{name} was not written by flashmd-rs, whose H5MD files say which elements they hold")
+            return None
         numbers, masses, pbc = kind
         frame = H5mdSegment.read(path, frame_number(index, H5mdSegment.count(path), name))
     except (KeyError, OSError) as error:
@@ -62,12 +63,12 @@ def read_coordinates(path: Path, name: str, index: int, template: ase.Atoms, kin
     import ase
 
     require("MDAnalysis", f".{kind}")
-    from MDAnalysis.coordinates.core import reader
-
-    with warnings.catch_warnings():
+    with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        link = Path(folder) / path.name  # an index of its frames is left beside the file
+        link.symlink_to(path.absolute())
         try:
-            with reader(str(path), format=COORDINATES[kind], n_atoms=len(template)) as frames:
+            with _opened(link, kind, len(template)) as frames:
                 frame = frames[frame_number(index, len(frames), name)]
                 atoms = ase.Atoms(positions=frame.positions.astype(float), numbers=[0] * frame.n_atoms)
                 if frame.dimensions is not None and np.all(frame.dimensions[:3] > 0.0):
@@ -79,6 +80,18 @@ def read_coordinates(path: Path, name: str, index: int, template: ase.Atoms, kin
         except Exception as error:
             raise InputError(f"{name} cannot be read with a topology of {len(template)} atoms: {_why(error)}") from None
     return on_template(template, atoms, name)
+
+
+def _opened(path: Path, kind: str, atoms: int) -> Any:
+    """MDAnalysis' reader; one that cannot open its file is not closed, which would fail out of reach."""
+    from MDAnalysis.coordinates.core import get_reader_for
+
+    form = get_reader_for(str(path), format=COORDINATES[kind])
+    reader = form.__new__(form)
+    reader.close = lambda: None
+    reader.__init__(str(path), n_atoms=atoms)
+    del reader.close
+    return reader
 
 
 def on_template(template: ase.Atoms, frame: ase.Atoms, name: str) -> ase.Atoms:
@@ -125,7 +138,10 @@ def read_topology(path: Path, name: str, kind: str) -> ase.Atoms:
     symbols = _symbols(found, labels)
     unknown = [k for k, symbol in enumerate(symbols) if symbol is None]
     if unknown:
-        raise InputError(f"{name} does not say which element its atom {unknown[0]} is, {labels[unknown[0]]!r}")
+        label = labels[unknown[0]]
+        if is_without_mass(label):
+            raise InputError(f"atom {unknown[0]} of {name} is {label!r}, {WITHOUT_MASS}")
+        raise InputError(f"{name} does not say which element its atom {unknown[0]}, {label!r}, is")
     atoms = ase.Atoms(symbols, positions=np.zeros((len(labels), 3)), masses=found.masses)
     atoms.set_array("atomtypes", np.array(labels))
     return atoms
