@@ -416,7 +416,18 @@ class TestLammps:
         write_data(masses=(15.999, 1e-10))
         refused("a.data", "type 2 of a.data has a mass of 1e-10 u, a site without mass")
         write_data(masses=None)
-        refused("a.data", "types without masses.*section Masses")
+        refused("a.data", "which elements type 1 and type 2 are: add its section Masses")
+
+    def test_labels_of_types(self, folder):
+        write_data(masses=None)
+        text = (folder / "a.data").read_text()
+        for first, second, fits in (("O", "H", True), ("OW", "HW", False)):
+            labels = f"Atom Type Labels\n\n1 {first}\n2 {second}\n\nAtoms"
+            (folder / "a.data").write_text(text.replace("Atoms", labels))
+            if fits:
+                assert read_structure("a.data").get_chemical_symbols() == ["O", "H", "H"]
+            else:
+                refused("a.data", "add its section Masses")
 
     def test_units(self, folder):
         write_data()
@@ -435,7 +446,7 @@ class TestLammps:
     def test_types_of_a_dump(self, folder):
         """ASE takes type 1 for hydrogen and type 2 for helium."""
         write_dump(stated="real", column=None)
-        refused("a.dump", "types without elements.*dump_modify ID element O H.*topology")
+        refused("a.dump", "which elements type 1 and type 2 are: .*dump_modify ID element O H.*topology")
         write_data()
         read = read_structure("a.dump", topology="a.data")
         assert read.get_chemical_symbols() == ["O", "H", "H"]

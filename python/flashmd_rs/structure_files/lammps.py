@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flashmd_rs.errors import InputError
 from flashmd_rs.structure_files.elements import WITHOUT_MASS, element_of_mass
@@ -62,18 +63,25 @@ def read_lammps(path: Path, name: str, kind: str, units: str | None, read: Any, 
 
 def _name_elements(atoms: ase.Atoms, path: Path, name: str, kind: str) -> None:
     """Elements by masses, where the file has them; ASE takes type 1 for hydrogen, and so on, where it has none."""
+    head = _head(path)
     if kind == DUMP:
-        columns = re.search(r"^ITEM: ATOMS(.*)$", _head(path), re.MULTILINE)
+        columns = re.search(r"^ITEM: ATOMS(.*)$", head, re.MULTILINE)
         if columns is None or {"element", "mass"} & set(columns[1].split()):
             return
         raise InputError(
-            f"{name} has types without elements: write them (`dump_modify ID element O H`), or give the data file, "
-            "whose masses say which they are, as topology"
+            f"nothing in {name} says which elements {_types(atoms)} are: write them (`dump_modify ID element O H`), or "
+            "give the data file, whose masses say it, as topology"
         )
-    if not atoms.has("masses"):
-        raise InputError(
-            f"{name} has types without masses, which would say what elements they are: add its section Masses"
-        )
+    if atoms.has("masses"):
+        atoms.numbers = _numbers(atoms, name)
+    elif not _labelled(head):
+        raise InputError(f"nothing in {name} says which elements {_types(atoms)} are: add its section Masses")
+
+
+def _numbers(atoms: ase.Atoms, name: str) -> NDArray[np.int64]:
+    """Atomic numbers [N] by the masses of types."""
+    from ase.data import atomic_numbers
+
     numbers = atoms.numbers.copy()
     for kind_of_atom in np.unique(atoms.arrays["type"]):
         chosen = atoms.arrays["type"] == kind_of_atom
@@ -82,16 +90,22 @@ def _name_elements(atoms: ase.Atoms, path: Path, name: str, kind: str) -> None:
         if symbol is None:
             why = WITHOUT_MASS if mass < 0.5 else "which is no element's: models move atoms of elements"
             raise InputError(f"type {kind_of_atom} of {name} has a mass of {mass:g} u, {why}")
-        numbers[chosen] = _number(symbol)
-    atoms.numbers = numbers
+        numbers[chosen] = atomic_numbers[symbol]
+    return numbers
+
+
+def _types(atoms: ase.Atoms) -> str:
+    return " and ".join(f"type {number}" for number in np.unique(atoms.arrays["type"])[:3])
+
+
+def _labelled(head: str) -> bool:
+    """True if the types have labels that are elements, which ASE reads."""
+    from ase.data import atomic_numbers
+
+    section = re.search(r"^Atom Type Labels.*\n\s*((?:\d+[ \t]+\S+.*\n)+)", head, re.MULTILINE)
+    return section is not None and all(line.split()[1] in atomic_numbers for line in section[1].splitlines())
 
 
 def _head(path: Path) -> str:
     with path.open("rb") as file:
         return file.read(_HEAD).decode("utf-8", "replace").replace("\r\n", "\n")
-
-
-def _number(symbol: str) -> int:
-    from ase.data import atomic_numbers
-
-    return int(atomic_numbers[symbol])
