@@ -8,7 +8,7 @@ from ase import units
 from ase.constraints import FixAtoms
 
 import flashmd_rs
-from flashmd_rs import FlashMDWarning, InputError, Simulation, read_structure, resume, rollout
+from flashmd_rs import FlashMDWarning, InputError, ModelError, Simulation, read_structure, resume, rollout
 from flashmd_rs._engine.checkpoint import read_checkpoint
 from flashmd_rs.describe import summary
 from flashmd_rs.temperature import draw_momenta, temperatures
@@ -139,7 +139,9 @@ class TestColumns:
         atoms = waters(None)
         atoms.set_array("level", np.zeros((len(atoms), 3)))
         atoms.set_array("velocities", np.array(["text"] * len(atoms)))
-        atoms.set_array("vx", np.zeros(len(atoms)))
+        atoms.set_array("vx", np.ones(len(atoms)))
+        atoms.set_array("vel", np.zeros((len(atoms), 3)))
+        atoms.set_array("velo", np.full((len(atoms), 3), np.nan))
         run(atoms)
 
 
@@ -233,3 +235,26 @@ class TestRigid:
             atoms = waters(None)
             atoms.set_momenta(draw_momenta(atoms.get_masses(), 200.0, seed))
             run(atoms)
+
+
+class TestRefusedAtoms:
+    """Of structures that the program was given: what their file called an atom, and what it is."""
+
+    @pytest.mark.parametrize(
+        ("change", "message"),
+        [
+            (lambda a: a.set_masses([15.999, 2.014, 2.014]), "trained with 1.008 u.*; it is deuterium"),
+            (lambda a: a.set_masses([15.999, 3.024, 3.024]), "trained with 1.008 u.* to 1.008$"),
+            (lambda a: a.set_chemical_symbols("XHH"), "atom 0 is X, .*it is a site without mass.*leave such sites out"),
+            (lambda a: (a.set_chemical_symbols("WHH"), a.set_array("atomtypes", np.array(["MW", "H", "H"]))),
+             "atom 0 is W, .*its file calls it 'MW', a site without mass"),
+            (lambda a: (a.set_chemical_symbols("SHH"), a.set_array("type", np.array([7, 1, 1]))),
+             "atom 0 is S, .*its file calls it type 7"),
+        ],
+    )  # fmt: skip
+    def test_named(self, run, change, message):
+        atoms = waters(None, count=1)
+        change(atoms)
+        with pytest.raises(ModelError, match=message) as caught:
+            run(atoms)
+        assert caught.value.fault in ("UnknownElement", "WrongMass")

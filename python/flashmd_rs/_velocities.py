@@ -20,7 +20,10 @@ _VECTOR, _COMPONENT = re.compile(_STEM, re.IGNORECASE), re.compile(f"({_STEM}?)_
 
 
 def velocity_columns(atoms: ase.Atoms) -> dict[str, F64]:
-    """Columns [N,3] of velocities, by their names; three columns ``vx``, ``vy`` and ``vz`` are one."""
+    """Columns [N,3] of velocities, by their names; three columns ``vx``, ``vy`` and ``vz`` are one.
+
+    One of zeros, or of numbers that are not finite, tells nothing and is left out.
+    """
     numeric = {name: values for name, values in atoms.arrays.items() if values.dtype.kind in "fiu"}
     found = {
         name: values.astype(float)
@@ -35,7 +38,7 @@ def velocity_columns(atoms: ase.Atoms) -> dict[str, F64]:
     for stem, part in parts.items():
         if len(part) == 3:
             found[f"{stem}x, {stem}y, {stem}z"] = np.column_stack([part[axis] for axis in "xyz"]).astype(float)
-    return found
+    return {name: values for name, values in found.items() if values.any() and np.isfinite(values).all()}
 
 
 def in_ase_units(velocities: F64, units: str) -> F64:

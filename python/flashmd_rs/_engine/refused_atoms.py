@@ -42,5 +42,7 @@ def _notes(atoms: ase.Atoms, model: Model) -> list[str]:
     ]
     if _TYPE in atoms.arrays and np.issubdtype(atoms.arrays[_TYPE].dtype, np.integer):
         notes.append(f"its file calls it type {atoms.arrays[_TYPE][k]}")
+    if symbols[k] == "X":
+        notes.append(f"it is {WITHOUT_MASS}")
     isotope = isotope_of(symbols[k], float(masses[k]))
     return [*notes[:1], *([f"it is {isotope}"] if isotope else [])]

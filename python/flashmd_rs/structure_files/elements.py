@@ -106,6 +106,6 @@ def replace_stand_ins(atoms: ase.Atoms) -> ase.Atoms:
 
 
 def isotope_of(symbol: str, mass_u: float) -> str | None:
-    """The name of hydrogen's isotope of that mass, within 0.01 u; None for anything else."""
-    names = (name for name, mass, _ in ISOTOPES.values() if symbol == "H" and abs(mass_u - mass) < 0.01)
+    """The name of hydrogen's isotope of that mass, within 0.005 u; None for anything else."""
+    names = (name for name, mass, _ in ISOTOPES.values() if symbol == "H" and abs(mass_u - mass) < 0.005)
     return next(names, None)

@@ -82,7 +82,7 @@ def _numbers(atoms: ase.Atoms, name: str) -> NDArray[np.int64]:
     """Atomic numbers [N] by the masses of types."""
     from ase.data import atomic_numbers
 
-    numbers = atoms.numbers.copy()
+    numbers = np.array(atoms.numbers, dtype=np.int64)
     for kind_of_atom in np.unique(atoms.arrays["type"]):
         chosen = atoms.arrays["type"] == kind_of_atom
         mass = float(atoms.get_masses()[chosen][0])
