@@ -463,34 +463,6 @@ class TestLammps:
         refused("a.data", "atom_style cannot be guessed.*name the style behind its section, as in `Atoms # charge`")
 
 
-CIF = """data_x
-_cell_length_a 5
-_cell_length_b 5
-_cell_length_c 5
-_cell_angle_alpha 90
-_cell_angle_beta 90
-_cell_angle_gamma 90
-_symmetry_space_group_name_H-M 'P 1'
-loop_
-_atom_site_label
-_atom_site_type_symbol
-_atom_site_fract_x
-_atom_site_fract_y
-_atom_site_fract_z
-_atom_site_occupancy
-O1 O 0 0 0 {0}
-D1 D 0.2 0 0 1.0
-H2 H 0 0.2 0 1.0
-"""
-
-
-def test_partly_occupied_sites_of_a_crystal(folder):
-    (folder / "a.cif").write_text(CIF.format("1.0"))
-    assert read_structure("a.cif").get_chemical_symbols() == ["O", "H", "H"]
-    (folder / "a.cif").write_text(CIF.format("0.5"))
-    refused("a.cif", r"partly occupied sites \(O 0.5\)")
-
-
 PSF = "PSF\n\n       1 !NTITLE\n REMARKS water\n\n{count:8d} !NATOM\n{lines}\n\n       0 !NBOND: bonds\n\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,25 +24,29 @@ def with_label(error: ModelError, structures: Iterable[ase.Atoms], model: Model)
     """The core's error about an element or a mass, with the atom's label and, of hydrogen's isotopes, their name."""
     if error.fault not in ("UnknownElement", "WrongMass"):
         return error
-    notes = [note for atoms in structures for note in _notes(atoms, model)]
-    return ModelError(f"{error}; {'; '.join(notes[:2])}", fault=error.fault) if notes else error
+    refused = ((atoms, k) for atoms in structures for k in _refused(atoms, model))
+    notes = next((_notes(atoms, k) for atoms, k in refused), [])
+    return ModelError("; ".join([str(error), *notes]), fault=error.fault)
 
 
-def _notes(atoms: ase.Atoms, model: Model) -> list[str]:
-    """What is known of the first atom that the model refuses."""
+def _refused(atoms: ase.Atoms, model: Model) -> Iterator[int]:
+    """The atoms of other elements or masses than the model's, in the core's order."""
     known = dict(zip(model.species, model.metadata["masses_u"], strict=True))
-    masses, symbols = atoms.get_masses(), atoms.get_chemical_symbols()
-    refused = [k for k, s in enumerate(symbols) if s not in known or abs(masses[k] / known[s] - 1.0) > _MASS_TOLERANCE]
-    if not refused:
-        return []
-    k = refused[0]
+    for k, (symbol, mass) in enumerate(zip(atoms.symbols, atoms.get_masses(), strict=True)):
+        if symbol not in known or abs(mass / known[symbol] - 1.0) > _MASS_TOLERANCE:
+            yield k
+
+
+def _notes(atoms: ase.Atoms, k: int) -> list[str]:
+    """What is known of an atom beside its element and mass."""
+    symbol = atoms.symbols[k]
     labels = [str(atoms.arrays[name][k]) for name in _LABELS if name in atoms.arrays]
     notes = [
         f"its file calls it {label!r}" + (f", {WITHOUT_MASS}" if is_without_mass(label) else "") for label in labels
     ]
     if _TYPE in atoms.arrays and np.issubdtype(atoms.arrays[_TYPE].dtype, np.integer):
         notes.append(f"its file calls it type {atoms.arrays[_TYPE][k]}")
-    if symbols[k] == "X":
+    if symbol == "X":
         notes.append(f"it is {WITHOUT_MASS}")
-    isotope = isotope_of(symbols[k], float(masses[k]))
+    isotope = isotope_of(symbol, float(atoms.get_masses()[k]))
     return [*notes[:1], *([f"it is {isotope}"] if isotope else [])]

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 _HYDROGEN_BOND_A = 1.25
 _RIGID = 0.02
 _FEWEST_BONDS = 6
+_LEAST_K = 1e-9  # below is round-off
 
 
 def rigid_distances(atoms: ase.Atoms, momenta: F64, temperature_K: float) -> int:
@@ -29,7 +30,7 @@ def rigid_distances(atoms: ase.Atoms, momenta: F64, temperature_K: float) -> int
         momenta: [N,3], √(eV·u).
         temperature_K: of all of them, K.
     """
-    if temperature_K <= 0.0 or not np.any(atoms.numbers == 1):
+    if temperature_K < _LEAST_K or not np.any(atoms.numbers == 1):
         return 0
     i, j, vectors = neighbor_list("ijD", atoms, _HYDROGEN_BOND_A)
     bonds = (atoms.numbers[i] == 1) & (atoms.numbers[j] > 1)

@@ -84,6 +84,7 @@ def _system_input(
     from ase.data import covalent_radii
 
     arrays = geometry(atoms)
+    _check_occupancy(atoms)
     constrained = constraints(atoms)
     if saved_step is None:
         start = start_momenta(atoms, settings.momenta, temperature_K, constrained.fixed, settings.seed, replica)
@@ -101,3 +102,16 @@ def _system_input(
         replica=replica,
         temperature_K=temperature_K,
     )
+
+
+def _check_occupancy(atoms: ase.Atoms) -> None:
+    """Refuse partly occupied sites, as ASE notes them in ``info`` where it reads a CIF file."""
+    sites = atoms.info.get("occupancy")
+    for site in sites.values() if isinstance(sites, dict) else ():
+        shares = list(site.values()) if isinstance(site, dict) else []
+        if any(isinstance(share, int | float) and 0.0 < share < 1.0 for share in shares):
+            shown = ", ".join(f"{symbol} {share}" for symbol, share in site.items())
+            raise InputError(
+                f"the structure has partly occupied sites ({shown}), by its info['occupancy']: give one with the atoms "
+                "that are there"
+            )

@@ -56,7 +56,6 @@ def read_structure(
     template = None if topology is None else _read_topology(topology)
     with opened(source) as file:
         atoms = replace_stand_ins(_read(file, source.name, source.index, format, units, template))
-    _check_occupancy(atoms, source.name)
     dummies = np.flatnonzero(atoms.numbers == 0)
     if len(dummies):
         raise InputError(f"atom {dummies[0]} of {source.name} is X, {WITHOUT_MASS}")
@@ -133,14 +132,3 @@ def _with_velocities(atoms: ase.Atoms, name: str, units: str) -> ase.Atoms:
         del atoms.arrays[part]
     atoms.set_velocities(in_ase_units(velocities, units))
     return atoms
-
-
-def _check_occupancy(atoms: ase.Atoms, name: str) -> None:
-    """Refuse partly occupied sites, as ASE notes them where it reads a CIF file."""
-    sites = atoms.info.get("occupancy")
-    if not isinstance(sites, dict):
-        return
-    for site in sites.values():
-        if len(site) > 1 or any(share < 1.0 for share in site.values()):
-            shown = ", ".join(f"{symbol} {share:g}" for symbol, share in site.items())
-            raise InputError(f"{name} has partly occupied sites ({shown}): write one with the atoms that are there")

@@ -57,9 +57,9 @@ def find_source(name: str | os.PathLike[str], index: int | str | None = None) ->
 
 
 def _existing(path: str) -> Path:
-    from ase.io.bundletrajectory import BundleTrajectory
-
     if os.path.isdir(path):
+        from ase.io.bundletrajectory import BundleTrajectory
+
         if BundleTrajectory.is_bundle(path):
             return Path(path)
         raise InputError(f"{path} is a folder, wanted a structure file")

@@ -65,7 +65,7 @@ def read_coordinates(path: Path, name: str, index: int, template: ase.Atoms, kin
     require("MDAnalysis", f".{kind}")
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        link = Path(folder) / path.name  # an index of its frames is left beside the file
+        link = Path(folder) / path.name  # MDAnalysis leaves an index of the frames beside the file
         link.symlink_to(path.absolute())
         try:
             with _opened(link, kind, len(template)) as frames:
