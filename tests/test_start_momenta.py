@@ -166,7 +166,7 @@ class TestTemperature:
         atoms.set_constraint(FixAtoms([0]))
         warned("are all zero", atoms)
 
-    @pytest.mark.parametrize(("found_K", "words"), [(0.5, "0.5 K"), (20.0, "20 K"), (900.0, "900 K")])
+    @pytest.mark.parametrize(("found_K", "words"), [(0.5, "0.5 K"), (20.0, "20 K"), (3300.0, "3300 K")])
     def test_far(self, warned, found_K, words):
         result = warned(rf"from the structure, {words} \(300 K asked for\)", waters(found_K))
         assert result.report["momenta"] == f"from the structure, {words} (300 K asked for)"
@@ -181,6 +181,12 @@ class TestTemperature:
         message = f"momenta from the structure.* a thousand times too {speed}.*--units {system}"
         with pytest.warns(FlashMDWarning, match=message):
             Simulation(atoms, models("free_flight"), temperature_K=temperature_K, thermostat=thermostat)
+
+    @pytest.mark.parametrize("found_K", [50.0, 1000.0])
+    def test_said(self, run, found_K):
+        """A structure that is to be warmed or cooled is nothing to warn of."""
+        words = f"from the structure, {found_K:.0f} K (300 K asked for)"
+        assert run(waters(found_K)).report["momenta"] == words
 
     @pytest.mark.parametrize("found_K", [220.0, 330.0, 560.0])
     def test_near(self, run, found_K):

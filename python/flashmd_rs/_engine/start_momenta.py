@@ -18,8 +18,9 @@ from flashmd_rs.temperature import degrees_of_freedom, draw_momenta, temperature
 if TYPE_CHECKING:
     import ase
 
-# A temperature is far from the one asked for where it is off by this factor and chance does not bring it there.
-_FAR = 2.0
+# Factors by which a temperature is off the one asked for where that is said, and where it is warned of, if chance alone
+# does not bring it there.
+_FAR, _VERY_FAR = 2.0, 10.0
 _CHANCE = 1e-4
 # Where a mistaken unit would bring them, off by a factor of a million.
 _USUAL_K = (30.0, 5000.0)
@@ -101,12 +102,13 @@ def _of_the_structure(atoms: ase.Atoms, own: F64, wanted_K: float | None, fixed:
             f"{dof - rigid:.0f} of {dof:.0f} degrees of freedom are at {_kelvin(found_K * dof / (dof - rigid))}; the "
             "model's bonds move and will share it: draw them with momenta='draw', or let a thermostat warm the bonds",
         )
-    if wanted_K and _is_far(found_K, wanted_K, dof):
+    if wanted_K and _is_off(_FAR, found_K, wanted_K, dof):
         source += f" ({wanted_K:g} K asked for)"
-        advice = _unit_mistaken(found_K) or "momenta='draw' draws them, and a thermostat takes its time"
+    advice = _unit_mistaken(found_K)
+    if advice is None and wanted_K and _is_off(_VERY_FAR, found_K, wanted_K, dof):
+        advice = "momenta='draw' draws them, and a thermostat takes its time"
+    if advice is not None:
         warnings += (f"momenta {source}: {advice}",)
-    elif _unit_mistaken(found_K):
-        warnings += (f"momenta {source}: {_unit_mistaken(found_K)}",)
     return StartMomenta(own, source, warnings)
 
 
@@ -157,9 +159,9 @@ def _unit_mistaken(found_K: float) -> str | None:
     return None
 
 
-def _is_far(found_K: float, wanted_K: float, dof: float) -> bool:
+def _is_off(factor: float, found_K: float, wanted_K: float, dof: float) -> bool:
     """True if a temperature is off by more than a factor, and more than chance makes of few degrees of freedom."""
-    if 1.0 / _FAR <= found_K / wanted_K <= _FAR:
+    if 1.0 / factor <= found_K / wanted_K <= factor:
         return False
     from scipy.special import gammainc, gammaincc
 
