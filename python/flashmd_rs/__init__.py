@@ -33,6 +33,7 @@ from flashmd_rs.options import (
 )
 from flashmd_rs.rollout import resume, rollout
 from flashmd_rs.simulation import Simulation, StateView
+from flashmd_rs.structure_files import read_structure
 from flashmd_rs.trajectory import Trajectory
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     "load_structure",
     "neighbor_list",
     "open_library",
+    "read_structure",
     "resume",
     "rollout",
 ]

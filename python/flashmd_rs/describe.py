@@ -118,6 +118,7 @@ def run_header(report: dict[str, Any]) -> list[str]:
         ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
         f"on {report['device']}",
+        f"momenta {report['momenta']}",
         f"thermostat {_thermostat(report)}",
         f"barostat {_barostat(report)}",
         f"Metropolis test {_switch(report['metropolis'])}; random rotation {_switch(report['random_rotation'])}",
@@ -153,6 +154,7 @@ def summary(trajectory: Trajectory) -> str:
         ("strides", f"{report['steps']}"),
         ("simulated", f"{_simulated_ps(report):g} ps in {report['seconds']:.1f} s"),
         ("speed", f"{report['ns_per_day']:.3g} ns/day, network {_share(report, 'seconds_network')} of the time"),
+        ("momenta", report["momenta"]),
         *_temperature_rows(trajectory),
         *_energy_rows(trajectory),
         *_metropolis_rows(report),

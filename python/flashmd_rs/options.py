@@ -22,6 +22,7 @@ Scope = Literal["global", "species", "molecule"]
 RescalingFallback = Literal["stop", "skip", "clamp"]
 GuardPolicy = Literal["warn", "stop", "fallback", "collect", "off"]
 Coupling = Literal["isotropic", "anisotropic"]
+MomentaChoice = Literal["auto", "structure", "draw"]
 
 
 class Option:

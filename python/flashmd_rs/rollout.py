@@ -37,6 +37,7 @@ def rollout(
     steps: int | None = None,
     time_ps: float | None = None,
     temperature_K: float | Sequence[float] | None = None,
+    momenta: str = "auto",
     thermostat: str | Thermostat | None = None,
     pressure_bar: float | None = None,
     barostat: str | Barostat | None = None,
@@ -62,13 +63,15 @@ def rollout(
     ``FixCom`` on it are honoured; other constraints are refused. Device and threads are the :class:`Model`'s.
 
     Args:
-        atoms: start structure, with any mix of periodic axes. Momenta are taken from it if it has them. A list of
+        atoms: start structure, with any mix of periodic axes. A list of
             structures runs as replicas in one call of the network per stride; one that fails leaves the others alone.
         model: a model file, a bundled name (``"water"``), or an open :class:`Model`.
         steps: number of strides. Give exactly one of ``steps`` and ``time_ps``.
         time_ps: simulated time in ps, rounded up to whole strides.
-        temperature_K: temperature of the thermostat in K, or one per replica. If ``atoms`` has no momenta, they are
-            drawn at this temperature, without net momentum.
+        temperature_K: temperature of the thermostat and of drawn momenta in K, or one per replica.
+        momenta: ``"structure"``: those of ``atoms``; ``"draw"``: drawn at ``temperature_K``, without net momentum;
+            ``"auto"``: those of ``atoms`` unless it has none, or none but zeros where a temperature is given, and then
+            drawn. ``report["momenta"]`` says where they came from.
         thermostat: None is Langevin if ``temperature_K`` is given, else none (NVE); ``"langevin"`` or
             :class:`Langevin`; ``"bussi"`` or :class:`Bussi`; ``"none"`` forces NVE.
         pressure_bar: pressure of the barostat, bar; None keeps the cell. It needs a thermostat and an energy model.
@@ -132,6 +135,7 @@ def rollout(
         steps=steps,
         time_ps=time_ps,
         temperature_K=temperature_K,
+        momenta=momenta,
         thermostat=thermostat,
         pressure_bar=pressure_bar,
         barostat=barostat,

@@ -101,7 +101,8 @@ def test_every_argument_of_rollout_is_a_flag():
     flags = {"temperature_K" if name == "temperature_k" else name for name in FLAGS} | {"atoms"}
     assert names_of_rollout() - flags == {"observers", "resume"}
     made = {f"{group.argument}_{field}" for group, _, field in FIELDS}
-    assert flags - names_of_rollout() - made == {"structure", "device", "threads"}
+    files = {"format", "index", "units", "topology"}
+    assert flags - names_of_rollout() - made == {"structure", "device", "threads"} | files
     assert set(inspect.signature(flashmd_rs.Model).parameters) - {"path_or_name"} <= flags
 
 

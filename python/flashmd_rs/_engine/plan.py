@@ -96,7 +96,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
             raise InputError(f"{saved.path} begins with replica {saved.replica}, got replica={min(structures)}")
         arguments = _defaults_of(saved, arguments)
     settings = validate(opened, len(structures), arguments)
-    inputs = system_inputs(structures, settings.temperature_K, settings.seed)
+    inputs = system_inputs(structures, settings, None if saved is None else saved.step)
     energy = None
     if arguments.energy_model is not None:
         energy = energy_source(arguments.energy_model, structures, opened)
@@ -184,7 +184,7 @@ def plan_continuation(
         energy=energy,
         settings=settings,
         structures=structures,
-        inputs=system_inputs(structures, settings.temperature_K, settings.seed),
+        inputs=system_inputs(structures, settings, saved.step),
         outputs=outputs,
         observers=observers,
         checkpoint=saved.path if saved.interval is not None else None,

@@ -60,6 +60,7 @@ def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
         "interval": settings.interval,
         "seed": settings.seed,
         "replica": system.replica,
+        "momenta": system.momenta_source,
         "temperature_K": None if settings.thermostat is None else system.temperature_K,
         "thermostat": settings.thermostat,
         "pressure_bar": None if settings.barostat is None else settings.pressure_bar,

@@ -18,12 +18,13 @@ from flashmd_rs._engine.checkpoint import CheckpointWriter, checkpoint_text, loc
 from flashmd_rs._engine.plan import Plan, check_distinct
 from flashmd_rs._engine.progress import Progress
 from flashmd_rs._engine.recorder import FileOffsets, Recorder
+from flashmd_rs._engine.refused_atoms import with_label
 from flashmd_rs._engine.report import run_report, settings_report, with_last_good
 from flashmd_rs._engine.signals import between_strides
 from flashmd_rs._engine.view import StateView
 from flashmd_rs._warn import warn
 from flashmd_rs.describe import run_header
-from flashmd_rs.errors import InputError, StabilityError
+from flashmd_rs.errors import InputError, ModelError, StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.options import check_path
 from flashmd_rs.trajectory import Trajectory
@@ -96,8 +97,17 @@ class Run:
         self._failures: dict[int, StabilityError] = {}
         self._check_signals: Callable[[], None] = _nothing
         self._show: Callable[[int, float], None] = _ignore
+        try:
+            self._core = self._open_core()
+        except ModelError as error:
+            raise with_label(error, plan.structures.values(), plan.model) from None
+        for message in dict.fromkeys(message for system in plan.inputs for message in system.warnings):
+            warn(message)
+
+    def _open_core(self) -> _core.Simulation:
+        plan = self.plan
         saved, energy = plan.saved, plan.energy
-        self._core = _core.Simulation(
+        return _core.Simulation(
             plan.model._core,
             plan.inputs,
             plan.settings,

@@ -20,6 +20,7 @@ from flashmd_rs.options import (
     Checkpoint,
     EnergyRescaling,
     Guard,
+    MomentaChoice,
     Option,
     Output,
     PathLike,
@@ -41,6 +42,7 @@ class RunOptions(TypedDict, total=False):
     steps: int | None
     time_ps: float | None
     temperature_K: float | Sequence[float] | None
+    momenta: str
     thermostat: str | Thermostat | None
     pressure_bar: float | None
     barostat: str | Barostat | None
@@ -67,6 +69,7 @@ class Arguments:
     steps: int | None = None
     time_ps: float | None = None
     temperature_K: Any = None
+    momenta: Any = "auto"
     thermostat: Any = None
     pressure_bar: Any = None
     barostat: Any = None
@@ -95,6 +98,7 @@ class Settings:
         interval: strides between kept frames.
         stride_fs: simulated time of one stride, fs.
         temperature_K: target of the thermostat and of drawn momenta, K, one per system, or None.
+        momenta: what a run begins with: those of the structure, drawn ones, or (``"auto"``) what there is.
         thermostat: option, or None for NVE.
         pressure_bar: target of the barostat, bar; 0 without one.
         barostat: option, or None for a fixed cell.
@@ -109,6 +113,7 @@ class Settings:
     interval: int
     stride_fs: float
     temperature_K: list[float] | None
+    momenta: MomentaChoice
     thermostat: Thermostat | None
     pressure_bar: float
     barostat: Barostat | None
@@ -161,6 +166,7 @@ def validate(model: Model, systems: int, arguments: Arguments) -> Settings:
         interval=_interval(arguments.interval, arguments.trajectory, steps),
         stride_fs=stride,
         temperature_K=temperatures,
+        momenta=cast(MomentaChoice, _checks.one_of("momenta", arguments.momenta, get_args(MomentaChoice))),
         thermostat=thermostat,
         pressure_bar=0.0 if barostat is None else _checks.finite("pressure_bar", arguments.pressure_bar, "bar"),
         barostat=barostat,

@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from flashmd_rs import _checks
-from flashmd_rs._structure import F64, Geometry, constraints, geometry, momenta
+from flashmd_rs._engine.settings import Settings
+from flashmd_rs._engine.start_momenta import StartMomenta, start_momenta
+from flashmd_rs._structure import F64, Geometry, constraints, geometry
 from flashmd_rs.errors import InputError
-from flashmd_rs.temperature import draw_momenta, internal_momenta
+from flashmd_rs.temperature import internal_momenta
 
 if TYPE_CHECKING:
     import ase
@@ -24,6 +26,8 @@ class SystemInput(Geometry):
 
     Attributes:
         momenta: [N,3], √(eV·u).
+        momenta_source: where they come from, in words.
+        warnings: said when the run is prepared.
         fixed: [N], True for atoms that never move.
         bond_radii: [N], covalent radii, Å: what molecules are found by.
         replica: whose random numbers it draws.
@@ -31,6 +35,8 @@ class SystemInput(Geometry):
     """
 
     momenta: F64
+    momenta_source: str
+    warnings: tuple[str, ...]
     fixed: NDArray[np.bool_]
     bond_radii: F64
     replica: int
@@ -53,41 +59,59 @@ def by_replica(atoms: ase.Atoms | Sequence[ase.Atoms], first: int) -> dict[int, 
 
 
 def system_inputs(
-    structures: dict[int, ase.Atoms], temperature_K: Sequence[float] | None, seed: int
+    structures: dict[int, ase.Atoms], settings: Settings, saved_step: int | None = None
 ) -> list[SystemInput]:
-    """Every structure of a run as the core takes it; momenta are drawn where there are none.
+    """Every structure of a run as the core takes it, with the momenta it begins with.
+
+    Args:
+        structures: by replica.
+        settings: of the run.
+        saved_step: step of the checkpoint that the core takes positions and momenta from, or None for a new run.
 
     Raises:
-        InputError: a structure is not usable, or has neither momenta nor a temperature.
+        InputError: a structure is not usable, or has no momenta where there is no temperature to draw them at.
     """
-    targets: Sequence[float | None] = temperature_K or [None] * len(structures)
+    targets: Sequence[float | None] = settings.temperature_K or [None] * len(structures)
     return [
-        _system_input(atoms, replica, target, seed)
+        _system_input(atoms, replica, target, settings, saved_step)
         for (replica, atoms), target in zip(structures.items(), targets, strict=True)
     ]
 
 
-def _system_input(atoms: ase.Atoms, replica: int, temperature_K: float | None, seed: int) -> SystemInput:
+def _system_input(
+    atoms: ase.Atoms, replica: int, temperature_K: float | None, settings: Settings, saved_step: int | None
+) -> SystemInput:
     from ase.data import covalent_radii
 
     arrays = geometry(atoms)
+    _check_occupancy(atoms)
     constrained = constraints(atoms)
-    start = momenta(atoms)
-    if start is None:
-        if temperature_K is None:
-            raise InputError(
-                "the structure has no momenta and no temperature was given: set temperature_K, or momenta on the "
-                "structure"
-            )
-        start = draw_momenta(arrays.masses, temperature_K, seed, replica=replica, fixed=constrained.fixed)
-    if constrained.centre_of_mass:
-        start = internal_momenta(start, arrays.masses)
+    if saved_step is None:
+        start = start_momenta(atoms, settings.momenta, temperature_K, constrained.fixed, settings.seed, replica)
+    else:
+        start = StartMomenta(np.zeros_like(arrays.positions), f"from the checkpoint, step {saved_step}")
+    values = internal_momenta(start.values, arrays.masses) if constrained.centre_of_mass else start.values
     radii = covalent_radii[np.clip(arrays.numbers, 0, len(covalent_radii) - 1)]
     return SystemInput(
         **{name: getattr(arrays, name) for name in Geometry.__dataclass_fields__},
-        momenta=start,
+        momenta=values,
+        momenta_source=start.source,
+        warnings=start.warnings,
         fixed=constrained.fixed,
         bond_radii=radii,
         replica=replica,
         temperature_K=temperature_K,
     )
+
+
+def _check_occupancy(atoms: ase.Atoms) -> None:
+    """Refuse partly occupied sites, as ASE notes them in ``info`` where it reads a CIF file."""
+    sites = atoms.info.get("occupancy")
+    for site in sites.values() if isinstance(sites, dict) else ():
+        shares = list(site.values()) if isinstance(site, dict) else []
+        if any(isinstance(share, int | float) and 0.0 < share < 1.0 for share in shares):
+            shown = ", ".join(f"{symbol} {share}" for symbol, share in site.items())
+            raise InputError(
+                f"the structure has partly occupied sites ({shown}), by its info['occupancy']: give one with the atoms "
+                "that are there"
+            )

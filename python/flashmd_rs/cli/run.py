@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads, read_structure
+from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads
 from flashmd_rs.cli.errors import says_how_to_go_on
 from flashmd_rs.cli.flags import GROUPS, with_option_flags
-from flashmd_rs.options import GuardPolicy
+from flashmd_rs.options import GuardPolicy, MomentaChoice
 
 Switch = Literal["auto", "on", "off"]
 Rescaling = Literal["auto", "on", "off", "global", "species", "molecule"]
@@ -20,15 +20,43 @@ _SWITCHES: dict[str, bool | str] = {"on": True, "off": False}
 @with_option_flags
 def run(
     structure: Annotated[
-        str, typer.Argument(help="Structure file that ASE reads (its last frame), or a bundled name.")
+        str,
+        typer.Argument(
+            help="Structure file that ASE reads (its last frame; FILE@INDEX another), - for standard input, or a "
+            "bundled name."
+        ),
     ],
     *,
     model: Annotated[str, typer.Option(help="Model file or bundled name.")],
+    format: Annotated[
+        str | None,
+        typer.Option(help="Format of STRUCTURE as ASE calls it.", show_default="by its name and contents"),
+    ] = None,
+    index: Annotated[int | None, typer.Option(help="Frame of STRUCTURE.", show_default="the last")] = None,
+    units: Annotated[
+        str | None,
+        typer.Option(
+            help="Units of a LAMMPS file, or of a column of velocities in extended XYZ, as LAMMPS calls them: real, "
+            "metal, ….",
+            show_default="what the file states, else metal",
+        ),
+    ] = None,
+    topology: Annotated[
+        str | None,
+        typer.Option(help="Structure, .psf, .prmtop, .top or .tpr with the elements of an .xtc, .dcd, .trr or .nc."),
+    ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of strides (or give --time-ps).")] = None,
     time_ps: Annotated[float | None, typer.Option(help="Simulated time, ps, rounded up to whole strides.")] = None,
     temperature_k: Annotated[
         float | None, typer.Option(help="Temperature of the thermostat and of drawn momenta, K.")
     ] = None,
+    momenta: Annotated[
+        MomentaChoice,
+        typer.Option(
+            help="Those of the structure, drawn ones, or (auto) drawn where it has none, or none but zeros with "
+            "--temperature-k."
+        ),
+    ] = "auto",
     thermostat: Annotated[
         Literal["langevin", "bussi", "none"] | None,
         typer.Option(help="none is NVE.", show_default="langevin with --temperature-k, else none"),
@@ -86,9 +114,11 @@ def run(
     from flashmd_rs.errors import InputError
     from flashmd_rs.model import Model
     from flashmd_rs.rollout import rollout
+    from flashmd_rs.structure_files import read_structure, structure_path
 
-    atoms = read_structure(structure)
-    if trajectory is not None and Path(structure).is_file() and trajectory.exists() and trajectory.samefile(structure):
+    atoms = read_structure(structure, format=format, index=index, units=units, topology=topology)
+    read = [path for name in (structure, topology) if name is not None and (path := structure_path(name)) is not None]
+    if trajectory is not None and trajectory.exists() and any(trajectory.samefile(path) for path in read):
         raise InputError(f"the trajectory would replace the structure it starts from: {trajectory}")
     if guard == "collect" and options["guard_violations_file"] is None:
         raise InputError("--guard collect needs the file for the structures: give --guard-violations-file FILE")
@@ -113,6 +143,7 @@ def run(
             steps=steps,
             time_ps=time_ps,
             temperature_K=temperature_k,
+            momenta=momenta,
             pressure_bar=pressure_bar,
             metropolis=metropolis,
             energy_model=energy_model,

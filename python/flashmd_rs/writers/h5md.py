@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import ase
 
 _A_PER_PS = 1000.0 * fs  # ASE's unit of velocity, √(eV/u), times this is Å/ps
+_CREATOR = "flashmd-rs"
 _PARTICLES = "particles/trajectory"  # the group MDAnalysis looks for
 _POSITION, _VELOCITY, _EDGES, _ENERGY = (
     f"{_PARTICLES}/position",
@@ -99,6 +100,16 @@ class H5mdSegment:
             return len(source[_STEP])
 
     @staticmethod
+    def species(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[bool]] | None:
+        """Atomic numbers [N], masses [N] in u and periodic axes [3] of a file; None if another program wrote it."""
+        with _opened(path) as source:
+            if source["h5md/creator"].attrs.get("name") != _CREATOR:
+                return None
+            particles = source[_PARTICLES]
+            boundary = particles["box"].attrs["boundary"].tolist()
+            return particles["species"][()], particles["mass"][()], [word == "periodic" for word in boundary]
+
+    @staticmethod
     def read(path: Path, index: int) -> StoredFrame:
         """One frame of a file."""
         with _opened(path) as source:
@@ -138,7 +149,7 @@ def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> dict[st
 
     h5.create_group("h5md").attrs["version"] = [1, 1]
     h5.create_group("h5md/author").attrs["name"] = "N/A"
-    h5.create_group("h5md/creator").attrs.update({"name": "flashmd-rs", "version": __version__})
+    h5.create_group("h5md/creator").attrs.update({"name": _CREATOR, "version": __version__})
     h5.create_group("h5md/modules/units").attrs["version"] = [1, 0]
     box = h5.create_group(f"{_PARTICLES}/box")
     box.attrs["dimension"] = 3
