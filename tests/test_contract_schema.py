@@ -63,6 +63,9 @@ PUSHING = BOND | {"constant_eV_per_A2": -1.0}
 BEYOND = {"species": ["H", "O", "H"], "constant_eV_per_rad2": 4.3, "angle_rad": 4.0}
 FAST = {"inner_fs": 0.5, "bonds": [BOND]}
 TABLE = {"species": ["O", "H"], "energies_eV": [1.0, 0.5, 0.0], "slopes_eV_per_A": [-1.0, -1.0, 0.0]}
+TERM = {"species": ["O", "H"], "coefficient_eV_A3": 0.05}
+ENDLESS = TERM | {"coefficient_eV_A3": 1e9}
+FIELD = {"pairs": [TERM], "triples": [{"species": ["O", "H", "H"], "coefficient_eV_A6": -2.0}]}
 PAIRS = {"step_fs": 0.5, "first_A": 1.0, "spacing_A": 0.5, "tables": [TABLE]}
 
 
@@ -74,7 +77,7 @@ def pulled(**change):
 # Change to good metadata of a direct model, and a word of the loader's message.
 REFUSED = {
     "no_contract": ({"contract": DELETE}, "contract"),
-    "contract_2": ({"contract": 2}, "contract 2"),
+    "contract_3": ({"contract": 3}, "contract 3"),
     "contract_in_words": ({"contract": "1"}, "contract"),
     "no_kind": ({"kind": DELETE}, "kind"),
     "unknown_kind": ({"kind": "oracle"}, "oracle"),
@@ -89,6 +92,10 @@ REFUSED = {
     "mollified_in_words": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"mollified": "yes"}}, "flashmd"),
     "no_tables": (pulled(tables=[]), "unsound tables"),
     "table_of_one": (pulled(tables=[TABLE | {"energies_eV": [0.0], "slopes_eV_per_A": [0.0]}]), "unsound tables"),
+    "mean_field_of_contract_1": ({"kind": "energy", "mean_field": FIELD}, "needs contract 2"),
+    "mean_field_of_a_stride": ({"contract": 2, "mean_field": FIELD}, "for models of kind energy"),
+    "mean_field_in_words": ({"contract": 2, "kind": "energy", "mean_field": "yes"}, "flashmd"),
+    "endless_mean_field": ({"contract": 2, "kind": "energy", "mean_field": {"pairs": [ENDLESS]}}, "has the term"),
     "no_scheme": ({"kind": "splitting"}, "lacks `splitting`"),
     "kick_in_words": ({"kind": "splitting", "splitting": {"kicks": ["W"], "drifts": []}}, "flashmd"),
     "no_drifts": ({"kind": "splitting", "splitting": {"kicks": [0]}}, "drifts"),
@@ -163,3 +170,12 @@ def test_an_energy_model_needs_neither_stride_nor_masses():
     entry = with_change(EXAMPLE, {"kind": "energy", "stride_fs": DELETE, "masses_u": DELETE})
     assert not schema_refuses(entry)
     assert loader_says(entry, "pair_energy") is None
+
+
+def test_an_energy_model_of_contract_2_may_have_a_mean_field():
+    entry = EXAMPLE | {"contract": 2, "kind": "energy", "mean_field": FIELD}
+    assert not schema_refuses(entry)
+    assert loader_says(entry, "pair_energy") is None
+    stranger = entry | {"mean_field": {"pairs": [TERM | {"species": ["O", "Ar"]}]}}
+    assert not schema_refuses(stranger)
+    assert "has the term" in loader_says(stranger, "pair_energy")

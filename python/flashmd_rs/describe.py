@@ -17,11 +17,15 @@ _UNITS = {
     "_meV_per_atom_per_ps": "meV/atom/ps",
     "_meV_per_atom": "meV/atom",
     "_meV_per_A": "meV/Å",
+    "_eV_per_rad2": "eV/rad²",
+    "_eV_per_A2": "eV/Å²",
     "_eV_per_A": "eV/Å",
     "_g_per_cm3": "g/cm³",
     "_A2_per_ps": "Å²/ps",
     "_per_A3": "1/Å³",
     "_sqrt_eV": "√eV",
+    "_eV_A3": "eV Å³",
+    "_eV_A6": "eV Å⁶",
     "_percent": "%",
     "_bytes": "bytes",
     "_meV": "meV",
@@ -81,6 +85,8 @@ def _flatten(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
             rows.append((label, f"{_format(value['value'])} {_format(value.get('unit', unit))}".rstrip()))
         elif isinstance(value, dict) and value:
             rows += _flatten({f"{k}{_suffix(key)}": v for k, v in value.items()}, f"{label} · ")
+        elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
+            rows += [(f"{label} · {number}", _format(item)) for number, item in enumerate(value, 1)]
         else:
             rows.append((label, f"{_format(value)} {unit}".rstrip() if value is not None else "not stated"))
     return rows
@@ -103,7 +109,7 @@ def _format(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_format(item) for item in value) or "none"
     if isinstance(value, dict):
-        return "; ".join(f"{_printable(key)} {_format(item)}" for key, item in value.items()) or "none"
+        return "; ".join(f"{label} {text}" for label, text in _flatten(value)) or "none"
     return _printable(str(value))
 
 

@@ -28,7 +28,7 @@ class ASEReference(Reference):
         self.timestep_fs = timestep_fs or type(self).timestep_fs
         self._first = atoms.get_positions()
         self._atoms = atoms
-        self.numbers, self.masses, self.cell = atoms.numbers, atoms.get_masses(), atoms.cell[:]
+        self.numbers, self.masses, self.cell = atoms.numbers, atoms.get_masses(), atoms.cell.array.copy()
         self.molecules = np.arange(len(atoms))
 
     @abstractmethod
@@ -52,10 +52,13 @@ class ASEReference(Reference):
             atoms.get_positions(), atoms.get_momenta(), atoms.get_forces(), float(atoms.get_potential_energy())
         )
 
-    def energy(self, positions: F64) -> float:
-        """Potential energy (eV) at positions (Å) [A, 3]."""
+    def energy(self, positions: F64, cell: F64 | None = None) -> float:
+        """Potential energy (eV) at positions (Å) [A, 3], in another cell (Å) if one is given."""
         self._atoms.set_positions(positions)
-        return float(self._atoms.get_potential_energy())
+        self._atoms.set_cell(self.cell if cell is None else cell)
+        energy = float(self._atoms.get_potential_energy())
+        self._atoms.set_cell(self.cell)
+        return energy
 
     def energy_source(self) -> Calculator:
         """A calculator of its own, independent of the simulation's."""

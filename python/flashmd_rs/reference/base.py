@@ -13,6 +13,7 @@ does not relax. The noise comes from NumPy alone.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -25,6 +26,9 @@ from flashmd_rs.writers.atomic_write import atomic_write
 
 # Time between two kicks. The sampled distribution does not depend on it while it is short against 1/friction.
 KICK_FS = 4.0
+# Relative change of the cell's lengths, to either side, of a pressure by central difference. Pairs that cross a sharp
+# cutoff make noise, the less the longer the step.
+PRESSURE_STEP = 2e-3
 
 
 class Frame(NamedTuple):
@@ -98,8 +102,11 @@ class Reference(ABC):
         """The current frame."""
 
     @abstractmethod
-    def energy(self, positions: F64) -> float:
-        """Potential energy (eV) at positions (Å) [A, 3]; the system stays at these positions."""
+    def energy(self, positions: F64, cell: F64 | None = None) -> float:
+        """Potential energy (eV) at positions (Å) [A, 3]; the system stays there.
+
+        ``cell`` [3, 3] (Å), if given, takes the place of the system's own for this energy alone.
+        """
 
     @abstractmethod
     def energy_source(self) -> object:
@@ -185,3 +192,26 @@ class Reference(ABC):
         """The current frame as ``ase.Atoms`` with momenta."""
         frame = self.get()
         return Atoms(self.numbers, frame.positions, cell=self.cell, pbc=True, masses=self.masses, momenta=frame.momenta)
+
+
+def virial_pressure(
+    energy: Callable[[F64, F64], float], positions: F64, cell: F64, masses: F64, molecules: NDArray[np.int_]
+) -> float:
+    """Pressure without its kinetic part, bar: −∂U/∂V by central difference, with molecules that move as wholes.
+
+    Args:
+        energy: U in eV, of positions [A, 3] and cell [3, 3], Å.
+        positions: [A, 3], Å, with whole molecules.
+        cell: [3, 3], Å.
+        masses: [A], u; the centre of mass of a molecule is scaled with the cell.
+        molecules: index of each atom's molecule [A].
+    """
+    mass = np.bincount(molecules, masses)
+    centres = np.stack([np.bincount(molecules, masses * x) / mass for x in positions.T], axis=1)[molecules]
+
+    def scaled(factor: float) -> float:
+        return energy(positions + (factor - 1) * centres, factor * cell)
+
+    longer, shorter = 1 + PRESSURE_STEP, 1 - PRESSURE_STEP
+    change = abs(np.linalg.det(cell)) * (longer**3 - shorter**3)
+    return float((scaled(shorter) - scaled(longer)) / change / units.bar)

@@ -96,10 +96,14 @@ class OpenMMReference(Reference):
         self.integrator.setStepSize(timestep * unit.femtosecond)
         self.integrator.step(round(time_fs / timestep))
 
-    def energy(self, positions: F64) -> float:
-        """Potential energy (eV) at positions (Å) [A, 3]."""
+    def energy(self, positions: F64, cell: F64 | None = None) -> float:
+        """Potential energy (eV) at positions (Å) [A, 3], in another cell (Å) if one is given."""
+        if cell is not None:
+            self.context.setPeriodicBoxVectors(*(cell * 0.1))
         self.context.setPositions(positions * 0.1)
         energy = self.context.getState(energy=True).getPotentialEnergy()
+        if cell is not None:
+            self.context.setPeriodicBoxVectors(*(self.cell * 0.1))
         return float(energy.value_in_unit(unit.kilojoule_per_mole) * EV_PER_KJ_MOL)
 
     def energy_source(self) -> openmm.Context:

@@ -88,6 +88,12 @@ class Recipe:
         density = given.get("density_g_per_cm3")
         return cls(system=name, seed=seed, replicas=replicas, density_g_per_cm3=density, **values)
 
+    @classmethod
+    def from_attributes(cls, stored: dict[str, Any]) -> Recipe:
+        """The recipe that :meth:`attributes` described."""
+        values = {field.name: stored.get(field.name) for field in fields(cls)}
+        return cls(**(values | {"temperatures_K": tuple(stored["temperatures_K"])}))
+
     @property
     def chains(self) -> int:
         """Independent simulations: temperatures × replicas."""

@@ -1,4 +1,4 @@
-"""The command export."""
+"""Commands for model files: export, pressure."""
 
 from __future__ import annotations
 
@@ -27,3 +27,15 @@ def export(
 
     figures = json.loads(measured.read_text()) if measured else {}
     publish(run, output, data, energy_model, figures)
+
+
+def pressure(
+    model: Annotated[Path, typer.Argument(help="Energy model (ONNX).")],
+    output: Annotated[Path, typer.Argument(help="ONNX file.")],
+    data: DataFiles,
+) -> None:
+    """Compare an energy model's pressures with its reference's, and write it with the mean field that is missing."""
+    from flashmd_train.export.publish import settle_pressure
+
+    for row in settle_pressure(model, output, data):
+        typer.echo(json.dumps(row))

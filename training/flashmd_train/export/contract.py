@@ -26,6 +26,13 @@ def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     return tuple(getattr(graph, n).to(torch.int32) if n in INTEGERS else getattr(graph, n) for n in names)
 
 
+def read_model(path: Path) -> tuple[onnx.ModelProto, dict]:
+    """Graph and metadata of a model file."""
+    model = onnx.load(path)
+    entries = {entry.key: entry.value for entry in model.metadata_props}
+    return model, json.loads(entries["flashmd"])
+
+
 def write_model(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     """Put ``metadata`` into the model and write the file atomically.
 
@@ -33,6 +40,7 @@ def write_model(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
         onnx.checker.ValidationError: the graph is not valid ONNX.
         OSError: the file cannot be written.
     """
+    del model.metadata_props[:]
     entry = model.metadata_props.add()
     entry.key, entry.value = "flashmd", json.dumps(metadata, ensure_ascii=False)
     model.producer_name, model.producer_version = "flashmd_train", ""

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import torch
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.calibration import calibrate
-from flashmd_train.export.contract import write_model
+from flashmd_train.export.contract import read_model, write_model
+from flashmd_train.export.mean_field import add_mean_field
 from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
 from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
 from flashmd_train.export.parity import equivariance
@@ -145,4 +147,28 @@ def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) ->
         equivariant=True,
         validation={k: round(v, 6) for k, v in errors.items()} | dict(onnx_parity=parity_error) | measured,
     )
+    write_model(graph, add_mean_field(graph, metadata, data, validation_part), output)
+
+
+def settle_pressure(model: Path, output: Path, data: list[Path]) -> list[dict]:
+    """Write an energy model with the mean field that ``data`` call for, and its pressures beside the reference's.
+
+    Args:
+        model: energy model (ONNX).
+        output: ONNX file, which may be the same.
+        data: HDF5 files of equilibrium at several densities, which training has not seen.
+
+    Returns:
+        The pressures by file.
+
+    Raises:
+        ValueError: it is no energy model.
+    """
+    graph, metadata = read_model(model)
+    if metadata["kind"] != "energy":
+        raise ValueError(f"{model} is of kind {metadata['kind']!r}; wanted an energy model")
+    loaded = Dataset(data)
+    picks = np.array([(f, s) for f, file in enumerate(loaded.files) for s in range(len(file.temperature_K))])
+    metadata = add_mean_field(graph, metadata, loaded, picks)
     write_model(graph, metadata, output)
+    return list(metadata["validation"]["pressures"])

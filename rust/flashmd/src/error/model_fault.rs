@@ -31,10 +31,10 @@ pub enum ModelFault {
     TwoMetadataEntries,
     #[error("the metadata is {bytes} bytes long; it may have {most}")]
     MetadataTooLong { bytes: usize, most: usize },
-    #[error("the metadata under `flashmd` does not fit contract {contract}: {problem}")]
-    MalformedMetadata { contract: u64, problem: String },
-    #[error("it follows contract {got}, this version reads contract {wanted}; upgrade flashmd-rs")]
-    OtherContract { got: String, wanted: u64 },
+    #[error("the metadata under `flashmd` does not fit the contract: {problem}")]
+    MalformedMetadata { problem: String },
+    #[error("it follows contract {got}, this version reads contracts {oldest} to {newest}; upgrade flashmd-rs")]
+    OtherContract { got: String, oldest: u64, newest: u64 },
     #[error("the metadata lacks `contract`; export the model to contract {wanted}")]
     NoContract { wanted: u64 },
     #[error("its kind is {got}, wanted {known}")]
@@ -60,6 +60,8 @@ pub enum ModelFault {
     UnsoundSplitting { kicks: Vec<usize>, drifts: Vec<f64>, most: usize },
     #[error("`fast` in the metadata {problem}")]
     UnsoundFastForces { problem: String },
+    #[error("`mean_field` in the metadata {problem}")]
+    UnsoundMeanField { problem: String },
 
     // The graph.
     #[error("it uses opset {got}, the contract wants opset {wanted}; export it again")]

@@ -7,11 +7,12 @@ use serde::Deserialize;
 use super::domain::Domain;
 use super::fast_forces::FastForces;
 use super::kinds::Kind;
+use super::mean_field::MeanField;
 use crate::elements;
 use crate::error::{ModelFault, Result, one_line};
 
-/// Contract version this crate reads.
-pub const CONTRACT: u64 = 1;
+/// Contract versions this crate reads. The second adds `mean_field`, without which energies would be other ones.
+pub const CONTRACTS: RangeInclusive<u64> = 1..=2;
 
 /// Longest metadata, bytes.
 const LONGEST: usize = 1 << 20;
@@ -88,6 +89,8 @@ pub struct Metadata {
     pub scheme: Scheme,
     /// The bonded and pair forces of the drifts of kind `hybrid`.
     pub fast: Option<FastForces>,
+    /// What kind `energy` adds to the energies of the network.
+    pub mean_field: Option<MeanField>,
 }
 
 #[derive(Deserialize)]
@@ -109,6 +112,7 @@ struct Raw {
     domain: Domain,
     splitting: Option<Scheme>,
     fast: Option<FastForces>,
+    mean_field: Option<MeanField>,
 }
 
 impl Metadata {
@@ -120,20 +124,11 @@ impl Metadata {
         if json.len() > LONGEST {
             return Err(ModelFault::MetadataTooLong { bytes: json.len(), most: LONGEST }.into());
         }
-        let malformed = |e: serde_json::Error| {
-            let problem = one_line(&e.to_string());
-            ModelFault::MalformedMetadata { contract: CONTRACT, problem }
-        };
+        let malformed = |e: serde_json::Error| ModelFault::MalformedMetadata { problem: one_line(&e.to_string()) };
         // Everything in it has to be sound, the keys for people too: they are read elsewhere.
         let _: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json).map_err(malformed)?;
         let version: Version = serde_json::from_str(json).map_err(malformed)?;
-        match version.contract {
-            Some(v) if v.as_u64() == Some(CONTRACT) => {}
-            Some(v) => {
-                return Err(ModelFault::OtherContract { got: v.to_string(), wanted: CONTRACT }.into());
-            }
-            None => return Err(ModelFault::NoContract { wanted: CONTRACT }.into()),
-        }
+        let contract = read_contract(version.contract.as_ref())?;
         let kind = read_kind(version.kind.as_ref())?;
         let raw: Raw = serde_json::from_str(json).map_err(malformed)?;
         let metadata = Self {
@@ -146,8 +141,10 @@ impl Metadata {
             domain: raw.domain,
             scheme: Scheme::default(),
             fast: None,
+            mean_field: raw.mean_field,
         };
         metadata.check(raw.stride_fs)?;
+        metadata.check_mean_field(contract)?;
         metadata.with_scheme(raw.splitting)?.with_fast_forces(raw.fast)
     }
 
@@ -194,6 +191,16 @@ impl Metadata {
         }
     }
 
+    fn check_mean_field(&self, contract: u64) -> Result<()> {
+        let Some(mean_field) = &self.mean_field else { return Ok(()) };
+        let problem = match self.kind {
+            _ if contract < 2 => Some(format!("needs contract 2; the file says {contract}")),
+            Kind::Energy => mean_field.problem(&self.species),
+            other => Some(format!("is for models of kind energy; this one is of kind {}", other.name())),
+        };
+        problem.map_or(Ok(()), |problem| Err(ModelFault::UnsoundMeanField { problem }.into()))
+    }
+
     fn check_species(&self) -> Result<()> {
         if self.species.is_empty() {
             return Err(ModelFault::NoSpecies.into());
@@ -231,6 +238,15 @@ impl Metadata {
             return Err(ModelFault::WrongMass { atom, symbol, mass, wanted }.into());
         }
         Ok(index as i32)
+    }
+}
+
+fn read_contract(contract: Option<&serde_json::Value>) -> Result<u64> {
+    let (oldest, newest) = (*CONTRACTS.start(), *CONTRACTS.end());
+    match contract.map(|v| (v, v.as_u64())) {
+        Some((_, Some(version))) if CONTRACTS.contains(&version) => Ok(version),
+        Some((got, _)) => Err(ModelFault::OtherContract { got: got.to_string(), oldest, newest }.into()),
+        None => Err(ModelFault::NoContract { wanted: newest }.into()),
     }
 }
 

@@ -7,6 +7,7 @@ pub mod fast_forces;
 mod kinds;
 pub mod library;
 mod load_check;
+pub mod mean_field;
 pub mod metadata;
 mod onnx;
 mod operators;

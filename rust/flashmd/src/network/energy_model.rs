@@ -31,12 +31,18 @@ impl EnergyModel {
     fn total(&self) -> f64 {
         self.network.output(Output::Energy, 0).iter().map(|&e| f64::from(e)).sum()
     }
+
+    /// Energy and virial that the network cannot know, eV.
+    fn mean_field(&self, state: &State) -> (f64, f64) {
+        let mean_field = self.network.model().metadata().mean_field.as_ref();
+        mean_field.map_or((0.0, 0.0), |mean_field| mean_field.energy_and_virial(state))
+    }
 }
 
 impl PotentialEnergy for EnergyModel {
     fn energy(&mut self, state: &State) -> Result<f64> {
         self.run(state, &[Output::Energy])?;
-        Ok(self.total())
+        Ok(self.total() + self.mean_field(state).0)
     }
 
     /// # Errors
@@ -49,6 +55,11 @@ impl PotentialEnergy for EnergyModel {
         self.run(state, &[Output::Energy, Output::EdgeGradient])?;
         let mut forces = Vec::new();
         gradient::forces(&self.network, 0, &mut forces);
-        Ok(EnergyForces { energy: self.total(), forces, virial: Some(gradient::virial(&self.network, 0)) })
+        let (energy, each) = self.mean_field(state);
+        let mut virial = gradient::virial(&self.network, 0);
+        for (axis, row) in virial.iter_mut().enumerate() {
+            row[axis] += each;
+        }
+        Ok(EnergyForces { energy: self.total() + energy, forces, virial: Some(virial) })
     }
 }

@@ -1,8 +1,11 @@
 //! The metadata, and the atoms that fit them.
 
+use std::f64::consts::PI;
+
 use flashmd::Error;
 use flashmd::error::ModelFault;
 use flashmd::model::{Contract, Metadata};
+use flashmd::state::{Cell, State};
 
 use crate::protobuf::{File, METADATA};
 use crate::refused;
@@ -16,9 +19,9 @@ macro_rules! refused_with {
 
 #[test]
 fn the_version_and_the_kind_are_checked() {
-    refused_with!("\"contract\": 1" => "\"contract\": 2", ModelFault::OtherContract { got, wanted: 1 } if got == "2");
+    refused_with!("\"contract\": 1" => "\"contract\": 3", ModelFault::OtherContract { got, oldest: 1, newest: 2 } if got == "3");
     refused_with!("\"contract\": 1" => "\"contract\": \"1\"", ModelFault::OtherContract { got, .. } if got == "\"1\"");
-    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 1 });
+    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 2 });
     refused_with!("direct" => "oracle", ModelFault::UnknownKind { got, .. } if got == "\"oracle\"");
     refused_with!("\"kind\": \"direct\", " => "", ModelFault::UnknownKind { got, .. } if got == "missing");
 }
@@ -77,7 +80,7 @@ fn text_that_does_not_fit_the_contract_is_refused() {
         ("\"colour\": \"", "\"colour\": \"\\ud800", ""),
         ("{", "{{", ""),
     ] {
-        refused_with!(from => to, ModelFault::MalformedMetadata { contract: 1, problem: got } if got.contains(problem));
+        refused_with!(from => to, ModelFault::MalformedMetadata { problem: got } if got.contains(problem));
     }
 }
 
@@ -86,8 +89,8 @@ fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
     for (from, to, message) in [
         (
             "\"contract\": 1",
-            "\"contract\": 2",
-            "it follows contract 2, this version reads contract 1; upgrade flashmd-rs",
+            "\"contract\": 3",
+            "it follows contract 3, this version reads contracts 1 to 2; upgrade flashmd-rs",
         ),
         ("5.0", "1e9", "`cutoff_A` in the metadata is 1000000000.0; it must be from 0.1 to 50"),
         ("direct", "splitting", "the metadata of a splitting model lacks `splitting`, its kicks and drifts"),
@@ -102,8 +105,72 @@ fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
         assert_eq!(error.to_string(), message);
         assert_eq!(error.in_model("a.onnx").in_model("b.onnx").to_string(), format!("a.onnx: {message}"));
     }
-    assert_eq!(ModelFault::NoContract { wanted: 1 }.name(), "NoContract");
+    assert_eq!(ModelFault::NoContract { wanted: 2 }.name(), "NoContract");
     assert_eq!(ModelFault::CutOff.name(), "CutOff");
+}
+
+/// The metadata of an energy model of contract 2 with these pairs and triples of a mean field.
+fn with_mean_field(pairs: &str, triples: &str) -> String {
+    METADATA.replace("\"contract\": 1, \"kind\": \"direct\"", "\"contract\": 2, \"kind\": \"energy\"").replace(
+        "\"equivariant\"",
+        &format!("\"mean_field\": {{\"pairs\": [{pairs}], \"triples\": [{triples}]}}, \"equivariant\""),
+    )
+}
+
+const PAIR: &str = r#"{"species": ["O", "H"], "coefficient_eV_A3": 0.5}"#;
+const TRIPLE: &str = r#"{"species": ["O", "H", "O"], "coefficient_eV_A6": 0.5}"#;
+
+#[test]
+fn a_mean_field_is_for_energy_models_of_contract_2_and_of_their_species() {
+    let sound = with_mean_field(PAIR, TRIPLE);
+    assert!(Metadata::parse(&sound).is_ok());
+    for json in [
+        sound.replace("\"contract\": 2", "\"contract\": 1"),
+        sound.replace("energy", "direct"),
+        with_mean_field(&PAIR.replace("\"O\"", "\"C\""), ""),
+        with_mean_field(&PAIR.replace("0.5", "1e7"), ""),
+        with_mean_field(PAIR, &TRIPLE.replace("\"H\"", "\"C\"")),
+        with_mean_field(PAIR, &TRIPLE.replace("0.5", "-1e10")),
+    ] {
+        let error = Metadata::parse(&json).unwrap_err();
+        assert!(matches!(error, Error::Model { fault: ModelFault::UnsoundMeanField { .. }, .. }), "{json}: {error:?}");
+    }
+}
+
+fn oxygens(length: f64, pbc: [bool; 3]) -> State {
+    let cell = Cell::new([[length, 0.0, 0.0], [0.0, length, 0.0], [0.0, 0.0, length]], pbc).unwrap();
+    let positions = (0..27).map(|k| [f64::from(k), 0.0, 0.0]).collect();
+    State::new(positions, vec![[0.0; 3]; 27], vec![16.0; 27], vec![8; 27], cell).unwrap()
+}
+
+#[test]
+fn a_pair_term_is_the_lennard_jones_energy_beyond_the_cutoff_and_of_the_step_at_it() {
+    let (epsilon, sigma, cutoff, length) = (0.0066, 3.15, 6.0, 20.0);
+    let coefficient = -16.0 * PI * epsilon * f64::powi(sigma, 6) / (3.0 * f64::powi(cutoff, 3));
+    let pair = format!(r#"{{"species": ["O", "O"], "coefficient_eV_A3": {coefficient}}}"#);
+    let mean_field = Metadata::parse(&with_mean_field(&pair, "")).unwrap().mean_field.unwrap();
+    // By quadrature: ½ρ∫ u 4πr² dr beyond the cutoff, and as much for u(r_c) within it, at g = 1.
+    let density = 27.0 / f64::powi(length, 3);
+    let u = |r: f64| -4.0 * epsilon * (sigma / r).powi(6);
+    let step = 0.01;
+    let shell = |k: i32| cutoff + step * (f64::from(k) + 0.5);
+    let beyond: f64 = (0..100_000).map(shell).map(|r| 2.0 * PI * density * u(r) * r * r * step).sum();
+    let within = 2.0 * PI * density * u(cutoff) * cutoff.powi(3) / 3.0;
+    let (energy, virial) = mean_field.energy_and_virial(&oxygens(length, [true; 3]));
+    let wanted = 27.0 * (beyond + within);
+    assert!((energy - wanted).abs() < 1e-4 * wanted.abs(), "{energy} {wanted}");
+    assert_eq!(energy, virial);
+    assert_eq!(mean_field.energy_and_virial(&oxygens(length, [true, true, false])), (0.0, 0.0));
+}
+
+#[test]
+fn the_virial_of_a_mean_field_is_the_volume_derivative_of_its_energy() {
+    let (pair, triple) = (PAIR.replace("\"H\"", "\"O\""), TRIPLE.replace("\"H\"", "\"O\""));
+    let mean_field = Metadata::parse(&with_mean_field(&pair, &triple)).unwrap().mean_field.unwrap();
+    let at = |length: f64| mean_field.energy_and_virial(&oxygens(length, [true; 3]));
+    let volume = |length: f64| f64::powi(length, 3);
+    let slope = (at(4.001).0 - at(3.999).0) / (volume(4.001) - volume(3.999));
+    assert!((at(4.0).1 + slope * volume(4.0)).abs() < 1e-6 * at(4.0).1.abs());
 }
 
 #[test]

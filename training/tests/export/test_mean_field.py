@@ -1,0 +1,77 @@
+"""The mean field of an energy model: found where it is known, and closing the gap of a trained one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from ase import Atoms, units
+
+from flashmd_train.export.mean_field import ReferenceFrame, fit_mean_field
+from flashmd_train.export.publish import publish, settle_pressure
+
+A = {("O", "O"): -0.5, ("O", "H"): 0.2, ("H", "H"): -0.03}
+
+
+def frames_with(gap_bar: float, sizes: list[tuple[int, int, float]]) -> list[ReferenceFrame]:
+    """Frames of oxygens and hydrogens in cubic cells, whose reference pressures are all ``gap_bar``."""
+    return [
+        ReferenceFrame(file, Atoms("O" * o + "H" * h, cell=3 * [length], pbc=True), np.arange(o + h), 0.0, gap_bar)
+        for file, (o, h, length) in enumerate(sizes)
+        for _ in range(2)
+    ]
+
+
+def test_coefficients_are_found_again() -> None:
+    sizes = [(o, h, length) for o, h in ((20, 40), (30, 30), (10, 50), (50, 10)) for length in (10.0, 10.5, 11.0)]
+    frames = frames_with(0.0, sizes)
+    # A model that lacks the terms A, and one triple of oxygen.
+    missing = [
+        sum(
+            value * f.atoms.symbols.count(a) * f.atoms.symbols.count(b) / f.atoms.get_volume() ** 2
+            for (a, b), value in A.items()
+        )
+        + 2 * 7.0 * f.atoms.symbols.count("O") ** 3 / f.atoms.get_volume() ** 3
+        for f in frames
+    ]
+    found = fit_mean_field(frames, -np.array(missing) / units.bar, ("O", "H"))
+    assert found is not None
+    pairs = {tuple(term["species"]): term["coefficient_eV_A3"] for term in found["pairs"]}
+    triples = {"".join(term["species"]): term["coefficient_eV_A6"] for term in found["triples"]}
+    assert pairs == pytest.approx(A, rel=1e-3)
+    assert triples == pytest.approx({"OOO": 7.0, "OOH": 0.0, "OHH": 0.0, "HHH": 0.0}, abs=1e-2)
+
+
+def test_two_densities_have_pairs_only_and_noise_has_nothing() -> None:
+    two = fit_mean_field(
+        frames_with(500.0, [(20, 40, 10.0), (20, 40, 10.5)]), np.array([5.0, 0.0, 3.0, 2.0]), ("O", "H")
+    )
+    assert two is not None
+    assert two["triples"] == []
+    noise = fit_mean_field(frames_with(0.0, 2 * [(20, 40, 10.0)]), np.array([100.0, -90.0, 80.0, -70.0]), ("O", "H"))
+    assert noise is None
+
+
+def test_an_exported_model_has_its_references_pressure(data_file: Path, energy_run: Path, tmp_path: Path) -> None:
+    path = tmp_path / "e.onnx"
+    publish(energy_run, path, [data_file], None, {})
+    rows = settle_pressure(path, path, [data_file])
+    (entry,) = onnx.load(path).metadata_props
+    metadata = json.loads(entry.value)
+    (row,) = rows
+    assert metadata["validation"]["pressures"] == rows
+    assert metadata["contract"] == 2
+    assert row["frames"] == 12
+    assert row["model_bar"] == pytest.approx(row["reference_bar"], abs=0.2)
+    again = settle_pressure(path, tmp_path / "again.onnx", [data_file])
+    assert again == rows
+
+
+def test_only_an_energy_model_has_a_pressure(data_file: Path, tmp_path: Path) -> None:
+    import flashmd_rs
+
+    with pytest.raises(ValueError, match="'direct'; wanted an energy model"):
+        settle_pressure(flashmd_rs.Model("water").path, tmp_path / "x.onnx", [data_file])
