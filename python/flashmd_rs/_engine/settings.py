@@ -98,7 +98,6 @@ class Settings:
         interval: strides between kept frames.
         stride_fs: simulated time of one stride, fs.
         temperature_K: target of the thermostat and of drawn momenta, K, one per system, or None.
-        momenta: what a run begins with: those of the structure, drawn ones, or (``"auto"``) what there is.
         thermostat: option, or None for NVE.
         pressure_bar: target of the barostat, bar; 0 without one.
         barostat: option, or None for a fixed cell.
@@ -107,13 +106,13 @@ class Settings:
         guard: option.
         random_rotation: rotate the model's frame at random each stride.
         seed: of everything random.
+        momenta: what a run begins with: those of the structure, drawn ones, or (``"auto"``) what there is.
     """
 
     steps: int | None
     interval: int
     stride_fs: float
     temperature_K: list[float] | None
-    momenta: MomentaChoice
     thermostat: Thermostat | None
     pressure_bar: float
     barostat: Barostat | None
@@ -122,6 +121,8 @@ class Settings:
     guard: Guard
     random_rotation: bool
     seed: int
+    # Checkpoints of before it was a choice do not hold it.
+    momenta: MomentaChoice = "auto"
 
     @property
     def uses_molecules(self) -> bool:
