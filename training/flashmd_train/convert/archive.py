@@ -21,7 +21,7 @@ def load_archive(path: Path, data: bytes) -> dict:
         ConversionError: for any other file, saying what it is as far as that can be told.
     """
     if data.startswith(b"\x1f\x8b"):
-        raise ConversionError(f"{path} is compressed by gzip; unpack it first: gunzip FILE")
+        raise ConversionError(f"{path} is compressed by gzip; unpack it first")
     try:
         with torch.serialization.safe_globals(_classes()):
             saved = torch.load(io.BytesIO(data), weights_only=True, map_location="cpu")
@@ -52,8 +52,10 @@ def import_metatrain() -> Any:
         import metatrain.utils.architectures
         import metatrain.utils.data
         import metatrain.utils.io
-    except ImportError as error:
-        raise ConversionError(f"metatrain is not installed ({one_line(error)}); install it with: {INSTALL}") from error
+    except (ImportError, OSError) as error:  # OSError: a library of another PyTorch
+        raise ConversionError(
+            f"metatrain is not installed, or not for this PyTorch ({one_line(error)}); install it with: {INSTALL}"
+        ) from error
     return metatrain.utils
 
 

@@ -101,9 +101,8 @@ def choose_weights(path: Path, saved: dict, wanted: Weights | None) -> Weights:
     chosen = wanted or ("last" if large or not saved.get(ENTRY["best"]) else "best")
     found = saved.get(ENTRY[chosen])
     if not isinstance(found, dict) or not found:
-        raise ConversionError(
-            f"{path} has no best weights, only those of its last epoch; take them with --weights last"
-        )
+        (other,) = ENTRY.keys() - {chosen}
+        raise ConversionError(f"{path} has no {chosen} weights; take the others: --weights {other}")
     if any("lora_" in str(name) for name in found):
         raise ConversionError(
             f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method "
