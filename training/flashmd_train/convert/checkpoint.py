@@ -66,7 +66,7 @@ def read_checkpoint(path: Path, weights: Weights | None = None) -> Source:
 
     Args:
         path: of the file.
-        weights: which to take; None for those that metatrain itself would export.
+        weights: which to take; None to let `choose_weights` decide.
 
     Raises:
         ConversionError: for anything that cannot be imported.

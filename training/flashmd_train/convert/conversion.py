@@ -19,7 +19,7 @@ def convert_checkpoint(checkpoint: Path, output: Path, weights: Weights | None =
     Args:
         checkpoint: ``.ckpt`` file of ``mtt train``.
         output: ONNX file; written atomically, once everything is proved.
-        weights: which of the checkpoint's to take; None for those that metatrain itself would export.
+        weights: which of the checkpoint's to take; None for the best, or the last where there are no others.
 
     Returns:
         The metadata of the file written.
