@@ -58,8 +58,8 @@ def page(found: dict[str, Any]) -> str:
 
 _CONVERT = """## flashmd-rs convert
 
-Import a metatrain checkpoint: `flashmd-rs convert CHECKPOINT --output MODEL.onnx`. It comes with `pip install .
-'./training[convert]'`; see [Import a model from metatrain](../how-to/metatrain.md).
+Import a metatrain checkpoint: `flashmd-rs convert CHECKPOINT --output MODEL.onnx [--weights best|last]`. It
+comes with `pip install . './training[convert]'`; see [Import a model from metatrain](../how-to/metatrain.md).
 """
 
 

@@ -4,26 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
-import io
-import pickle
-import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
-import torch
 from ase.data import chemical_symbols
 
-ARCHITECTURES = ("experimental.flashmd", "experimental.flashmd_symplectic", "pet")
-INSTALL = "pip install './training[convert]'"
-WANTED = "give the .ckpt file that `mtt train` writes, not the exported .pt"
-ANGSTROM = ("a", "å", "angstrom", "")
-MOMENTUM = ("(ev*u)^(1/2)", "(ev*u)^1/2", "")
-ELECTRONVOLT = ("ev", "")
+from flashmd_train.convert.archive import check_entries, import_metatrain, load_archive
+from flashmd_train.convert.errors import ConversionError, one_line
+from flashmd_train.convert.known import ARCHITECTURES, check_architecture, check_hypers, check_version
 
-
-class ConversionError(ValueError):
-    """A checkpoint that cannot be imported; the message says what to do."""
+Weights = Literal["best", "last"]
+ANGSTROM = ("a", "å", "angstrom")
+MOMENTUM = ("(ev*u)^(1/2)",)
+ELECTRONVOLT = ("ev",)
+ENTRY = {"best": "best_model_state_dict", "last": "model_state_dict"}
 
 
 @dataclass
@@ -35,14 +30,20 @@ class Source:
         sha256: of its bytes.
         architecture: metatrain's name for it.
         version: of the checkpoint before metatrain upgraded it.
-        model: metatrain's module with its best weights, in evaluation mode.
+        weights: which of the checkpoint's ``model`` has.
+        epoch: after which they were stored, if the checkpoint says so.
+        model: metatrain's module, in evaluation mode.
+        assumed: units that the checkpoint leaves open.
     """
 
     path: Path
     sha256: str
     architecture: str
     version: int
+    weights: Weights
+    epoch: int | None
     model: Any
+    assumed: list[str] = field(default_factory=list)
 
     @property
     def hypers(self) -> dict:
@@ -60,39 +61,63 @@ class Source:
         return [chemical_symbols[z] for z in self.model.atomic_types]
 
 
-def read_checkpoint(path: Path) -> Source:
+def read_checkpoint(path: Path, weights: Weights | None = None) -> Source:
     """Read and check a checkpoint of any version that the installed metatrain can upgrade.
+
+    Args:
+        path: of the file.
+        weights: which to take; None to let `choose_weights` decide.
 
     Raises:
         ConversionError: for anything that cannot be imported.
         OSError: if the file cannot be read.
     """
     data = path.read_bytes()
-    metatrain = _metatrain()
-    saved = _unpickle(path, data)
+    saved = load_archive(path, data)
     architecture = saved["architecture_name"]
-    if architecture not in ARCHITECTURES:
-        raise ConversionError(
-            f"{path} holds the architecture {architecture!r}; {', '.join(ARCHITECTURES)} can be imported. "
-            "A wrapper such as llpr is trained on top of one of these: give the checkpoint below it"
-        )
-    version = saved.get("model_ckpt_version", 1)
-    _refuse_unsupported(path, saved)
-    try:
-        model = metatrain.model_from_checkpoint(saved, context="export").eval()
-    except Exception as error:
-        raise ConversionError(
-            f"{path} is a {architecture} checkpoint of version {version} that metatrain {metatrain_version()} cannot "
-            f"load ({_one_line(error)}); see whether the metatrain that wrote it can (`mtt export`)"
-        ) from error
-    source = Source(path, hashlib.sha256(data).hexdigest(), architecture, version, model)
+    check_architecture(path, architecture)
+    version = saved.get("model_ckpt_version")
+    version = 1 if version is None else version
+    check_version(path, architecture, version)
+    check_entries(path, saved)
+    check_hypers(path, architecture, version, saved["model_data"]["model_hypers"])
+    weights = choose_weights(path, saved, weights)
+    epoch = saved.get("best_epoch" if weights == "best" else "epoch")
+    model = _load(path, architecture, version, saved)
+    source = Source(path, hashlib.sha256(data).hexdigest(), architecture, version, weights, epoch, model)
+    if not all(0 < z < len(chemical_symbols) for z in model.atomic_types):
+        raise ConversionError(f"{path} has atoms of the types {model.atomic_types}, which are not all atomic numbers")
     check_unit(source, "its structures", source.model.dataset_info.length_unit, ANGSTROM, "angstrom")
     return source
 
 
+def choose_weights(path: Path, saved: dict, wanted: Weights | None) -> Weights:
+    """Leave in ``saved`` only the weights that are wanted, so that no upgrade of metatrain's can take the others.
+
+    Without a wish they are the best; the last where a checkpoint has no others, and of metatrain's large PET models of
+    before version 8, which were always used with their last.
+    """
+    large = "node_embedding.weight" in saved["model_state_dict"]
+    chosen = wanted or ("last" if large or not saved.get(ENTRY["best"]) else "best")
+    found = saved.get(ENTRY[chosen])
+    if not isinstance(found, dict) or not found:
+        (other,) = ENTRY.keys() - {chosen}
+        raise ConversionError(f"{path} has no {chosen} weights; take the others: --weights {other}")
+    if any("lora_" in str(name) for name in found):
+        raise ConversionError(
+            f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method "
+            "'full' or 'heads'"
+        )
+    for entry in ENTRY.values():
+        saved[entry] = dict(found)
+    return chosen
+
+
 def check_unit(source: Source, what: str, unit: str, known: tuple[str, ...], wanted: str) -> None:
-    """Raise unless ``unit`` is one of ``known`` (or missing: then metatrain converts nothing either)."""
-    if unit.lower() not in known:
+    """Raise unless ``unit`` is one of ``known``; note a missing one, which metatrain does not convert either."""
+    if not unit:
+        source.assumed.append(f"{what} in {wanted}")
+    elif unit.lower() not in known:
         raise ConversionError(
             f"{source.path}: {what} are in {unit!r}; the import wants {wanted!r}. Convert the data set and train again"
         )
@@ -113,42 +138,24 @@ def metatrain_version() -> str:
     return importlib.metadata.version("metatrain")
 
 
-def _metatrain() -> Any:
-    try:
-        import metatomic.torch  # noqa: F401  (checkpoints hold its objects)
-        import metatrain.utils.io
-    except ImportError as error:
-        raise ConversionError(f"metatrain is not installed ({_one_line(error)}); install it with: {INSTALL}") from error
-    return metatrain.utils.io
-
-
-def _unpickle(path: Path, data: bytes) -> dict:
-    try:
-        saved = torch.load(io.BytesIO(data), weights_only=False, map_location="cpu")
-    except (pickle.UnpicklingError, zipfile.BadZipFile, RuntimeError, EOFError, AttributeError, ImportError) as error:
-        raise ConversionError(f"{path} is not a file that PyTorch can read ({_one_line(error)}); {WANTED}") from error
-    if not isinstance(saved, dict) or "architecture_name" not in saved:
-        raise ConversionError(f"{path} is not a metatrain checkpoint; {WANTED}")
-    return saved
-
-
-def _refuse_unsupported(path: Path, saved: dict) -> None:
-    """Before metatrain loads it, which may want packages that only these parts need."""
-    hypers = saved["model_data"]["model_hypers"]
-    if hypers.get("long_range", {}).get("enable", False):
+def _load(path: Path, architecture: str, version: int, saved: dict) -> Any:
+    """metatrain's module with the weights of ``saved``."""
+    metatrain = import_metatrain()
+    readable = metatrain.architectures.import_architecture(architecture).__model__.__checkpoint_version__
+    if version > readable:
         raise ConversionError(
-            f"{path} was trained with long_range on: its Ewald sums look beyond any cutoff and cannot be exported. "
-            "Train with long_range.enable: false"
+            f"{path} is a {architecture} checkpoint of version {version}; the installed metatrain "
+            f"{metatrain_version()} reads 1 to {readable}. Install a newer one: pip install -U 'metatrain<2026.5'"
         )
-    if hypers.get("zbl", False):
-        raise ConversionError(f"{path} adds a ZBL repulsion, which the import does not have. Train with zbl: false")
-    if any("lora_" in name for name in saved.get("best_model_state_dict") or {}):
+    if readable > ARCHITECTURES[architecture].version:
         raise ConversionError(
-            f"{path} was fine-tuned with LoRA adapters, which the import does not merge; fine-tune with the method "
-            "'full' or 'heads'"
+            f"the installed metatrain {metatrain_version()} turns {architecture} checkpoints into version {readable}, "
+            "which this import does not know; install an older one: pip install 'metatrain<2026.5'"
         )
-
-
-def _one_line(error: Exception) -> str:
-    text = " ".join(str(error).split()) or type(error).__name__
-    return text if len(text) < 200 else text[:200] + "…"
+    try:
+        return metatrain.io.model_from_checkpoint(saved, context="export").eval()
+    except Exception as error:
+        raise ConversionError(
+            f"{path} is a {architecture} checkpoint of version {version} that metatrain {metatrain_version()} cannot "
+            f"load ({one_line(error)}); see whether the metatrain that wrote it can (`mtt export`)"
+        ) from error

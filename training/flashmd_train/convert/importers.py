@@ -14,11 +14,11 @@ from flashmd_train.convert.checkpoint import (
     ANGSTROM,
     ELECTRONVOLT,
     MOMENTUM,
-    ConversionError,
     Source,
     check_unit,
     target,
 )
+from flashmd_train.convert.errors import ConversionError
 from flashmd_train.convert.proof import prove_action, prove_direct, prove_energy
 from flashmd_train.convert.weights import constants, load_weights, network_config, scales
 from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_INPUTS, ENERGY_OUTPUTS
@@ -27,6 +27,7 @@ from flashmd_train.graph.nef import Graph
 from flashmd_train.graph.structures import graph_of, random_structure
 from flashmd_train.models.pet import PETAction, PETEnergy, PETStride
 
+MOVES = ["position", "momentum"]
 DIRECT_OUTPUTS = ("displacement", "momenta_out")
 PAIR_INPUTS = (*ENERGY_INPUTS, "reverse")
 # The runtime does not read the action itself.
@@ -41,6 +42,7 @@ class Imported:
 
     Attributes:
         kind: of the contract.
+        targets: of the checkpoint that are in it.
         config: of the network.
         graph: the ONNX graph.
         stride_fs: of kinds that move atoms, fs.
@@ -50,6 +52,7 @@ class Imported:
     """
 
     kind: str
+    targets: list[str]
     config: PETConfig
     graph: onnx.ModelProto
     onnx_parity: float
@@ -64,13 +67,13 @@ def import_flashmd(source: Source) -> Imported:
     stride_fs, masses = _stride(source)
     config = network_config(source, "cosine", sees_momenta=True)
     module = PETStride(config, source.hypers["predict_momenta_as_difference"])
-    load_weights(source, module.pet, ["position", "momentum"])
+    load_weights(source, module.pet, MOVES)
     module.position_unit.copy_(scales(source, "position"))
     module.momentum_unit.copy_(scales(source, "momentum"))
     graphs, structure = _examples(source, config, masses)
     proof = prove_direct(source, module, structure)
     graph, error = export_forward(module, DIRECT_INPUTS, DIRECT_OUTPUTS, graphs)
-    return Imported("direct", config, graph, error, proof, stride_fs, masses)
+    return Imported("direct", MOVES, config, graph, error, proof, stride_fs, masses)
 
 
 def import_pet(source: Source) -> Imported:
@@ -89,7 +92,7 @@ def import_pet(source: Source) -> Imported:
     graphs, structure = _examples(source, config, [1.0] * config.species)
     proof = prove_energy(source, name, module, structure)
     graph, error = export_gradients(module, PAIR_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
-    return Imported("energy", config, graph, error, proof)
+    return Imported("energy", [name], config, graph, error, proof)
 
 
 def import_symplectic(source: Source) -> Imported:
@@ -104,7 +107,7 @@ def import_symplectic(source: Source) -> Imported:
     proof = prove_action(source, module, structure)
     by = ("edge_vectors", "momenta")
     graph, error = export_gradients(module, DIRECT_INPUTS, by, ACTION_OUTPUTS, graphs)
-    return Imported("action", config, graph, error, proof, stride_fs, masses)
+    return Imported("action", MOVES, config, graph, error, proof, stride_fs, masses)
 
 
 IMPORTERS: dict[str, Callable[[Source], Imported]] = {

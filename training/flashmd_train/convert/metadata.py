@@ -24,11 +24,16 @@ def describe(source: Source, imported: Imported) -> dict:
             **{f"metatrain_parity_{name}": error for name, error in imported.metatrain_parity.items()},
         ),
         provenance=dict(
-            command=f"flashmd-rs convert {source.path.name}",
+            command=f"flashmd-rs convert {source.path.name} --weights {source.weights}",
             architecture=source.architecture,
             checkpoint=source.path.name,
             checkpoint_sha256=source.sha256,
             checkpoint_version=source.version,
+            weights=source.weights,
+            epoch=source.epoch,
+            targets=imported.targets,
+            targets_left_out=sorted(source.targets.keys() - set(imported.targets)),
+            assumed=source.assumed,
             hypers=source.hypers,
             versions=dict(metatrain=metatrain_version())
             | {name: importlib.metadata.version(name) for name in ("torch", "onnx")},

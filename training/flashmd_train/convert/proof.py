@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flashmd_train.convert.checkpoint import ConversionError, Source, metatrain_version
+from flashmd_train.convert.checkpoint import Source, metatrain_version
+from flashmd_train.convert.errors import ConversionError
 from flashmd_train.export.contract import DIRECT_INPUTS, contract_inputs
 from flashmd_train.export.onnx_graph import WithGradients
 from flashmd_train.graph.nef import Graph
@@ -116,7 +117,12 @@ def _compare(source: Source, pairs: dict[str, tuple[Tensor, Tensor]]) -> dict[st
     errors = {}
     for name, (ours, theirs) in pairs.items():
         a, b = ours.detach().numpy(), theirs.detach().numpy()
-        errors[name] = float(np.abs(a - b).max() / np.abs(b).max())
+        if not np.isfinite(b).all():
+            raise ConversionError(
+                f"{source.path}: with its {source.weights} weights metatrain's own {name} are not finite; the training "
+                "diverged. Take a checkpoint of an earlier epoch"
+            )
+        errors[name] = float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))
         if not errors[name] <= ALLOWED:
             raise ConversionError(
                 f"{source.path}: the imported model's {name} differ from metatrain {metatrain_version()}'s by "

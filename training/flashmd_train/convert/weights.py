@@ -8,7 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.pet import PETConfig
-from flashmd_train.convert.checkpoint import ConversionError, Source
+from flashmd_train.convert.checkpoint import Source
+from flashmd_train.convert.errors import ConversionError
 
 # (pattern of metatrain's name, our name): patterns match from the beginning, and the first match counts.
 _TRUNK = [
@@ -36,8 +37,10 @@ _TRUNK = [
 ]
 # Ignored: lookup tables, scales and constants (read elsewhere), and readouts of other targets.
 _NOT_OURS = (
-    r"(species_to_species_index|masses|timestep|finetune_config|"
-    r"scaler\.|additive_models\.|(node|edge)_(heads|last_layers)\.)"
+    r"(species_to_species_index|masses|timestep|"
+    r"scaler\.(dummy_buffer|model\.type_to_index|.+_scaler_buffer)|"
+    r"additive_models\.0\.(dummy_buffer|model\.type_to_index|.+_composition_buffer)|"
+    r"(node|edge)_(heads|last_layers)\..+)"
 )
 
 
@@ -74,10 +77,11 @@ def load_weights(source: Source, network: nn.Module, targets: list[str]) -> None
     rules = _TRUNK + [rule for i, name in enumerate(targets) for rule in _readout(i, name)]
     weights: dict[str, Tensor] = {}
     for name, value in source.model.state_dict().items():
+        name = name.removeprefix("backend.")  # where PET keeps its network since version 16
         ours = _rename(name, rules)
         if ours is not None:
             weights[ours] = value.to(torch.float32)
-        elif not re.match(_NOT_OURS, name):
+        elif not re.fullmatch(_NOT_OURS, name):
             raise ConversionError(
                 f"{source.path} has the weight {name!r}, which the import does not know; it was made by a metatrain "
                 "newer than the one this import was written for"
