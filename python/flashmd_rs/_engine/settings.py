@@ -103,6 +103,7 @@ class Settings:
         guard: option.
         random_rotation: rotate the model's frame at random each stride.
         seed: of everything random.
+        stress: keep the whole stress with frames and in the log.
     """
 
     steps: int | None
@@ -117,6 +118,7 @@ class Settings:
     guard: Guard
     random_rotation: bool
     seed: int
+    stress: bool = False
 
     @property
     def uses_molecules(self) -> bool:
@@ -169,6 +171,7 @@ def validate(model: Model, systems: int, arguments: Arguments) -> Settings:
         guard=_guard(arguments.guard),
         random_rotation=_rotation(arguments.random_rotation, model),
         seed=check_seed(arguments.seed),
+        stress=isinstance(arguments.trajectory, Output) and arguments.trajectory.stress,
     )
 
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Network, View, gradient};
 use crate::error::{ModelFault, Result};
+use crate::linalg::Mat3;
 use crate::model::{Kind, Model, Output};
 use crate::potential_energy::{EnergyForces, PotentialEnergy};
 use crate::state::State;
@@ -50,5 +51,13 @@ impl PotentialEnergy for EnergyModel {
         let mut forces = Vec::new();
         gradient::forces(&self.network, 0, &mut forces);
         Ok(EnergyForces { energy: self.total(), forces, virial: Some(gradient::virial(&self.network, 0)) })
+    }
+
+    fn energy_and_virial(&mut self, state: &State) -> Result<Option<(f64, Mat3)>> {
+        if !self.network.model().contract().has(Output::EdgeGradient) {
+            return Ok(None);
+        }
+        let EnergyForces { energy, virial, .. } = self.evaluate(state)?;
+        Ok(virial.map(|virial| (energy, virial)))
     }
 }
