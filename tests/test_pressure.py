@@ -12,6 +12,8 @@ from ase.calculators.emt import EMT
 from ase.units import bar, kB
 
 from flashmd_rs import InputError, Output, Simulation, resume, rollout
+from flashmd_rs._engine.checkpoint import read_checkpoint
+from flashmd_rs._engine.settings import Settings
 from flashmd_rs.analysis import mean_and_error
 from flashmd_rs.describe import run_header, summary
 from flashmd_rs.temperature import draw_momenta
@@ -308,6 +310,14 @@ class TestFiles:
         assert np.array_equal(rest.stress_eV_per_A3, whole.stress_eV_per_A3[-len(rest) :])
         for name in ("extxyz", "log"):
             assert (tmp_path / f"a.{name}").read_bytes() == (tmp_path / f"b.{name}").read_bytes()
+
+    def test_a_checkpoint_of_before(self, argon, tmp_path):
+        """That does not say whether a stress was asked for."""
+        argon(checkpoint=tmp_path / "run.ckpt")
+        settings = read_checkpoint(tmp_path / "run.ckpt").settings
+        stored = settings.as_dict()
+        assert stored.pop("stress") is False
+        assert Settings.from_dict(stored) == settings
 
     def test_a_log_goes_on_with_the_columns_it_has(self, argon, tmp_path, monkeypatch):
         """One of a version without the new columns; one whose energy has lost its stress, and the log that number."""

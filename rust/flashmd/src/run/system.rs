@@ -143,11 +143,13 @@ impl System {
     /// What is recorded of the current positions, each computed at most once: the potential energy, and, where the cell
     /// has a volume and the energy a virial, that too.
     pub(super) fn measure(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
-        if self.virial.is_none() && energy.is_some() && self.state.cell.pbc() == [true; 3] {
-            if let Some((potential, virial)) = energy.with(|e| e.energy_and_virial(&self.state))? {
-                self.potential = self.potential.or(Some(finite(potential)?));
-                self.virial = Some(virial);
-            }
+        if self.virial.is_none()
+            && energy.is_some()
+            && self.state.cell.pbc() == [true; 3]
+            && let Some((potential, virial)) = energy.with(|e| e.energy_and_virial(&self.state))?
+        {
+            self.potential = self.potential.or(Some(finite(potential)?));
+            self.virial = Some(virial);
         }
         self.potential(energy).map(drop)
     }
