@@ -131,7 +131,7 @@ class Recorder:
         """Take one frame of the core's ``on_frame``: it is written first, and only then counted."""
         step, time_ps, energy = int(frame["step"]), frame["time_fs"] / 1000.0, frame["potential_energy"]
         state = StoredFrame(frame["positions"], frame["momenta"], frame["cell"])
-        stress = frame["stress"]
+        stress = frame.get("stress")
         kept_stress = self._stress_to_keep(frame)
         pressure = None if stress is None else float(pressure_bar(stress))
         atoms = make_frame(
@@ -162,7 +162,7 @@ class Recorder:
 
     def _stress_to_keep(self, frame: dict[str, Any]) -> F64 | None:
         """What the frame's calculator is to say, [6], eV/Å³."""
-        if not self._keeps_stress or frame["virial"] is None:
+        if not self._keeps_stress or frame.get("virial") is None:
             return None
         voigt: F64 = full_3x3_to_voigt_6_stress(-frame["virial"] / abs(np.linalg.det(frame["cell"])))
         return voigt
