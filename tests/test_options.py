@@ -61,7 +61,11 @@ EXAMPLES = {
         "Checkpoint(path='run.ckpt', interval=7, allow_other_model=True)",
         {"path": "run.ckpt", "interval": 7, "allow_other_model": True},
     ),
-    Output: (Output("run.traj", 7), "Output(path='run.traj', interval=7)", {"path": "run.traj", "interval": 7}),
+    Output: (
+        Output("run.traj", 7),
+        "Output(path='run.traj', interval=7, stress=False)",
+        {"path": "run.traj", "interval": 7, "stress": False},
+    ),
 }
 DEFAULTS = {
     Langevin: Langevin(time_constant_fs=100),
@@ -199,6 +203,7 @@ BAD = [
     (Checkpoint, {"path": "c", "allow_other_model": "yes"}, "allow_other_model='yes', wanted True or False"),
     (Output, {"path": 3}, "int for trajectory, wanted a path"),
     (Output, {"path": "run.traj", "interval": -1}, "interval=-1"),
+    (Output, {"path": "run.traj", "stress": "all"}, "stress='all', wanted True or False"),
 ]
 
 

@@ -164,7 +164,8 @@ def test_log(models, tmp_path, capsys):
         "onnxruntime",
     ):
         assert any(wanted in line for line in header), wanted
-    assert header[-1].split()[1:] == ["Time[ps]", "Etot[eV]", "Epot[eV]", "Ekin[eV]", "T[K]", "T_Ar[K]"]
+    names = "Time[ps] Etot[eV] Epot[eV] Ekin[eV] T[K] T_Ar[K] Volume[A3] Density[g/cm3] Pressure[bar]"
+    assert header[-1].split()[1:] == names.split()
     table = np.loadtxt(path)
     np.testing.assert_allclose(table[:, 0], run.times_ps, atol=1e-5)
     np.testing.assert_allclose(table[:, 1], run.total_energy, atol=1e-3)

@@ -49,10 +49,14 @@ class Edges:
         """Copies of ``edge_vectors`` [N,K,3], ``mask``, ``neighbors`` and ``reverse`` [N,K], unrotated."""
 
 class _Energy(Protocol):
-    """What the core asks of an energy that is not a model; positions [N,3] and cell [3,3] in Å."""
+    """What the core asks of an energy that is not a model; positions [N,3] and cell [3,3] in Å.
+
+    ``energy_and_virial`` is asked for frames in cells that are periodic along all axes: eV and [3,3] eV, or None.
+    """
 
     def energy(self, replica: int, positions: _F64, cell: _F64) -> float: ...
     def evaluate(self, replica: int, positions: _F64, cell: _F64) -> tuple[float, _F64, _F64 | None]: ...
+    def energy_and_virial(self, replica: int, positions: _F64, cell: _F64) -> tuple[float, _F64] | None: ...
 
 @final
 class Model:
@@ -148,7 +152,8 @@ class _Callbacks(Protocol):
 
     ``on_begin`` once everything was found good, before the first frame. ``on_frame`` with each frame to keep:
     {"system" (place among the inputs), "step", "time_fs", "positions", "momenta", "cell", "potential_energy" (eV or
-    None), "conserved_energy" (eV or None)}. ``on_violations`` with what has just left its bounds: {"system", "step",
+    None), "conserved_energy" (eV or None), "virial" ([3,3], eV, or None), "stress" ([3,3], eV/Å³, kinetic part
+    included, or None)}. ``on_violations`` with what has just left its bounds: {"system", "step",
     "time_ps", "positions", "momenta", "cell", "violations": [(quantity, atoms, message)]}.
 
     ``on_observe`` after strides whose step is a multiple of any of ``observe_intervals``, once per living system,
@@ -230,9 +235,9 @@ class Simulation:
         """Strides done by the systems that live."""
 
     def state(self, system: int) -> dict[str, Any]:
-        """``{"system", "step", "time_fs", "positions", "momenta", "cell", "potential_energy"}``, copies.
+        """``{"system", "step", "time_fs", "positions", "momenta", "cell", "potential_energy", "virial", "stress"}``.
 
-        The potential energy (eV) is None unless it has been computed at this step already.
+        The last three are None unless they have been computed at this step already.
         """
 
     def statistics(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Structure of a liquid or solid, from frames."""
+"""Structure of a liquid or solid, from frames; means of what a run measured, with their errors."""
 
 from __future__ import annotations
 
@@ -13,6 +13,9 @@ from flashmd_rs.neighbors import neighbor_list
 
 if TYPE_CHECKING:
     import ase
+
+# Independent values below which a standard error means nothing.
+FEWEST = 5
 
 
 def radial_distribution(
@@ -58,3 +61,23 @@ def first_peak(r: F64, g: F64) -> tuple[float, float]:
     curvature = left - 2.0 * top + right
     shift = 0.0 if curvature == 0.0 else 0.5 * (left - right) / curvature
     return float(r[k] + shift * (r[1] - r[0])), float(top - 0.25 * (left - right) * shift)
+
+
+def mean_and_error(series: F64) -> tuple[float, float | None]:
+    """Mean of a stationary series [F] and its standard error, values that follow each other being alike.
+
+    The error is √(variance/F·g) with the statistical inefficiency g = 1 + 2·Σ ρ(t), summed over lag times t up to 5·g/2
+    (Madras and Sokal, J. Stat. Phys. 50, 109 (1988)). It is None for fewer than :data:`FEWEST` independent values.
+    """
+    count, mean = len(series), float(np.mean(series))
+    rest = np.asarray(series, dtype=float) - mean
+    variance = float(rest @ rest) / count
+    if count < FEWEST:
+        return mean, None
+    if variance == 0.0:
+        return mean, 0.0
+    correlation = np.fft.irfft(np.abs(np.fft.rfft(rest, 2 * count)) ** 2)[:count] / (variance * count)
+    inefficiency = 2.0 * np.cumsum(correlation) - 1.0
+    window = int(np.argmax(np.arange(count) >= 2.5 * inefficiency))
+    independent = count / max(float(inefficiency[window]), 1.0)
+    return mean, (variance / independent) ** 0.5 if independent >= FEWEST else None

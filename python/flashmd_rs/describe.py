@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from flashmd_rs import _core
+from flashmd_rs._structure import F64
+from flashmd_rs.analysis import mean_and_error
 
 if TYPE_CHECKING:
     from flashmd_rs.trajectory import Trajectory
@@ -134,7 +137,8 @@ def run_header(report: dict[str, Any]) -> list[str]:
     ]
     if report["energy_model"] is not None:
         sha256 = report["energy_model_sha256"]
-        lines.insert(2, f"energy model {report['energy_model']}" + (f" (sha256 {sha256})" if sha256 else ""))
+        without = "" if report["has_virial"] else ", without a stress: no pressure"
+        lines.insert(2, f"energy model {report['energy_model']}" + (f" (sha256 {sha256})" if sha256 else "") + without)
     return lines
 
 
@@ -153,7 +157,7 @@ def _switch(on: bool) -> str:
 
 
 def summary(trajectory: Trajectory) -> str:
-    """What a run did, in a few lines: strides, time, speed, temperatures, energy change."""
+    """What a run did, in a few lines: strides, time, speed, temperatures, energy change, density and pressure."""
     report = trajectory.report
     rows = [
         ("model", f"{report['model']}, stride {report['stride_fs']:g} fs, on {report['device']}"),
@@ -163,6 +167,7 @@ def summary(trajectory: Trajectory) -> str:
         ("momenta", report["momenta"]),
         *_temperature_rows(trajectory),
         *_energy_rows(trajectory),
+        *_volume_rows(trajectory),
         *_metropolis_rows(report),
         *_guard_rows(report),
         ("seed", f"{trajectory.seed}"),
@@ -213,6 +218,29 @@ def _temperature_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
         rows.append((f"T {'all' if name == 'total' else name}", f"{mean:.1f} K{wanted}"))
     rows[0] = (rows[0][0], f"{rows[0][1]}, mean of the second half")
     return rows
+
+
+def _volume_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
+    """Density and pressure, where there is a volume."""
+    density, pressure, report = trajectory.density_g_per_cm3, trajectory.pressure_bar, trajectory.report
+    if density is None:
+        return []
+    fixed = f"{density[-1]:.4g} g/cm³"
+    rows = [("density", fixed if report["barostat"] is None else _mean_text(density, "g/cm³"))]
+    if pressure is not None:
+        rows.append(("pressure", _mean_text(pressure, "bar")))
+    elif report["energy_model"] is not None:
+        rows.append(("pressure", f"not known: {report['energy_model']} gives no stress"))
+    return rows
+
+
+def _mean_text(series: F64, unit: str) -> str:
+    """Mean of the second half, to the digits of its standard error, where that can be told."""
+    mean, error = mean_and_error(second_half(series))
+    if error is None:
+        return f"{mean:.4g} {unit}, mean of the second half, too short to tell its error"
+    digits = min(max(0, 1 - math.floor(math.log10(error))), 6) if error > 0 else 3
+    return f"{mean:.{digits}f} ± {error:.{digits}f} {unit}, mean of the second half"
 
 
 def _energy_rows(trajectory: Trajectory) -> list[tuple[str, str]]:

@@ -241,14 +241,18 @@ class Output(Option):
         path: File, in the format of its suffix (see :mod:`flashmd_rs.writers`). An existing one is replaced, after
             every argument was found good. ``{replica}`` in it becomes the replica's number.
         interval: Strides between kept frames, also of those in memory and of the lines of the log; None is the run's.
+        stress: Keep the stress, eV/Å³: with each frame that of the energy model, as ASE's calculators give it, and in
+            the log all of it, kinetic part included, as in the pressure.
     """
 
     kind: ClassVar[str] = "output"
     path: PathLike
     interval: int | None = None
+    stress: bool = False
 
     def __post_init__(self) -> None:
         check_path("trajectory", self.path)
+        _checks.flag("stress", self.stress)
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))
 

@@ -86,7 +86,8 @@ def rollout(
             direct model whose energy model is known.
         guard: what becomes of a state that the model does not know: a policy of :class:`Guard`, or one.
         energy_model: energy model file, bundled name, :class:`Model`, ASE calculator or OpenMM ``Context``. Its
-            energies are recorded with each frame; None uses the one named by the model's metadata where one is needed.
+            energies, and pressures where it has a virial, are recorded with each frame; None uses the one named by the
+            model's metadata where one is needed.
         random_rotation: turn the model's frame at random each stride. ``"auto"``: for direct models that are not
             equivariant.
         seed: of everything random; None draws one, kept in the result.

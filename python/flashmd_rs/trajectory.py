@@ -32,6 +32,12 @@ class Trajectory:
         potential_energy: [F], eV, or None where no energy model was used.
         conserved_energy: [F], eV: total energy less the heat of the thermostat and the work of the barostat; or None.
         seed: the seed that reproduces the run.
+        volume_A3: [F], Å³, or None unless all axes are periodic.
+        density_g_per_cm3: [F], g/cm³, or None as well.
+        pressure_bar: [F], bar, −tr(stress)/3; None without a volume, and where no energy model was used or it has no
+            virial.
+        stress_eV_per_A3: [F,3,3], eV/Å³, as ASE counts it, positive where the cell is stretched; its kinetic part
+            −Σ p⊗p/mV is that of all momenta, the centre of mass's motion included.
         report: settings, versions, timings and counters of the run.
         failure: why a replica ended before the others, or None.
     """
@@ -43,6 +49,10 @@ class Trajectory:
     potential_energy: F64 | None
     conserved_energy: F64 | None
     seed: int
+    volume_A3: F64 | None = None
+    density_g_per_cm3: F64 | None = None
+    pressure_bar: F64 | None = None
+    stress_eV_per_A3: F64 | None = None
     report: dict[str, Any] = field(default_factory=dict)
     failure: StabilityError | None = None
 

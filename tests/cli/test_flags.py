@@ -31,7 +31,7 @@ from conftest import fixture_model, make_crystal, one_clear_error
 COMMANDS = typer.main.get_command(app).commands
 FLAGS = {parameter.name: parameter for parameter in COMMANDS["run"].params}
 # Flags by the field of an option that has none of its group.
-ELSEWHERE = {(Output, "path"): "trajectory", (Output, "interval"): "interval"}
+ELSEWHERE = {(Output, "interval"): "interval"}
 FIELDS = [
     (group, option, field.name)
     for group in GROUPS
@@ -48,8 +48,9 @@ def test_words_of_a_field_are_listed():
 
 
 def test_what_is_left_out_is_a_flag_elsewhere():
-    """A run begins anew; only ``resume`` goes on, with another model or not."""
-    assert {name for group in GROUPS for name in group.left_out} == {"allow_other_model"}
+    """A run begins anew; only ``resume`` goes on, with another model or not. The interval is the run's."""
+    left_out = {(group.argument, name) for group in GROUPS for name in group.left_out}
+    assert left_out == {("checkpoint", "allow_other_model"), ("trajectory", "interval")}
     resume = typer.main.get_command(app).commands["resume"]
     assert "--allow-other-model" in {spelling for parameter in resume.params for spelling in parameter.opts}
 
@@ -64,7 +65,7 @@ def names_of_rollout():
 
 def test_every_option_is_in_a_group():
     grouped = {option for group in GROUPS for option in group.classes.values()}
-    assert grouped | {option for option, _ in ELSEWHERE} == set(options_of_the_package())
+    assert grouped == set(options_of_the_package())
     assert {group.argument for group in GROUPS} <= names_of_rollout()
 
 

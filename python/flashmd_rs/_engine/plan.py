@@ -32,7 +32,7 @@ from flashmd_rs._engine.settings import (
 from flashmd_rs._engine.system_input import SystemInput, by_replica, system_inputs
 from flashmd_rs._warn import warn
 from flashmd_rs.describe import drift_at_export
-from flashmd_rs.energies.sources import EnergySource, energy_source, reference_energy_model
+from flashmd_rs.energies.sources import EnergySource, energy_source, has_virial, reference_energy_model
 from flashmd_rs.errors import CheckpointError, InputError, ModelError
 from flashmd_rs.model import Model
 from flashmd_rs.options import Checkpoint, EnergyRescaling, Guard, Option, Output, PathLike
@@ -102,6 +102,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         energy = energy_source(arguments.energy_model, structures, opened)
     energy, rescaling, warning = _choose_energy(opened, settings, energy, arguments.rescale_energy == "auto")
     settings = replace(settings, rescale_energy=rescaling)
+    _check_stress(settings, energy, structures)
     if saved is not None:
         assert checkpoint is not None
         _check_continuation(saved, settings, energy, checkpoint.allow_other_model)
@@ -167,6 +168,7 @@ def plan_continuation(
         steps=_planned(saved) if planned is None else planned,
     )
     _check_continuation(saved, settings, energy, allow_other_model)
+    _check_stress(settings, energy, structures)
     outputs = {replica: _check_outputs(saved.files, replica, len(structures) > 1) for replica in structures}
     description = RunDescription(
         settings=settings,
@@ -377,6 +379,7 @@ def _choose_energy(
         "metropolis": settings.metropolis,
         "guard='fallback'": settings.guard.policy == "fallback",
         "rescale_energy": rescaling is not None,
+        "stress": settings.stress,
     }
     if any(needs.values()):
         energy = energy or reference_energy_model(model)
@@ -392,6 +395,20 @@ def _choose_energy(
     if energy is None:
         return None, None, _drift_warning(model, "")
     return energy, EnergyRescaling(), None
+
+
+def _check_stress(settings: Settings, energy: EnergySource | None, structures: dict[int, ase.Atoms]) -> None:
+    """Refuse to keep a stress that there is not."""
+    if not settings.stress:
+        return
+    if energy is None or not has_virial(energy):
+        name = "this run" if energy is None else energy.name
+        raise InputError(f"stress=True needs an energy that has one, and {name} has none: give another energy_model")
+    for atoms in structures.values():
+        if not atoms.pbc.all():
+            raise InputError(
+                f"stress=True needs a volume, and a cell with pbc={atoms.pbc.tolist()} has none: leave stress out"
+            )
 
 
 def _drift_warning(model: Model, why: str) -> str:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from ase.stress import full_3x3_to_voigt_6_stress
 
 from flashmd_rs._structure import F64, constraints
 from flashmd_rs._warn import warn
 from flashmd_rs.errors import StabilityError
 from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
+from flashmd_rs.volume import density_g_per_cm3, pressure_bar
 from flashmd_rs.writers import (
     FileOffset,
     FrameReader,
@@ -24,6 +26,7 @@ from flashmd_rs.writers import (
     OutputLock,
     StoredFrame,
     check_frames,
+    log,
     open_frames,
     reopen_frames,
 )
@@ -63,6 +66,8 @@ class Recorder:
         files: checked.
         header: lines that open the log.
         replica: number of the system, for messages.
+        pressure: the energy has a virial.
+        stress: frames and log are to keep the whole stress.
 
     Attributes:
         warning: said when the run begins, or None.
@@ -72,7 +77,16 @@ class Recorder:
         InputError: the trajectory's format cannot keep the structure.
     """
 
-    def __init__(self, atoms: ase.Atoms, files: Files, header: list[str], replica: int = 0) -> None:
+    def __init__(
+        self,
+        atoms: ase.Atoms,
+        files: Files,
+        header: list[str],
+        replica: int = 0,
+        *,
+        pressure: bool = False,
+        stress: bool = False,
+    ) -> None:
         self.path, self._violations_path = (
             None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
         )
@@ -90,6 +104,11 @@ class Recorder:
         self._potential = array("d")
         self._conserved = array("d")
         self._kinetic = array("d")
+        self._volumes = array("d")
+        # Of each frame: the whole stress, and where frames keep one, that without the kinetic part, in Voigt's order.
+        self._stress = array("d")
+        self._frame_stress = array("d")
+        self._keeps_stress, self._log_columns = stress, _log_columns(atoms, pressure, stress)
         names = ("total", *sorted(set(self._symbols.tolist())))
         self._temperatures_K: dict[str, array[float]] = {name: array("d") for name in names}
         self._logfile, self._header, self.replica = files.logfile, header, replica
@@ -112,14 +131,19 @@ class Recorder:
         """Take one frame of the core's ``on_frame``: it is written first, and only then counted."""
         step, time_ps, energy = int(frame["step"]), frame["time_fs"] / 1000.0, frame["potential_energy"]
         state = StoredFrame(frame["positions"], frame["momenta"], frame["cell"])
-        atoms = make_frame(self.atoms, state, step, time_ps, energy)
+        stress = frame.get("stress")
+        kept_stress = self._stress_to_keep(frame)
+        pressure = None if stress is None else float(pressure_bar(stress))
+        atoms = make_frame(
+            self.atoms, state, step, time_ps, potential_energy=energy, pressure_bar=pressure, stress=kept_stress
+        )
         kinetic = kinetic_energy(frame["momenta"], self._masses)
         temperatures_K = temperatures(frame["momenta"], self._masses, self._symbols, self._fixed)
         self._before_frame = None if self._writer is None else self._writer.offset()
         if self._writer is not None:
             self._writer.write(atoms)
         if self._log is not None:
-            self._log.write(time_ps, energy, kinetic, list(temperatures_K.values()))
+            self._log.write(time_ps, energy, kinetic, list(temperatures_K.values()), _log_values(atoms, stress))
         self._before_frame = None
         if self.path is None:
             self._frames.append(atoms)
@@ -129,8 +153,19 @@ class Recorder:
         self._kinetic.append(kinetic)
         self._potential.append(np.nan if energy is None else energy)
         self._conserved.append(np.nan if frame["conserved_energy"] is None else frame["conserved_energy"])
+        self._volumes.append(atoms.info.get("volume_A3", np.nan))
+        self._stress.extend(np.full(9, np.nan) if stress is None else stress.ravel())
+        if self._keeps_stress:
+            self._frame_stress.extend(np.full(6, np.nan) if kept_stress is None else kept_stress)
         for name, value in temperatures_K.items():
             self._temperatures_K[name].append(value)
+
+    def _stress_to_keep(self, frame: dict[str, Any]) -> F64 | None:
+        """What the frame's calculator is to say, [6], eV/Å³."""
+        if not self._keeps_stress or frame.get("virial") is None:
+            return None
+        voigt: F64 = full_3x3_to_voigt_6_stress(-frame["virial"] / abs(np.linalg.det(frame["cell"])))
+        return voigt
 
     def begin(self, offsets: FileOffsets | None = None) -> None:
         """Open the files, once the core has found everything good.
@@ -160,7 +195,9 @@ class Recorder:
             self._collector = _open_frames(self._violations_path, offsets["violations_file"])
             if self._logfile is not None:
                 species = sorted(set(self._symbols.tolist()))
-                self._log = LogWriter(self._logfile, header, species, len(self.atoms), offsets["logfile"] or None)
+                self._log = LogWriter(
+                    self._logfile, header, species, len(self.atoms), offsets["logfile"] or None, self._log_columns
+                )
         except BaseException:
             self.close()
             raise
@@ -179,9 +216,11 @@ class Recorder:
         if frames == len(self):
             return
         self._last = None
-        series: tuple[Any, ...] = (self._steps, self._times_ps, self._potential, self._conserved, self._kinetic)
+        energies = (self._potential, self._conserved, self._kinetic)
+        series: tuple[Any, ...] = (self._steps, self._times_ps, *energies, self._volumes)
         for values in series:
             del values[frames:]
+        del self._stress[9 * frames :], self._frame_stress[6 * frames :]
         for kelvin in self._temperatures_K.values():
             del kelvin[frames:]
         del self._frames[frames:]
@@ -198,7 +237,7 @@ class Recorder:
                 warn(text)
         if self._collector is not None:
             state = StoredFrame(report["positions"], report["momenta"], report["cell"])
-            self._collector.write(make_frame(self.atoms, state, report["step"], report["time_ps"], None))
+            self._collector.write(make_frame(self.atoms, state, report["step"], report["time_ps"]))
 
     def sync(self) -> FileOffsets:
         """Where the files end, once that is safely on disk."""
@@ -237,8 +276,16 @@ class Recorder:
             return copy
         last = index == len(self) - 1
         state = self._last_state() if last else ChainedReader(self._readers).read(index)
-        energy = None if np.isnan(self._potential[index]) else self._potential[index]
-        return make_frame(self.atoms, state, self._steps[index], self._times_ps[index], energy)
+        return make_frame(self.atoms, state, self._steps[index], self._times_ps[index], **self._known(index))
+
+    def _known(self, index: int) -> dict[str, Any]:
+        """What is known of a kept frame beside its state, by the names of :func:`make_frame`."""
+        values = {
+            "potential_energy": self._potential[index],
+            "pressure_bar": float(pressure_bar(np.array(self._stress[9 * index : 9 * index + 9]).reshape(3, 3))),
+            "stress": np.array(self._frame_stress[6 * index : 6 * index + 6]) if self._keeps_stress else np.nan,
+        }
+        return {name: value for name, value in values.items() if not np.isnan(value).any()}
 
     def _last_state(self) -> StoredFrame:
         """What was kept last, read back if it is no longer in memory."""
@@ -248,11 +295,15 @@ class Recorder:
 
     def trajectory(self, seed: int, report: dict[str, Any], failure: StabilityError | None) -> Trajectory:
         """Everything that was kept; after :meth:`close`."""
-        times_ps, potential = np.array(self._times_ps), _complete(self._potential)
+        times_ps, potential, volume = np.array(self._times_ps), _complete(self._potential), _complete(self._volumes)
+        stress, frame_stress = _complete(self._stress, 3, 3), _complete(self._frame_stress, 6)
+        pressure = None if stress is None else pressure_bar(stress)
         frames: list[ase.Atoms] | StoredFrames = list(self._frames)
         if self.path is not None and self._readers and len(self):
             reader, last = ChainedReader(self._readers[:]), self._last_state()
-            frames = StoredFrames(FrameFile(self.path, reader, self.atoms, self._steps[:], times_ps, potential, last))
+            series = {"potential_energy": potential, "pressure_bar": pressure, "stress": frame_stress}
+            known = {name: values for name, values in series.items() if values is not None}
+            frames = StoredFrames(FrameFile(self.path, reader, self.atoms, self._steps[:], times_ps, known, last))
         return Trajectory(
             frames=frames,
             times_ps=times_ps,
@@ -260,10 +311,28 @@ class Recorder:
             kinetic_energy=np.array(self._kinetic),
             potential_energy=potential,
             conserved_energy=_complete(self._conserved),
+            volume_A3=volume,
+            density_g_per_cm3=None if volume is None else density_g_per_cm3(self.atoms, volume),
+            pressure_bar=pressure,
+            stress_eV_per_A3=stress,
             seed=seed,
             report=report,
             failure=failure,
         )
+
+
+def _log_columns(atoms: ase.Atoms, pressure: bool, stress: bool) -> list[str]:
+    """Names of the log's columns that not every run has."""
+    if not atoms.pbc.all():
+        return []
+    return [log.VOLUME, log.DENSITY, *([log.PRESSURE] if pressure else []), *(log.STRESS if stress else [])]
+
+
+def _log_values(frame: ase.Atoms, stress: F64 | None) -> dict[str, float]:
+    """What is known of them."""
+    names = {"volume_A3": log.VOLUME, "density_g_per_cm3": log.DENSITY, "pressure_bar": log.PRESSURE}
+    values = {column: frame.info[name] for name, column in names.items() if name in frame.info}
+    return values if stress is None else values | dict(zip(log.STRESS, full_3x3_to_voigt_6_stress(stress), strict=True))
 
 
 def _open_frames(path: Path | None, offset: FileOffset | None) -> FrameWriter | None:
@@ -272,7 +341,7 @@ def _open_frames(path: Path | None, offset: FileOffset | None) -> FrameWriter | 
     return open_frames(path) if offset is None else reopen_frames(path, offset)
 
 
-def _complete(values: array[float]) -> F64 | None:
-    """Energies, unless one of them is not known."""
-    numbers = np.array(values)
+def _complete(values: array[float], *shape: int) -> F64 | None:
+    """A series with a value of that shape for each frame, unless one of its numbers is not known."""
+    numbers = np.array(values).reshape(-1, *shape)
     return numbers if len(numbers) and not np.isnan(numbers).any() else None

@@ -10,6 +10,7 @@ from flashmd_rs._engine.progress import ns_per_day
 from flashmd_rs._engine.system_input import SystemInput
 from flashmd_rs._structure import with_state
 from flashmd_rs.describe import versions
+from flashmd_rs.energies.sources import has_virial
 from flashmd_rs.errors import StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.options import Checkpoint, Output
@@ -69,9 +70,10 @@ def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
         "rescale_energy": settings.rescale_energy,
         "guard": settings.guard,
         "random_rotation": settings.random_rotation,
-        "trajectory": None if trajectory is None else Output(trajectory, settings.interval),
+        "trajectory": None if trajectory is None else Output(trajectory, settings.interval, settings.stress),
         "checkpoint": None if plan.checkpoint is None else Checkpoint(plan.checkpoint, saved_every),
         "energy_model": None if energy is None else energy.name,
+        "has_virial": energy is not None and has_virial(energy),
         "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
         "versions": versions(),
     }

@@ -85,7 +85,14 @@ class Run:
         self.plan = plan
         self._settings_reports = [settings_report(plan, system) for system in plan.inputs]
         self.recorders = [
-            Recorder(plan.structures[system.replica], plan.outputs[system.replica], run_header(report), system.replica)
+            Recorder(
+                plan.structures[system.replica],
+                plan.outputs[system.replica],
+                run_header(report),
+                system.replica,
+                pressure=report["has_virial"],
+                stress=plan.settings.stress,
+            )
             for system, report in zip(plan.inputs, self._settings_reports, strict=True)
         ]
         self.recorders[0].warning = plan.warning

@@ -107,6 +107,7 @@ class Settings:
         random_rotation: rotate the model's frame at random each stride.
         seed: of everything random.
         momenta: what a run begins with: those of the structure, drawn ones, or (``"auto"``) what there is.
+        stress: keep the whole stress with frames and in the log.
     """
 
     steps: int | None
@@ -121,8 +122,9 @@ class Settings:
     guard: Guard
     random_rotation: bool
     seed: int
-    # Checkpoints of before it was a choice do not hold it.
+    # Checkpoints of before these were choices do not hold them.
     momenta: MomentaChoice = "auto"
+    stress: bool = False
 
     @property
     def uses_molecules(self) -> bool:
@@ -176,6 +178,7 @@ def validate(model: Model, systems: int, arguments: Arguments) -> Settings:
         guard=_guard(arguments.guard),
         random_rotation=_rotation(arguments.random_rotation, model),
         seed=check_seed(arguments.seed),
+        stress=isinstance(arguments.trajectory, Output) and arguments.trajectory.stress,
     )
 
 

@@ -21,6 +21,7 @@ from flashmd_rs.options import (
     Guard,
     GuardPolicy,
     Option,
+    Output,
     Scope,
 )
 
@@ -93,6 +94,7 @@ GROUPS = (
     FlagGroup("barostat", dict(BAROSTATS)),
     FlagGroup("rescale_energy", dict.fromkeys(get_args(Scope), EnergyRescaling), "scope"),
     FlagGroup("guard", {word: Guard for word in get_args(GuardPolicy) if word != "off"}, "policy"),
+    FlagGroup("trajectory", {"": Output}, "path", left_out=("interval",)),
     FlagGroup("checkpoint", {"": Checkpoint}, "path", left_out=("allow_other_model",)),
 )
 

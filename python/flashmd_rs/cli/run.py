@@ -131,6 +131,7 @@ def run(
         "barostat": barostat,
         "rescale_energy": "global" if rescale_energy == "on" else rescale_energy,
         "guard": guard,
+        "trajectory": trajectory,
         "checkpoint": checkpoint,
     }
     options = {group.argument: group.take(options) for group in GROUPS}
@@ -150,7 +151,6 @@ def run(
             random_rotation=_SWITCHES.get(random_rotation, random_rotation),
             seed=seed,
             replica=replica,
-            trajectory=trajectory,
             interval=interval,
             logfile=logfile,
             stride_fs=stride_fs,

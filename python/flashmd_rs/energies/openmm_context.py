@@ -23,11 +23,15 @@ class ContextEnergy:
         context: an ``openmm.Context`` of the same atoms in the same order.
         systems: structures by replica.
 
+    Attributes:
+        has_virial: False.
+
     Raises:
         InputError: the context has another number of atoms.
     """
 
     name = "OpenMM"
+    has_virial = False
 
     def __init__(self, context: Any, systems: dict[int, ase.Atoms]) -> None:
         system = context.getSystem()
@@ -51,6 +55,9 @@ class ContextEnergy:
         state = self._at(positions, cell, getEnergy=True, getForces=True)
         forces = state.getForces(asNumpy=True).value_in_unit(kilojoule_per_mole / nanometer)
         return self._energy(state), np.asarray(forces) * (kJ / mol / nm), None
+
+    def energy_and_virial(self, replica: int, positions: F64, cell: F64) -> None:
+        """Nothing: there is no virial."""
 
     def _at(self, positions: F64, cell: F64, **wanted: bool) -> Any:
         """OpenMM's ``State`` at ``positions``, with what is wanted of it."""

@@ -47,6 +47,11 @@ def energy_source(given: Any, systems: dict[int, ase.Atoms], model: Model) -> En
     )
 
 
+def has_virial(energy: EnergySource) -> bool:
+    """True if pressures can be had of an energy."""
+    return "edge_gradient" in energy._core.outputs if isinstance(energy, Model) else energy.has_virial
+
+
 def reference_energy_model(model: Model) -> Model | None:
     """The energy model that ``model`` names in its metadata, opened on the same device; None if it names none.
 

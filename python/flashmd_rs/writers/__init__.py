@@ -11,6 +11,8 @@ suffix    keeps                                      precision                  
 .dcd      positions, cell; times evenly spaced       single                            ``[xtc]``
 ========  =========================================  ================================  ==========
 
+Those that keep the energy also keep the pressure and, where :class:`flashmd_rs.options.Output` asks for it, the stress.
+
 A file can be cut back to where it once ended, at any time and after any crash: extended XYZ, XTC and DCD by their
 length, ``.traj`` and H5MD by the segments that :mod:`flashmd_rs.writers.segmented` describes.
 """

@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 _A_PER_PS = 1000.0 * fs  # ASE's unit of velocity, √(eV/u), times this is Å/ps
 _CREATOR = "flashmd-rs"
 _PARTICLES = "particles/trajectory"  # the group MDAnalysis looks for
-_POSITION, _VELOCITY, _EDGES, _ENERGY = (
-    f"{_PARTICLES}/position",
-    f"{_PARTICLES}/velocity",
-    f"{_PARTICLES}/box/edges",
-    "observables/potential_energy",
-)
+_POSITION, _VELOCITY, _EDGES = (f"{_PARTICLES}/{name}" for name in ("position", "velocity", "box/edges"))
+_ENERGY, _PRESSURE, _STRESS = (f"observables/{name}" for name in ("potential_energy", "pressure", "stress"))
 _STEP, _TIME = f"{_POSITION}/step", f"{_POSITION}/time"
 _TABLES: dict[str, str | None] = {
     _STEP: None,
@@ -35,6 +31,8 @@ _TABLES: dict[str, str | None] = {
     f"{_VELOCITY}/value": "Angstrom ps-1",
     f"{_EDGES}/value": "Angstrom",
     f"{_ENERGY}/value": "eV",
+    f"{_PRESSURE}/value": "bar",
+    f"{_STRESS}/value": "eV Angstrom-3",
 }
 _CHUNK = 1 << 16  # bytes
 _BLOCK = 1 << 23
@@ -140,6 +138,10 @@ def _rows(atoms: ase.Atoms) -> Table:
         rows[f"{_EDGES}/value"] = atoms.cell.array
     if atoms.calc is not None:
         rows[f"{_ENERGY}/value"] = atoms.get_potential_energy()
+        if "stress" in atoms.calc.results:
+            rows[f"{_STRESS}/value"] = atoms.get_stress(voigt=False)
+    if "pressure_bar" in atoms.info:
+        rows[f"{_PRESSURE}/value"] = atoms.info["pressure_bar"]
     return {name: np.asarray(value)[None] for name, value in rows.items()}
 
 
@@ -163,7 +165,7 @@ def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> dict[st
         table = h5.create_dataset(name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
         if _TABLES[name] is not None:
             table.attrs["unit"] = _TABLES[name]
-    for name in (_VELOCITY, _EDGES, _ENERGY):
+    for name in (_VELOCITY, _EDGES, _ENERGY, _PRESSURE, _STRESS):
         if name in h5:
             h5[f"{name}/step"], h5[f"{name}/time"] = h5[_STEP], h5[_TIME]
     return {name: h5[name] for name in rows}

@@ -5,9 +5,10 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING, Any, overload
 
 from flashmd_rs._structure import F64, with_state
+from flashmd_rs.volume import density_g_per_cm3, volume_A3
 from flashmd_rs.writers.frames import FrameReader, StoredFrame
 
 if TYPE_CHECKING:
@@ -17,15 +18,40 @@ _RECENT = 8
 
 
 def make_frame(
-    template: ase.Atoms, state: StoredFrame, step: int, time_ps: float, potential_energy: float | None
+    template: ase.Atoms,
+    state: StoredFrame,
+    step: int,
+    time_ps: float,
+    *,
+    potential_energy: float | None = None,
+    pressure_bar: float | None = None,
+    stress: F64 | None = None,
 ) -> ase.Atoms:
-    """A copy of ``template`` in another state, with its step, time (ps) and, where known, energy (eV)."""
+    """A copy of ``template`` in another state, with its step and time, its volume and density, and what else is known.
+
+    Args:
+        template: what is copied.
+        state: where its atoms are.
+        step: strides since the start.
+        time_ps: ps.
+        potential_energy: eV, for the frame's calculator.
+        pressure_bar: bar, kinetic part included.
+        stress: [6], eV/Å³, for the frame's calculator: as those of ASE give it, without the kinetic part.
+    """
     from ase.calculators.singlepoint import SinglePointCalculator
 
     atoms = with_state(template, state.positions, state.momenta, state.cell)
+    volume = volume_A3(atoms, atoms.cell.array)
+    density = None if volume is None else float(density_g_per_cm3(atoms, volume))
     atoms.info.update(step=step, time_ps=time_ps)
-    if potential_energy is not None:
-        atoms.calc = SinglePointCalculator(atoms, energy=potential_energy)
+    for name, value in {"volume_A3": volume, "density_g_per_cm3": density, "pressure_bar": pressure_bar}.items():
+        if value is not None:
+            atoms.info[name] = value
+        else:  # what the run began with may have one, of another time
+            atoms.info.pop(name, None)
+    results = {"energy": potential_energy, "stress": stress}
+    if any(value is not None for value in results.values()):
+        atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
 
 
@@ -58,7 +84,7 @@ class FrameFile:
         template: structure that frames are copies of.
         steps: [F], strides since the start.
         times_ps: [F], ps.
-        potential_energy: [F], eV, or None.
+        known: what is known of every frame, [F] by the names of :func:`make_frame`.
         last: the last frame, which is not read back.
     """
 
@@ -69,11 +95,11 @@ class FrameFile:
         template: ase.Atoms,
         steps: Sequence[int],
         times_ps: F64,
-        potential_energy: F64 | None,
+        known: dict[str, F64],
         last: StoredFrame,
     ) -> None:
         self.path, self._reader, self._template = path, reader, template
-        self._steps, self._times_ps, self._potential = steps, times_ps, potential_energy
+        self._steps, self._times_ps, self._known = steps, times_ps, known
         self._recent = {len(steps) - 1: last}
         self._stamp = _stamp(path)
 
@@ -86,8 +112,9 @@ class FrameFile:
         Raises:
             OSError: the file is gone, or was changed since the run.
         """
-        energy = None if self._potential is None else float(self._potential[index])
-        return make_frame(self._template, self._state(index), self._steps[index], float(self._times_ps[index]), energy)
+        state, time_ps = self._state(index), float(self._times_ps[index])
+        known: dict[str, Any] = {name: values[index].tolist() for name, values in self._known.items()}
+        return make_frame(self._template, state, self._steps[index], time_ps, **known)
 
     def _state(self, index: int) -> StoredFrame:
         if index not in self._recent:

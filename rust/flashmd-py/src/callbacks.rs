@@ -156,6 +156,8 @@ pub(crate) fn state_dict<'py>(py: Python<'py>, frame: &Frame<'_>) -> PyResult<Bo
     let dict = describe(py, frame.system, frame.state)?;
     dict.set_item("time_fs", frame.time_fs)?;
     dict.set_item("potential_energy", frame.potential_energy)?;
+    dict.set_item("virial", frame.virial.map(|virial| to_array(py, &virial)))?;
+    dict.set_item("stress", frame.stress().map(|stress| to_array(py, &stress)))?;
     Ok(dict)
 }
 

@@ -2,6 +2,7 @@
 
 use flashmd::State;
 use flashmd::error::Result;
+use flashmd::linalg::Mat3;
 use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
 use numpy::PyReadonlyArray2;
 use pyo3::prelude::*;
@@ -13,7 +14,7 @@ use crate::errors::{from_python, input_error};
 type Array<'py> = PyReadonlyArray2<'py, f64>;
 type Evaluated<'py> = (f64, Array<'py>, Option<Array<'py>>);
 
-/// A Python object with `energy` and `evaluate`, each of (replica, positions, cell).
+/// A Python object with `energy`, `evaluate` and `energy_and_virial`, each of (replica, positions, cell).
 pub(crate) struct PyEnergy(pub(crate) Py<PyAny>);
 
 impl PyEnergy {
@@ -25,12 +26,23 @@ impl PyEnergy {
     fn call_evaluate(&self, py: Python<'_>, state: &State) -> PyResult<EnergyForces> {
         let (energy, forces, virial): Evaluated<'_> = self.call(py, "evaluate", state)?.extract()?;
         let forces = vectors(py, "forces", &forces)?;
-        let virial = virial.map(|v| vectors(py, "virial", &v)).transpose()?;
-        match virial.map(<[[f64; 3]; 3]>::try_from).transpose() {
-            Ok(virial) if forces.len() == state.len() => Ok(EnergyForces { energy, forces, virial }),
-            _ => Err(input_error(py, "forces must have shape [N, 3] and the virial [3, 3]")),
+        if forces.len() != state.len() {
+            return Err(input_error(py, "forces must have shape [N, 3]"));
         }
+        let virial = virial.map(|v| matrix(py, &v)).transpose()?;
+        Ok(EnergyForces { energy, forces, virial })
     }
+
+    fn call_energy_and_virial(&self, py: Python<'_>, state: &State) -> PyResult<Option<(f64, Mat3)>> {
+        let found: Option<(f64, Array<'_>)> = self.call(py, "energy_and_virial", state)?.extract()?;
+        found.map(|(energy, virial)| Ok((energy, matrix(py, &virial)?))).transpose()
+    }
+}
+
+/// A virial.
+fn matrix(py: Python<'_>, virial: &Array<'_>) -> PyResult<Mat3> {
+    let rows = vectors(py, "virial", virial)?;
+    Mat3::try_from(rows).map_err(|_| input_error(py, "the virial must have shape [3, 3]"))
 }
 
 impl PotentialEnergy for PyEnergy {
@@ -40,5 +52,9 @@ impl PotentialEnergy for PyEnergy {
 
     fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
         Python::attach(|py| self.call_evaluate(py, state)).map_err(from_python)
+    }
+
+    fn energy_and_virial(&mut self, state: &State) -> Result<Option<(f64, Mat3)>> {
+        Python::attach(|py| self.call_energy_and_virial(py, state)).map_err(from_python)
     }
 }

@@ -44,6 +44,14 @@ pub trait PotentialEnergy: Send {
     fn evaluate(&mut self, _state: &State) -> Result<EnergyForces> {
         Err(Error::Input("this potential energy has no forces; give one that has, or do without them".into()))
     }
+
+    /// Potential energy and virial of `state`, eV; `None` if the surface has no virial.
+    ///
+    /// # Errors
+    /// As [`energy`](Self::energy).
+    fn energy_and_virial(&mut self, _state: &State) -> Result<Option<(f64, Mat3)>> {
+        Ok(None)
+    }
 }
 
 impl<E: PotentialEnergy + ?Sized> PotentialEnergy for &mut E {
@@ -53,5 +61,9 @@ impl<E: PotentialEnergy + ?Sized> PotentialEnergy for &mut E {
 
     fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
         (**self).evaluate(state)
+    }
+
+    fn energy_and_virial(&mut self, state: &State) -> Result<Option<(f64, Mat3)>> {
+        (**self).energy_and_virial(state)
     }
 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::{Network, View, gradient};
 use crate::error::{ModelFault, Result};
+use crate::linalg::Mat3;
 use crate::model::{Kind, Model, Output};
 use crate::potential_energy::{EnergyForces, PotentialEnergy};
 use crate::state::State;
@@ -61,5 +62,13 @@ impl PotentialEnergy for EnergyModel {
             row[axis] += each;
         }
         Ok(EnergyForces { energy: self.total() + energy, forces, virial: Some(virial) })
+    }
+
+    fn energy_and_virial(&mut self, state: &State) -> Result<Option<(f64, Mat3)>> {
+        if !self.network.model().contract().has(Output::EdgeGradient) {
+            return Ok(None);
+        }
+        let EnergyForces { energy, virial, .. } = self.evaluate(state)?;
+        Ok(virial.map(|virial| (energy, virial)))
     }
 }

@@ -4,6 +4,7 @@ use std::ops::ControlFlow;
 
 use super::system::System;
 use crate::error::Result;
+use crate::linalg::Mat3;
 use crate::state::State;
 use crate::violation::Violation;
 
@@ -18,8 +19,20 @@ pub struct Frame<'a> {
     pub time_fs: f64,
     /// Potential energy, eV; of frames to keep, if there is an energy model; of others, if it is known already.
     pub potential_energy: Option<f64>,
+    /// Virial, eV, of a cell that is periodic along all axes; of the same frames, if the energy model has one.
+    pub virial: Option<Mat3>,
     /// Kinetic plus potential energy minus the heat of the thermostat and the work of the barostat, eV.
     pub conserved_energy: Option<f64>,
+}
+
+impl Frame<'_> {
+    /// The stress −(Ξ + Σ p⊗p/m)/V with the virial Ξ, symmetric, eV/Å³: positive where the cell is stretched, as in ASE.
+    pub fn stress(&self) -> Option<Mat3> {
+        let (virial, kinetic) = (self.virial?, self.state.kinetic_tensor());
+        let volume = self.state.cell.volume();
+        let element = |a: usize, b: usize| -(0.5 * (virial[a][b] + virial[b][a]) + kinetic[a][b]) / volume;
+        Some(std::array::from_fn(|a| std::array::from_fn(|b| element(a, b))))
+    }
 }
 
 /// Keeps frames, saves checkpoints, and may end the run.

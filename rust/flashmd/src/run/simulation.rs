@@ -314,7 +314,7 @@ impl<'a> Simulation<'a> {
         // An energy that cannot be computed ends its system before its frame is kept.
         self.each_alive(|system, energy| match system.recorded == Some(step) {
             true => Ok(()),
-            false => system.potential(energy).map(drop),
+            false => system.measure(energy),
         })?;
         for number in 0..self.systems.len() {
             let system = &self.systems[number];
@@ -337,6 +337,7 @@ impl<'a> Simulation<'a> {
             state: &system.state,
             time_fs: system.state.step as f64 * self.stride_fs,
             potential_energy: system.potential,
+            virial: system.virial,
             conserved_energy: system.potential.map(|v| system.state.kinetic_energy() + v - outside),
         }
     }

@@ -1,6 +1,6 @@
 //! One system of a run: its state, what acts on it around each stride, and its energy accounting.
 
-use super::timed_potential::TimedPotential;
+use super::timed_potential::{TimedPotential, finite};
 use crate::error::{Error, GoodFrame, Instability, Result};
 use crate::filters::MoveCounts;
 use crate::filters::barostat::Barostat;
@@ -9,7 +9,7 @@ use crate::filters::metropolis::Metropolis;
 use crate::filters::molecules::Molecules;
 use crate::filters::rescaling::{Rescaling, RescalingStatistics};
 use crate::filters::thermostat::{HalfStep, Thermostat};
-use crate::linalg::Vec3;
+use crate::linalg::{Mat3, Vec3};
 use crate::propagators::{Outcome, verlet};
 use crate::state::{Cell, State};
 use crate::violation::{Quantity, Violation};
@@ -60,6 +60,8 @@ pub struct System {
     pub failure: Option<Instability>,
     /// Potential energy of the current positions, eV, if known.
     pub(super) potential: Option<f64>,
+    /// Virial of the current positions, eV, if known.
+    pub(super) virial: Option<Mat3>,
     /// Step of the last frame that was given to the observer.
     pub(super) recorded: Option<u64>,
     /// The state the last stride began with, where the guard or the Metropolis test may need it.
@@ -102,6 +104,7 @@ impl System {
             statistics: RunStatistics::default(),
             failure: None,
             potential: None,
+            virial: None,
             recorded: None,
             before: None,
             potential_before: None,
@@ -137,6 +140,20 @@ impl System {
         Ok(self.potential)
     }
 
+    /// What is recorded of the current positions, each computed at most once: the potential energy, and, where the cell
+    /// has a volume and the energy a virial, that too.
+    pub(super) fn measure(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+        if self.virial.is_none()
+            && energy.is_some()
+            && self.state.cell.pbc() == [true; 3]
+            && let Some((potential, virial)) = energy.with(|e| e.energy_and_virial(&self.state))?
+        {
+            self.potential = self.potential.or(Some(finite(potential)?));
+            self.virial = Some(virial);
+        }
+        self.potential(energy).map(drop)
+    }
+
     /// Begins the energy accounting: the energy to conserve, once, before the first stride.
     pub(super) fn start_accounting(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         self.mark_good();
@@ -157,7 +174,7 @@ impl System {
     pub(super) fn before_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
         self.apply_thermostat(HalfStep::Before);
         self.potential_before = if self.metropolis.is_some() { self.potential(energy)? } else { None };
-        self.potential = None;
+        (self.potential, self.virial) = (None, None);
         if self.guard.is_some() || self.metropolis.is_some() {
             let before = self.before.get_or_insert_with(|| self.state.clone());
             before.positions.clone_from(&self.state.positions);
@@ -210,6 +227,7 @@ impl System {
         self.state.momenta.clone_from(&momenta);
         let last_good = GoodFrame { positions, momenta, cell: *cell.matrix() };
         self.state.cell = cell;
+        (self.potential, self.virial) = (None, None);
         self.failure = Some(instability.at(step, time_ps, last_good));
     }
 

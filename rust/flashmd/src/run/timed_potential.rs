@@ -39,11 +39,15 @@ impl<'a> TimedPotential<'a> {
 
     /// Runs `f` on the energy for a potential energy, which must be a finite number.
     pub(crate) fn potential(&mut self, f: impl FnOnce(&mut dyn PotentialEnergy) -> Result<f64>) -> Result<f64> {
-        let potential = self.with(f)?;
-        if potential.is_finite() {
-            return Ok(potential);
-        }
-        let message = format!("the potential energy is {potential}; start from a relaxed structure");
-        Err(Error::unstable("potential energy", Vec::new(), message))
+        self.with(f).and_then(finite)
     }
+}
+
+/// The potential energy again, if it is a finite number.
+pub(crate) fn finite(potential: f64) -> Result<f64> {
+    if potential.is_finite() {
+        return Ok(potential);
+    }
+    let message = format!("the potential energy is {potential}; start from a relaxed structure");
+    Err(Error::unstable("potential energy", Vec::new(), message))
 }

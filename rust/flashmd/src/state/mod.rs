@@ -7,7 +7,7 @@ pub use cell::Cell;
 pub use centre_of_mass::CentreOfMass;
 
 use crate::error::{Error, Result, list_atoms};
-use crate::linalg::{Vec3, add, dot, scale, sub};
+use crate::linalg::{Mat3, Vec3, add, dot, scale, sub};
 use crate::random::{Key, Purpose, Stream};
 use crate::units::KB;
 
@@ -149,6 +149,17 @@ impl State {
     /// Kinetic energy Σ p²/2m, eV.
     pub fn kinetic_energy(&self) -> f64 {
         self.momenta.iter().zip(&self.masses).map(|(&p, m)| dot(p, p) / (2.0 * m)).sum()
+    }
+
+    /// Σ p⊗p/m, eV: twice the kinetic energy is its trace.
+    pub fn kinetic_tensor(&self) -> Mat3 {
+        let mut sum = [[0.0; 3]; 3];
+        for (p, m) in self.momenta.iter().zip(&self.masses) {
+            for a in 0..3 {
+                sum[a] = add(sum[a], scale(p[a] / m, *p));
+            }
+        }
+        sum
     }
 
     /// Velocity of the centre of mass P/M, √(eV/u).

@@ -150,6 +150,10 @@ impl<F: Forces> PotentialEnergy for AnalyticEnergy<F> {
         let (energy, forces) = self.0.evaluate(state);
         Ok(EnergyForces { energy, forces, virial: self.0.virial(state) })
     }
+
+    fn energy_and_virial(&mut self, state: &State) -> Result<Option<(f64, Mat3)>> {
+        Ok(self.0.virial(state).map(|virial| (self.0.evaluate(state).0, virial)))
+    }
 }
 
 /// Velocity Verlet, `substeps` per stride.
@@ -221,6 +225,7 @@ pub struct Kept {
     pub cell: Mat3,
     pub potential: Option<f64>,
     pub conserved: Option<f64>,
+    pub stress: Option<Mat3>,
     pub kinetic: f64,
 }
 
@@ -242,6 +247,7 @@ impl Observer for Recorder {
             cell: *frame.state.cell.matrix(),
             potential: frame.potential_energy,
             conserved: frame.conserved_energy,
+            stress: frame.stress(),
             kinetic: frame.state.kinetic_energy(),
         });
         Ok(())

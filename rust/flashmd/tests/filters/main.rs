@@ -8,6 +8,7 @@ mod barostats;
 mod guard;
 mod metropolis;
 mod molecules;
+mod pressure;
 mod rescaling;
 mod sampling;
 mod thermostats;
