@@ -6,7 +6,7 @@ De Buyl, Colberg and Höfling, Comput. Phys. Commun. 185, 1546 (2014); https://w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from ase.units import fs
@@ -99,9 +99,9 @@ class H5mdSegment:
             return len(source[_STEP])
 
     @staticmethod
-    def read(path: Path, index: int) -> StoredFrame:
+    def read(path: Path | BinaryIO, index: int) -> StoredFrame:
         """One frame of a file."""
-        with _opened(path) as source:
+        with uninterrupted(), _opened(path) as source:
             masses = source[f"{_PARTICLES}/mass"][()]
             velocity, edges = (
                 source[f"{name}/value"][index] if name in source else None for name in (_VELOCITY, _EDGES)
@@ -113,10 +113,11 @@ class H5mdSegment:
             )
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path | BinaryIO) -> Any:
     import h5py
 
-    return h5py.File(path, "r")
+    # What is read has been written whole; another reader's lock is no obstacle.
+    return h5py.File(path, "r", locking=False)
 
 
 def _rows(atoms: ase.Atoms) -> Table:
