@@ -10,6 +10,8 @@ import numpy as np
 if TYPE_CHECKING:
     import ase
 
+FRAME_INFO = ("step", "time_ps")  # what a run writes into the info of its frames
+
 _RESULTS = frozenset(
     "energy energies force forces stress stresses virial virials dipole dipoles charges magmom magmoms hessian "
     "polarization polarizability dielectric".split()
@@ -58,7 +60,7 @@ def _is_stale_array(name: str, values: Any) -> bool:
 def _is_stale_info(name: Any, value: Any) -> bool:
     if not isinstance(name, str):
         return False
-    if name.lower() in _RESULTS:
+    if name.lower() in _RESULTS or name in FRAME_INFO:
         return True
     words = _words(name)
     return _is_number(value) and ("".join(words) in _MOMENT or _is_result(words, _RESULTS))

@@ -26,9 +26,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from flashmd_rs._labels import FRAME_INFO
 from flashmd_rs.errors import InputError
 from flashmd_rs.writers.appended import AppendedFrames
-from flashmd_rs.writers.baggage import FRAME_INFO, LeftOut, Precision, left_out
+from flashmd_rs.writers.baggage import LeftOut, Precision, left_out
 from flashmd_rs.writers.extxyz import Extxyz
 from flashmd_rs.writers.files import OutputLock, check_replaceable, check_writable
 from flashmd_rs.writers.frames import FileOffset, FrameReader, FrameWriter, StoredFrame, require

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flashmd_rs._labels import FRAME_INFO
 from flashmd_rs.errors import FlashMDError, InputError
 
 if TYPE_CHECKING:
     import ase
 
 STATE = frozenset(("numbers", "positions", "momenta", "masses"))  # arrays that are more than labels
-FRAME_INFO = frozenset(("step", "time_ps"))  # what a run writes into a frame's info itself
 
 # Kind and name of a label: ("info", key), ("arrays", name), ("constraint", class) or ("celldisp", "").
 Item = tuple[str, Any]
@@ -126,8 +126,9 @@ def _items(atoms: ase.Atoms) -> list[Item]:
 
 
 def _without(atoms: ase.Atoms, items: Iterable[Item]) -> ase.Atoms:
+    from ase.calculators.singlepoint import SinglePointCalculator
+
     rest: ase.Atoms = atoms.copy()
-    rest.calc = atoms.calc
     for kind, name in items:
         match kind:
             case "info":
@@ -138,6 +139,9 @@ def _without(atoms: ase.Atoms, items: Iterable[Item]) -> ase.Atoms:
                 rest.constraints = [c for c in rest.constraints if type(c).__name__ != name]
             case _:
                 rest.set_celldisp((0.0, 0.0, 0.0))
+    rest.calc = atoms.calc
+    if isinstance(atoms.calc, SinglePointCalculator):
+        rest.calc = SinglePointCalculator(rest, **atoms.calc.results)  # its results are of one structure only
     return rest
 
 

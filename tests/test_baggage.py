@@ -1,0 +1,282 @@
+"""What structures carry besides their atoms: labels, arrays, constraints, and what becomes of them in files."""
+
+import math
+import random
+import warnings
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms, FixCom
+
+import flashmd_rs
+from flashmd_rs import FlashMDWarning, InputError, rollout
+from flashmd_rs._engine.checkpoint import RunDescription, _unpack
+from flashmd_rs._engine.recorder import Files, Recorder, left_out_warning
+from flashmd_rs._structure import geometry, with_state
+from flashmd_rs.writers import open_frames
+
+from conftest import FIXTURES
+
+SUFFIXES = (".extxyz", ".traj", ".xyz", ".h5md", ".xtc", ".dcd")
+READ_BY_ASE = (".extxyz", ".xyz", ".traj")
+# Words that mean something to a format, to ASE, or to the run itself.
+KEYS = (
+    "note id key name Lattice Properties pbc cell species pos Z numbers positions momenta masses step time_ps uid "
+    "move_mask tags initial_charges initial_magmoms charge spin config_type virial_weight 7 a a0 a1 x x0 calculator "
+    "constraints info celldisp symbols comment _JSON version description time.stamp"
+).split()
+KEYS += ["two words", "a=b", "a:b", 'quo"te', "it's", "", " ", "[x]", "{y}", "umlaut ä", "漢", "line\nbreak", "tab\t", "\\"]
+STALE = (
+    "energy free_energy REF_energy dft-energy energy_pbe forces REF_forces mace_forces stress virial virials dipole "
+    "magmom charges magmoms energies time E i Time Step timestep vel velo velocities REF_virials dftEnergy"
+).split()
+TEXTS = ["", " ", "plain", "two words", "two\nlines", "a\r\nb", 'say "x"', "it's", "a=b", "k=1 l=2", "T", "F", "true", "1"]
+TEXTS += ["007", "1.50", "1 2 3", "1,2", "nan", "inf", "None", "{}", "[1]", "(x", "\\", "\\n", "é", "漢字", "\u2028", "\x85"]
+TEXTS += ["\x00", "\x0b", "\ud800", "_JSON [1]", "_JSON x", "#", ",", "=", "x" * 10_000, "OW", "HW1", "C A", "\xa0", "\t"]
+
+
+def some_text(rng):
+    return rng.choice(TEXTS)
+
+
+def some_number(rng):
+    return rng.choice(
+        [0, 1, -3, 2**31, -(2**40), 10**30, True, False, 0.0, -0.1, 1e-300, 1e300, 0.1 + 0.2, math.nan, math.inf]
+        + [np.float32(0.1), np.float64(1 / 3), np.int64(2**62), np.uint8(200), np.bool_(True), np.array(2.5), 1 + 2j]
+    )
+
+
+def some_array(rng, shape):
+    numbers = np.random.default_rng(rng.getrandbits(32))
+    match rng.randrange(14):
+        case 0:
+            return numbers.normal(size=shape)
+        case 1:
+            return numbers.normal(size=shape).astype(np.float32)
+        case 2:
+            return numbers.integers(-9, 9, shape)
+        case 3:
+            return numbers.integers(-(2**62), 2**62, shape)
+        case 4:
+            return numbers.integers(0, 200, shape).astype(np.uint8)
+        case 5:
+            return numbers.random(shape) < 0.5
+        case 6 | 7:
+            return np.array([some_text(rng) for _ in range(math.prod(shape))]).reshape(shape)
+        case 8:
+            return numbers.normal(size=shape) + 1j
+        case 9:
+            made = np.empty(shape, dtype=object)
+            made.flat = [rng.choice([None, 1, "x", 2.5, (1, 2), some_text(rng)]) for _ in range(math.prod(shape))]
+            return made
+        case 10:
+            return np.array([b"ab", b"", b"\xff"])[numbers.integers(0, 3, shape)]
+        case 11:
+            return np.where(numbers.random(shape) < 0.3, np.nan, 10.0 ** numbers.integers(-12, 12, shape))
+        case 12:
+            return np.full(shape, np.datetime64("2026-01-01"))
+        case _:
+            return np.array(["CA", "N", "OXT"])[numbers.integers(0, 3, shape)]
+
+
+def some_value(rng, depth=2):
+    match rng.randrange(9 if depth else 5):
+        case 0 | 1:
+            return some_text(rng)
+        case 2 | 3:
+            return some_number(rng)
+        case 4:
+            return rng.choice([None, b"bytes", {1, 2}, object(), len, range(3), Atoms("H"), 1j, (), [], {}])
+        case 5:
+            return [some_value(rng, depth - 1) for _ in range(rng.randrange(4))]
+        case 6:
+            return {rng.choice(["a", "b c", 1, "2", None]): some_value(rng, depth - 1) for _ in range(rng.randrange(3))}
+        case 7:
+            return tuple(some_value(rng, depth - 1) for _ in range(rng.randrange(3)))
+        case _:
+            return some_array(rng, rng.choice([(1,), (3,), (9,), (2, 2), (3, 3), (2, 3, 2), (0,), (2, 0)]))
+
+
+def some_cell(rng):
+    """Cell and pbc that a run takes."""
+    size = np.random.default_rng(rng.getrandbits(32))
+    cell = np.diag(size.uniform(5, 50, 3))
+    pbc = np.array([True] * 3)
+    match rng.randrange(7):
+        case 0:
+            return np.zeros((3, 3)), np.array([False] * 3)
+        case 1:
+            cell += np.tril(size.uniform(-2, 2, (3, 3)), -1)
+        case 2:
+            cell += size.uniform(-2, 2, (3, 3))
+        case 3:
+            cell = cell[[1, 0, 2]]  # left-handed
+        case 4:
+            pbc = size.random(3) < 0.5
+            cell[~pbc] = 0.0
+        case 5:
+            pbc = size.random(3) < 0.5
+    return cell, pbc
+
+
+def some_structure(seed):
+    rng = random.Random(seed)
+    numbers = np.random.default_rng(seed)
+    n = rng.choice([1, 2, 3, 3, 5, 12])
+    cell, pbc = some_cell(rng)
+    atoms = Atoms(rng.choices(["H", "O", "Al"], k=n), numbers.uniform(-9, 9, (n, 3)), cell=cell, pbc=pbc)
+    if rng.random() < 0.7:
+        atoms.set_momenta(numbers.normal(size=(n, 3)))
+    for _ in range(rng.randrange(4)):
+        key = rng.choice(STALE) if rng.random() < 0.2 else rng.choice([*KEYS, rng.choice([3, (1, "a"), None, 2.5])])
+        atoms.info[key] = some_value(rng)
+    for _ in range(rng.randrange(4)):
+        shape = (n, *rng.choice([(), (), (), (1,), (2,), (3,), (0,), (3, 3)]))
+        name = rng.choice(STALE) if rng.random() < 0.2 else rng.choice(KEYS)
+        if name not in ("numbers", "positions", "momenta", "masses"):
+            atoms.arrays[name] = some_array(rng, shape)
+    if rng.random() < 0.2:
+        atoms.arrays["tags"] = numbers.integers(0, 5, n)
+    for name in ("initial_charges", "initial_magmoms"):
+        if rng.random() < 0.2:
+            atoms.arrays[name] = numbers.normal(size=n)
+    if rng.random() < 0.1:
+        atoms.set_celldisp([1.0, 0.0, 0.5])
+    if n > 1 and rng.random() < 0.3:
+        atoms.set_constraint(rng.choice([FixCom(), FixAtoms([0]), [FixAtoms([0]), FixAtoms([0])], FixAtoms([])]))
+    if rng.random() < 0.2:
+        atoms.calc = SinglePointCalculator(atoms, energy=-3.0, forces=np.ones((n, 3)))
+    geometry(atoms)
+    return atoms
+
+
+def plain(value):
+    """A value as lists of Python's own objects."""
+    if isinstance(value, np.ndarray):
+        return plain(value.astype(float).tolist() if value.dtype == np.float32 else value.tolist())
+    if isinstance(value, np.generic):
+        return float(value) if isinstance(value, np.floating) else value.item()
+    if isinstance(value, list | tuple):
+        return [plain(entry) for entry in value]
+    return {key: plain(entry) for key, entry in value.items()} if isinstance(value, dict) else value
+
+
+def same(one, other, atol=0.0):
+    """Another comparison than the package's own."""
+    one, other = plain(one), plain(other)
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(same(*pair, atol) for pair in zip(one, other, strict=True))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(same(one[key], other[key], atol) for key in one)
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-7, abs_tol=atol) or (math.isnan(one) and math.isnan(other))
+    return type(one) is type(other) and one == other
+
+
+def record(atoms, path):
+    """What a run with this trajectory writes: two frames; the recorder."""
+    recorder = Recorder(atoms, Files(trajectory=path), [])
+    recorder.begin()
+    for step in (0, 7):
+        positions = atoms.positions + 0.1 * step
+        state = {"positions": positions, "momenta": np.full((len(atoms), 3), 0.5), "cell": atoms.cell.array}
+        recorder({"step": step, "time_fs": 2.0 * step, **state, "potential_energy": -1.5, "conserved_energy": None})
+    recorder.close()
+    return recorder
+
+
+def check_frames(atoms, path, left_out):
+    """The file holds the frames, and of the labels all that was not said to be left out."""
+    frames = ase.io.read(path, ":", format="traj" if path.suffix == ".traj" else "extxyz")
+    kept = with_state(atoms, atoms.positions, None)
+    atol = 0.0 if path.suffix == ".traj" else 1e-8
+    assert [(frame.info["step"], frame.info["time_ps"]) for frame in frames] == [(0, 0.0), (7, 0.014)]
+    for frame, step in zip(frames, (0, 7), strict=True):
+        np.testing.assert_allclose(frame.positions, atoms.positions + 0.1 * step, rtol=0, atol=atol)
+        np.testing.assert_allclose(frame.get_momenta(), 0.5)
+        np.testing.assert_allclose(frame.cell.array, atoms.cell.array, rtol=1e-12)
+        np.testing.assert_array_equal(frame.pbc, atoms.pbc)
+        np.testing.assert_array_equal(frame.numbers, atoms.numbers)
+        assert frame.calc.results == {"energy": -1.5}
+        for key in kept.info.keys() - {"step", "time_ps"}:
+            held = key in frame.info and same(kept.info[key], frame.info[key])
+            assert held != (f"info[{key!r}]" in left_out), (key, kept.info[key])
+        for name in kept.arrays.keys() - {"numbers", "positions", "momenta"}:
+            held = name in frame.arrays and same(kept.arrays[name], frame.arrays[name], atol)
+            assert held != (f"arrays[{name!r}]" in left_out), (name, kept.arrays[name])
+        assert frame.info.keys() <= kept.info.keys() | {"step", "time_ps"}
+        assert frame.arrays.keys() <= kept.arrays.keys() | {"momenta"}
+        fixed = {k for c in atoms.constraints if isinstance(c, FixAtoms) for k in c.index}
+        back = {k for c in frame.constraints if isinstance(c, FixAtoms) for k in c.index}
+        assert back == (set() if "FixAtoms" in left_out else fixed)
+        assert any(isinstance(c, FixCom) for c in frame.constraints) == (
+            any(isinstance(c, FixCom) for c in atoms.constraints) and "FixCom" not in left_out
+        )
+
+
+def check_structure(seed, folder, suffixes=SUFFIXES):
+    """One structure through writers; how many formats refused it, and how many labels were left out."""
+    atoms = some_structure(seed)
+    refused = dropped = 0
+    for suffix in suffixes:
+        path = folder / f"run{suffix}"
+        try:
+            recorder = record(atoms, path)
+        except InputError as error:
+            assert "cell vector a along x" in str(error)
+            assert suffix in (".xtc", ".dcd")
+            refused += 1
+            continue
+        left_out = recorder.left_out[path].names()
+        dropped += len(left_out)
+        said = left_out_warning([recorder])
+        assert all(name in said for name in left_out) if left_out else said is None
+        if suffix in READ_BY_ASE:
+            check_frames(atoms, path, left_out)
+        else:
+            back = recorder.frame(0)
+            np.testing.assert_allclose(back.positions, atoms.positions, rtol=1e-6, atol=0.0051)
+            kept = with_state(atoms, atoms.positions, None)
+            labels = {f"info[{key!r}]" for key in kept.info}
+            labels |= {f"arrays[{name!r}]" for name in kept.arrays.keys() - {"numbers", "positions", "masses"}}
+            assert labels <= set(left_out)
+    check_in_checkpoint(atoms)
+    return refused, dropped
+
+
+def check_in_checkpoint(atoms):
+    """The same by way of a checkpoint."""
+    options = dict.fromkeys(("settings", "model", "energy", "files", "interval", "replica", "single", "molecules"))
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        [packed] = RunDescription(**options, structures=[atoms])._packed
+    said = str(caught[0].message) if caught else ""
+    back, kept = _unpack(packed), with_state(atoms, atoms.positions, None)
+    for key, value in kept.info.items():
+        assert (key in back.info and same(value, back.info[key])) != (f"info[{key!r}]" in said), (key, value)
+    for name in kept.arrays.keys() - {"positions"}:
+        held = name in back.arrays and same(kept.arrays[name], back.arrays[name])
+        assert held != (f"arrays[{name!r}]" in said), (name, kept.arrays[name])
+
+
+@pytest.mark.parametrize("count", [250, pytest.param(10_000, marks=[pytest.mark.long, pytest.mark.timeout(7200)])])
+def test_structures_with_anything(tmp_path, count):
+    """Labels, arrays, cells and constraints at random, through every writer and the checkpoint.
+
+    They read back equal, or are left out or refused by name; nothing else is ever raised.
+    """
+    totals = np.zeros(2, dtype=int)
+    for seed in range(count):
+        suffixes = SUFFIXES if count > 1000 else (".extxyz", ".traj", SUFFIXES[2 + seed % 4])
+        try:
+            totals += check_structure(seed, tmp_path, suffixes)
+        except BaseException as error:
+            error.add_note(f"structure of seed {seed}")
+            raise
+    refused, dropped = totals
+    print(f"{count} structures: {refused} refusals, {dropped} labels left out")
+    assert refused > count / 20
+    assert dropped > count
