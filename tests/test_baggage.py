@@ -280,3 +280,231 @@ def test_structures_with_anything(tmp_path, count):
     print(f"{count} structures: {refused} refusals, {dropped} labels left out")
     assert refused > count / 20
     assert dropped > count
+
+
+def h2o():
+    atoms = Atoms("OHH", positions=[[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], cell=[8, 8, 8], pbc=True)
+    atoms.set_momenta(np.full((3, 3), 0.05))
+    return atoms
+
+
+def short_run(models, atoms, **options):
+    """A run, and what it warned of."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        run = rollout(
+            atoms, models("free_flight"), steps=2, temperature_K=300, interval=1, seed=1, progress=False, **options
+        )
+    return run, [str(w.message) for w in caught if w.category is FlashMDWarning and "left out" in str(w.message)]
+
+
+class TestWhatAFormatCannotKeep:
+    def labelled(self):
+        atoms = h2o()
+        atoms.pbc = (True, True, False)
+        atoms.info.update(note="two\nlines", energy=-77.0, kind="water", ids=[1, 2, 3])
+        atoms.set_array("name", np.array(["", "H1", "H2"]))
+        atoms.set_array("tensor", np.zeros((3, 3, 3)))
+        atoms.set_array("residuenames", np.array(["SO L", "SO L", "   "]))
+        atoms.set_array("weights", np.arange(3.0))
+        return atoms
+
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_one_warning_names_it_all(self, models, tmp_path, suffix):
+        path = tmp_path / f"run{suffix}"
+        run, said = short_run(models, self.labelled(), trajectory=path)
+        labels = {"info['note']", "arrays['name']", "arrays['tensor']", "arrays['residuenames']"}
+        if suffix not in (".extxyz", ".xyz"):
+            labels.add("arrays['weights']")
+        if suffix == ".traj":
+            labels.remove("info['note']")
+        if suffix not in READ_BY_ASE:
+            labels |= {"info['kind']", "info['ids']"}
+        assert len(said) == 1
+        assert all(label in said[0] for label in labels)
+        assert "energy" not in said[0]
+        assert run[0].info["note"] == "two\nlines"  # frames in Python keep everything
+        if suffix in READ_BY_ASE:
+            frames = ase.io.read(path, ":")
+            assert len(frames) == 3
+            for frame in frames:
+                assert frame.pbc.tolist() == [True, True, False]
+                assert frame.info["kind"] == "water"
+                assert list(frame.info["ids"]) == [1, 2, 3]
+
+    def test_nothing_is_said_where_everything_is_kept(self, models, tmp_path):
+        water = flashmd_rs.load_structure("water258")
+        for suffix in SUFFIXES:
+            path = tmp_path / f"run{suffix}"
+            assert Recorder(water, Files(trajectory=path), []).left_out[path].items == ()
+        atoms = h2o()
+        atoms.set_constraint(FixAtoms([0]))
+        atoms.info["note"] = "plain"
+        assert short_run(models, atoms, trajectory=tmp_path / "run.extxyz")[1] == []
+
+    def test_several_files_and_replicas_make_one_warning(self, models, tmp_path):
+        structures = [h2o(), h2o()]
+        structures[0].info["note"] = structures[1].info["other"] = "two\nlines"
+        files = {"trajectory": tmp_path / "r{replica}.extxyz", "checkpoint": tmp_path / "c"}
+        guard = flashmd_rs.Guard("collect", violations_file=tmp_path / "v{replica}.traj")
+        structures[1].info["object"] = object()
+        _, said = short_run(models, structures, **files, guard=guard)
+        [said] = said
+        assert "info['note'], info['other'], info['object'] from .extxyz files" in said
+        assert "info['object'] from .traj files" in said
+
+    def test_columns_that_are_one_name(self, models, tmp_path):
+        """`x` of two columns and `x0` of one are both `x0` in a file: one of them stays."""
+        atoms = h2o()
+        atoms.set_array("x", np.ones((3, 2)))
+        atoms.set_array("x0", np.zeros(3))
+        _, [said] = short_run(models, atoms, trajectory=tmp_path / "run.extxyz")
+        assert "arrays['x0']" in said
+        assert ase.io.read(tmp_path / "run.extxyz").arrays["x"].tolist() == [[1, 1]] * 3
+
+    def test_an_energy_of_the_users_beside_the_runs(self, models, tmp_path, crystal):
+        crystal.info["energy"] = -77.0
+        crystal.calc = SinglePointCalculator(crystal, energy=-78.0)
+        run = rollout(
+            crystal,
+            models("pair_stride"),
+            energy_model=models("pair_energy"),
+            steps=2,
+            interval=1,
+            trajectory=tmp_path / "run.extxyz",
+            progress=False,
+        )
+        frames = ase.io.read(tmp_path / "run.extxyz", ":")
+        assert [frame.get_potential_energy() for frame in frames] == pytest.approx(run.potential_energy.tolist())
+
+    def test_labels_put_on_frames_afterwards(self, models, tmp_path):
+        """A frame's own results stay, if the file can hold them beside the energy."""
+        run, _ = short_run(models, h2o())
+        for frame in run:
+            frame.info.update(REF_energy=-1.0, note="two\nlines")
+            frame.arrays["REF_forces"] = np.ones((3, 3))
+        with pytest.warns(FlashMDWarning, match=r"labelled.extxyz leaves out .*: info\['note'\]$"):
+            run.write(tmp_path / "labelled.extxyz")
+        frames = ase.io.read(tmp_path / "labelled.extxyz", ":")
+        assert [frame.info["REF_energy"] for frame in frames] == [-1.0] * 3
+        assert all(frame.arrays["REF_forces"].shape == (3, 3) for frame in frames)
+
+    def test_the_last_good_frame(self, models, tmp_path, crystal):
+        crystal.info["note"] = "two\nlines"
+        with pytest.raises(flashmd_rs.StabilityError, match=r"without info\['note'\]") as caught:
+            rollout(crystal, models("late_nan"), steps=50, interval=1, trajectory=tmp_path / "r.traj", progress=False)
+        good = ase.io.read(caught.value.saved_to)
+        np.testing.assert_allclose(good.positions, caught.value.last_good.positions, atol=1e-8)
+
+    def test_a_checkpoint(self, models, tmp_path):
+        """Also for keys that are no text, and arrays of bytes, which JSON cannot hold."""
+        atoms = h2o()
+        atoms.info.update({("a", 1): 2, "note": "two\nlines", "set": {1}})
+        atoms.set_array("raw", np.array([b"a", b"b", b"c"]))
+        with pytest.warns(FlashMDWarning, match=r"checkpoint cannot keep info\[\('a', 1\)\], info\['set'\], arrays\['raw'"):
+            short = {"steps": 2, "temperature_K": 300, "checkpoint": tmp_path / "c", "progress": False}
+            rollout(atoms, models("free_flight"), **short)
+        again = flashmd_rs.resume(tmp_path / "c", model=models("free_flight"), steps=4, progress=False)
+        assert again[-1].info["note"] == "two\nlines"
+
+    def test_a_frame_shares_nothing_with_its_structure(self, models):
+        atoms = h2o()
+        atoms.info["list"] = [1, 2]
+        run, _ = short_run(models, atoms)
+        atoms.info["list"].append(3)
+        run[0].info["list"].append(4)
+        assert run[1].info["list"] == [1, 2]
+
+    def test_momenta_that_a_file_gave_as_whole_numbers(self, models):
+        atoms = h2o()
+        atoms.arrays["momenta"] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])
+        run, _ = short_run(models, atoms)
+        assert not np.array_equal(run[-1].get_momenta(), np.round(run[-1].get_momenta()))
+
+
+CP2K = """3
+i = 7, time = 3.500, E = -17.1643
+O 0.0 0.0 0.0
+H 0.96 0.0 0.0
+H -0.24 0.93 0.0
+"""
+
+
+class TestStaleLabels:
+    """What was true of the structure a run starts from is not said of what became of it."""
+
+    STALE_INFO = (
+        "energy free_energy REF_energy dft_energy energy_pbe DFTenergy total_energy REF_virial virials stress dft-stress "
+        "dipole REF_dipole magmom time E i Time Timestep step time_ps time_fs e_tot pressure_bar"
+    ).split()
+    STALE_ARRAYS = (
+        "forces REF_forces mace_forces forces_pbe force charges mulliken_charges charge magmoms energies local_energies "
+        "stresses velocities vel velo VELO REF_velocities vx future_positions"
+    ).split()
+    OWN_INFO = "note id config_type charge spin total_charge energy_cutoff config_energy_weight temperature".split()
+    OWN_ARRAYS = "initial_charges initial_magmoms tags atomtypes formal_charges occupancy residuenumbers".split()
+
+    def labelled(self):
+        atoms = h2o()
+        atoms.info.update(dict.fromkeys(self.STALE_INFO + self.OWN_INFO, 1.5))
+        atoms.info.update(energy_unit="eV", has_forces=True)
+        for name in self.STALE_ARRAYS:
+            atoms.arrays[name] = np.full((3, 3), 9.0)
+        for name in self.OWN_ARRAYS:
+            atoms.arrays[name] = np.arange(3.0)
+        atoms.calc = SinglePointCalculator(atoms, energy=-3.0, forces=np.ones((3, 3)), dipole=np.ones(3))
+        return atoms
+
+    def check(self, frame, own_info=("step", "time_ps")):
+        assert set(frame.info) == {*self.OWN_INFO, "energy_unit", "has_forces", *own_info}
+        assert set(frame.arrays) == {"numbers", "positions", "momenta", *self.OWN_ARRAYS}
+        assert frame.calc is None
+
+    def test_frames_in_memory_and_in_files(self, models, tmp_path):
+        for path in (None, tmp_path / "run.extxyz"):
+            run, said = short_run(models, self.labelled(), trajectory=path)
+            assert said == []
+            for frame in run:
+                self.check(frame)
+        for frame in ase.io.read(tmp_path / "run.extxyz", ":"):
+            self.check(frame)
+
+    def test_views_strides_and_going_on(self, models, tmp_path):
+        atoms = self.labelled()
+        self.check(models("free_flight").stride(atoms), own_info=())
+        seen = []
+        short_run(models, atoms, observers=[(lambda view: seen.append(view.atoms), 1)], checkpoint=tmp_path / "c")
+        self.check(seen[-1], own_info=())
+        again = flashmd_rs.resume(tmp_path / "c", model=models("free_flight"), steps=4, progress=False)
+        self.check(again[-1])
+
+    def test_structures_collected_for_relabelling(self, models, tmp_path, crystal):
+        crystal.info["REF_energy"] = -3.0
+        crystal.arrays["REF_forces"] = np.ones((len(crystal), 3))
+        crystal.info["id"] = "argon-7"
+        guard = flashmd_rs.Guard("collect", violations_file=tmp_path / "collected.extxyz")
+        crystal.set_momenta(30.0 * crystal.get_momenta())
+        with pytest.warns(FlashMDWarning):
+            rollout(crystal, models("watched"), steps=3, guard=guard, temperature_K=50, progress=False)
+        collected = ase.io.read(tmp_path / "collected.extxyz", ":")
+        assert collected
+        for frame in collected:
+            assert frame.info.keys() == {"id", "step", "time_ps"}
+            assert frame.arrays.keys() == {"numbers", "positions", "momenta"}
+            assert frame.calc is None
+
+    def test_the_last_good_frame(self, models, tmp_path, crystal):
+        crystal.info["dft_energy"] = -3.0
+        crystal.calc = SinglePointCalculator(crystal, energy=-3.0)
+        with pytest.raises(flashmd_rs.StabilityError) as caught:
+            rollout(crystal, models("late_nan"), steps=50, trajectory=tmp_path / "r.extxyz", progress=False)
+        for good in (caught.value.last_good, ase.io.read(caught.value.saved_to)):
+            assert "dft_energy" not in good.info
+            assert good.calc is None
+
+    def test_the_comment_of_cp2k(self, models, tmp_path):
+        (tmp_path / "water-pos-1.xyz").write_text(CP2K)
+        atoms = ase.io.read(tmp_path / "water-pos-1.xyz")
+        assert atoms.info.keys() == {"i", "time", "E"}
+        run, _ = short_run(models, atoms, trajectory=tmp_path / "run.extxyz")
+        assert ase.io.read(tmp_path / "run.extxyz").info.keys() == run[0].info.keys() == {"step", "time_ps"}
