@@ -270,6 +270,7 @@ def test_structures_with_anything(tmp_path, count):
     """
     totals = np.zeros(2, dtype=int)
     for seed in range(count):
+        # Two formats keep labels, so every structure goes through them; the others take turns here, and one run has all.
         suffixes = SUFFIXES if count > 1000 else (".extxyz", ".traj", SUFFIXES[2 + seed % 4])
         try:
             totals += check_structure(seed, tmp_path, suffixes)

@@ -78,9 +78,8 @@ def left_out(atoms: ase.Atoms, read_back: ReadBack, precision: Precision | None 
     precision = precision or Precision()
     items = _items(atoms)
     if (changed := _tried(atoms, read_back, precision)) is not None:
-        # What merely came back different or not at all does no harm to the rest.
-        rest = _without(atoms, changed)
-        if not changed or _tried(rest, read_back, precision) == []:
+        # What merely came back different or not at all does no harm to the rest, if there is any.
+        if len(changed) in (0, len(items)) or _tried(_without(atoms, changed), read_back, precision) == []:
             return LeftOut(tuple(changed))
     bare = _without(atoms, items)
     if _tried(bare, read_back, precision) is None:

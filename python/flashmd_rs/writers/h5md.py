@@ -116,8 +116,10 @@ class H5mdSegment:
 def _opened(path: Path | BinaryIO) -> Any:
     import h5py
 
-    # What is read has been written whole; another reader's lock is no obstacle.
-    return h5py.File(path, "r", locking=False)
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError:  # locked by another program, after this one wrote it whole
+        return h5py.File(path, "r", locking=False)
 
 
 def _rows(atoms: ase.Atoms) -> Table:
