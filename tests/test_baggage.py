@@ -16,26 +16,31 @@ from flashmd_rs import FlashMDWarning, InputError, rollout
 from flashmd_rs._engine.checkpoint import RunDescription, _unpack
 from flashmd_rs._engine.recorder import Files, Recorder, left_out_warning
 from flashmd_rs._structure import geometry, with_state
-from flashmd_rs.writers import open_frames
 
-from conftest import FIXTURES
+
+def words(text):
+    return text.split()
+
 
 SUFFIXES = (".extxyz", ".traj", ".xyz", ".h5md", ".xtc", ".dcd")
 READ_BY_ASE = (".extxyz", ".xyz", ".traj")
 # Words that mean something to a format, to ASE, or to the run itself.
-KEYS = (
+KEYS = words(
     "note id key name Lattice Properties pbc cell species pos Z numbers positions momenta masses step time_ps uid "
     "move_mask tags initial_charges initial_magmoms charge spin config_type virial_weight 7 a a0 a1 x x0 calculator "
     "constraints info celldisp symbols comment _JSON version description time.stamp"
-).split()
-KEYS += ["two words", "a=b", "a:b", 'quo"te', "it's", "", " ", "[x]", "{y}", "umlaut ä", "漢", "line\nbreak", "tab\t", "\\"]
-STALE = (
+)
+KEYS += ["two words", "a=b", "a:b", 'quo"te', "it's", "", " ", "[x]", "{y}", "ä", "漢", "line\nbreak", "tab\t", "\\"]
+STALE = words(
     "energy free_energy REF_energy dft-energy energy_pbe forces REF_forces mace_forces stress virial virials dipole "
     "magmom charges magmoms energies time E i Time Step timestep vel velo velocities REF_virials dftEnergy"
-).split()
-TEXTS = ["", " ", "plain", "two words", "two\nlines", "a\r\nb", 'say "x"', "it's", "a=b", "k=1 l=2", "T", "F", "true", "1"]
-TEXTS += ["007", "1.50", "1 2 3", "1,2", "nan", "inf", "None", "{}", "[1]", "(x", "\\", "\\n", "é", "漢字", "\u2028", "\x85"]
-TEXTS += ["\x00", "\x0b", "\ud800", "_JSON [1]", "_JSON x", "#", ",", "=", "x" * 10_000, "OW", "HW1", "C A", "\xa0", "\t"]
+)
+TEXTS = ["", " ", "plain", "two words", "two\nlines", "a\r\nb", 'say "x"', "it's", "a=b", "k=1 l=2", "T", "F", "true"]
+TEXTS += ["1", "007", "1.50", "1 2 3", "1,2", "nan", "inf", "None", "{}", "[1]", "(x", "\\", "\\n", "é", "漢字", "\x85"]
+TEXTS += ["\u2028", "\x00", "\x0b", "\ud800", "_JSON [1]", "_JSON x", "#", ",", "=", "x" * 10_000, "OW", "HW1", "C A"]
+TEXTS += ["\xa0", "\t"]
+NUMBERS = [0, 1, -3, 2**31, -(2**40), 10**30, True, False, 0.0, -0.1, 1e-300, 1e300, 0.1 + 0.2, math.nan, math.inf]
+NUMBERS += [1 + 2j, np.float32(0.1), np.float64(1 / 3), np.int64(2**62), np.uint8(200), np.bool_(True), np.array(2.5)]
 
 
 def some_text(rng):
@@ -43,10 +48,7 @@ def some_text(rng):
 
 
 def some_number(rng):
-    return rng.choice(
-        [0, 1, -3, 2**31, -(2**40), 10**30, True, False, 0.0, -0.1, 1e-300, 1e300, 0.1 + 0.2, math.nan, math.inf]
-        + [np.float32(0.1), np.float64(1 / 3), np.int64(2**62), np.uint8(200), np.bool_(True), np.array(2.5), 1 + 2j]
-    )
+    return rng.choice(NUMBERS)
 
 
 def some_array(rng, shape):
@@ -223,13 +225,12 @@ def check_structure(seed, folder, suffixes=SUFFIXES):
     refused = dropped = 0
     for suffix in suffixes:
         path = folder / f"run{suffix}"
-        try:
-            recorder = record(atoms, path)
-        except InputError as error:
-            assert "cell vector a along x" in str(error)
-            assert suffix in (".xtc", ".dcd")
+        if suffix in (".xtc", ".dcd") and is_turned(atoms.cell.array):
+            with pytest.raises(InputError, match="cell vector a along x"):
+                record(atoms, path)
             refused += 1
             continue
+        recorder = record(atoms, path)
         left_out = recorder.left_out[path].names()
         dropped += len(left_out)
         said = left_out_warning([recorder])
@@ -245,6 +246,11 @@ def check_structure(seed, folder, suffixes=SUFFIXES):
             assert labels <= set(left_out)
     check_in_checkpoint(atoms)
     return refused, dropped
+
+
+def is_turned(cell):
+    """True for a cell that lengths and angles do not describe."""
+    return np.abs(np.triu(cell, 1)).max() > 0.1 or cell.diagonal().min() < 0
 
 
 def check_in_checkpoint(atoms):
@@ -270,7 +276,7 @@ def test_structures_with_anything(tmp_path, count):
     """
     totals = np.zeros(2, dtype=int)
     for seed in range(count):
-        # Two formats keep labels, so every structure goes through them; the others take turns here, and one run has all.
+        # Two formats keep labels, so every structure goes through them; in the short run the others take turns.
         suffixes = SUFFIXES if count > 1000 else (".extxyz", ".traj", SUFFIXES[2 + seed % 4])
         try:
             totals += check_structure(seed, tmp_path, suffixes)
@@ -402,9 +408,10 @@ class TestWhatAFormatCannotKeep:
         atoms = h2o()
         atoms.info.update({("a", 1): 2, "note": "two\nlines", "set": {1}})
         atoms.set_array("raw", np.array([b"a", b"b", b"c"]))
-        with pytest.warns(FlashMDWarning, match=r"checkpoint cannot keep info\[\('a', 1\)\], info\['set'\], arrays\['raw'"):
-            short = {"steps": 2, "temperature_K": 300, "checkpoint": tmp_path / "c", "progress": False}
-            rollout(atoms, models("free_flight"), **short)
+        names = r"info\[\('a', 1\)\], info\['set'\], arrays\['raw'\]"
+        options = {"steps": 2, "temperature_K": 300, "checkpoint": tmp_path / "c", "progress": False}
+        with pytest.warns(FlashMDWarning, match=f"a checkpoint cannot keep {names}: "):
+            rollout(atoms, models("free_flight"), **options)
         again = flashmd_rs.resume(tmp_path / "c", model=models("free_flight"), steps=4, progress=False)
         assert again[-1].info["note"] == "two\nlines"
 
@@ -434,16 +441,16 @@ H -0.24 0.93 0.0
 class TestStaleLabels:
     """What was true of the structure a run starts from is not said of what became of it."""
 
-    STALE_INFO = (
-        "energy free_energy REF_energy dft_energy energy_pbe DFTenergy total_energy REF_virial virials stress dft-stress "
-        "dipole REF_dipole magmom time E i Time Timestep step time_ps time_fs e_tot pressure_bar"
-    ).split()
-    STALE_ARRAYS = (
-        "forces REF_forces mace_forces forces_pbe force charges mulliken_charges charge magmoms energies local_energies "
-        "stresses velocities vel velo VELO REF_velocities vx future_positions"
-    ).split()
-    OWN_INFO = "note id config_type charge spin total_charge energy_cutoff config_energy_weight temperature".split()
-    OWN_ARRAYS = "initial_charges initial_magmoms tags atomtypes formal_charges occupancy residuenumbers".split()
+    STALE_INFO = words(
+        "energy free_energy REF_energy dft_energy energy_pbe DFTenergy total_energy REF_virial virials stress "
+        "dft-stress dipole REF_dipole magmom time E i Time Timestep step time_ps time_fs e_tot pressure_bar"
+    )
+    STALE_ARRAYS = words(
+        "forces REF_forces mace_forces forces_pbe force charges mulliken_charges charge magmoms energies "
+        "local_energies stresses velocities vel velo VELO REF_velocities vx future_positions"
+    )
+    OWN_INFO = words("note id config_type charge spin total_charge energy_cutoff config_energy_weight temperature")
+    OWN_ARRAYS = words("initial_charges initial_magmoms tags atomtypes formal_charges occupancy residuenumbers")
 
     def labelled(self):
         atoms = h2o()

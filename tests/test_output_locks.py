@@ -8,7 +8,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import ase.io
 import h5py
 import pytest
 
@@ -110,7 +109,7 @@ class TestTwoRuns:
         path = tmp_path / "run.last_good.extxyz"
         first = begin(trajectory=path)
         options = {"steps": 50, "trajectory": tmp_path / "run.xtc", "temperature_K": 50, "progress": False}
-        with pytest.raises(StabilityError, match="could not be saved to .* another run is writing it"):
+        with pytest.raises(StabilityError, match=r"could not be saved to .* another run is writing it"):
             rollout(make_crystal(), models("late_nan"), **options)
         assert len(first.trajectory) == 3
 
@@ -149,7 +148,8 @@ class TestARefusedRun:
     def test_among_the_files_of_one_system(self, begin, tmp_path):
         (tmp_path / "run.extxyz").write_text("precious")
         with OutputLocked(tmp_path / "run.log"), pytest.raises(BlockingIOError, match="cannot write the logfile"):
-            begin(trajectory=tmp_path / "run.extxyz", logfile=tmp_path / "run.log", guard=collected(tmp_path / "v.traj"))
+            files = {"trajectory": tmp_path / "run.extxyz", "logfile": tmp_path / "run.log"}
+            begin(guard=collected(tmp_path / "v.traj"), **files)
         assert (tmp_path / "run.extxyz").read_text() == "precious"
         assert not (tmp_path / "v.traj").exists()
 

@@ -12,29 +12,26 @@ if TYPE_CHECKING:
 
 FRAME_INFO = ("step", "time_ps")  # what a run writes into the info of its frames
 
-_RESULTS = frozenset(
-    "energy energies force forces stress stresses virial virials dipole dipoles charges magmom magmoms hessian "
-    "polarization polarizability dielectric".split()
+# Patterns of single words of a name, in lower case.
+_RESULT = re.compile(
+    "energies|forces?|stress(es)?|virials?|dipoles?|charges|magmoms?|hessian|polarization|polarizability|dielectric"
+    "|.*(energy|energies|forces|stress|virial|dipole|magmoms)"  # dftenergy
 )
-# Where they end a word: dftenergy, DFTforces.
-_ENDINGS = ("energy", "energies", "forces", "stress", "virial", "dipole", "magmoms")
-# An info["charge"] is the charge of the system, which a calculation is given.
-_RESULTS_PER_ATOM = _RESULTS | {"charge"}
+# An array "charge" was computed; an info["charge"] is that of the system, which a calculation is given.
+_RESULT_PER_ATOM = re.compile(f"charge|{_RESULT.pattern}")
 # initial_charges and the like are what a calculation is given.
-_GIVEN = frozenset(("initial", "formal", "nominal"))
-_GIVEN_OF = frozenset(("charge", "charges", "magmom", "magmoms"))
+_GIVEN = re.compile("initial|formal|nominal")
+_GIVEN_OF = re.compile("charges?|magmoms?")
 # energy_cutoff, forces_weight and the like are about a result.
-_ABOUT = frozenset(
-    "cutoff weight weights unit units constant constants tolerance threshold window field scale id index".split()
+_ABOUT = re.compile("cutoff|weights?|units?|constants?|tolerance|threshold|window|field|scale|id|index")
+_VELOCITY = re.compile("velocity|velocities|vels?|velos?")
+# Patterns of whole names, without what joins their words. The targets are those of metatrain's FlashMD.
+_MOTION = re.compile("[vf][xyz]?|(future|delta)(positions|momenta)")
+# What the comment of a frame says of its moment, in files of CP2K, QUIP, LAMMPS, i-PI and our own.
+_MOMENT = re.compile(
+    "[iet]|(simulation|md)?time(fs|ps|step)?|(i|n|md)?steps?|frame|iter|iteration|e(tot|pot|kin)|volume(a3)?"
+    "|density(gpercm3)?|pressure(bar)?"
 )
-# What the comment of a frame says of its moment: those of CP2K, QUIP, LAMMPS, i-PI and our own.
-_MOMENT = frozenset(
-    "i e t time timefs timeps timestep simulationtime mdtime step steps istep nstep mdstep frame iter iteration etot "
-    "epot ekin volume volumea3 density densitygpercm3 pressure pressurebar".split()
-)
-_VELOCITIES = frozenset("velocity velocities vel vels velo velos".split())
-# The last four are the targets of metatrain's FlashMD.
-_MOTION = frozenset("v vx vy vz f fx fy fz futurepositions futuremomenta deltapositions deltamomenta".split())
 _WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])|\d+")
 
 
@@ -53,24 +50,24 @@ def drop_stale(atoms: ase.Atoms) -> None:
 
 def _is_stale_array(name: str, values: Any) -> bool:
     words = _words(name)
-    moves = not _VELOCITIES.isdisjoint(words) or "".join(words) in _MOTION
-    return _is_number(values) and (moves or _is_result(words, _RESULTS_PER_ATOM))
+    moves = any(map(_VELOCITY.fullmatch, words)) or _MOTION.fullmatch("".join(words))
+    return _is_number(values) and (bool(moves) or _is_result(words, _RESULT_PER_ATOM))
 
 
 def _is_stale_info(name: Any, value: Any) -> bool:
     if not isinstance(name, str):
         return False
-    if name.lower() in _RESULTS or name in FRAME_INFO:
+    if name in FRAME_INFO or _RESULT.fullmatch(name.lower()):
         return True
     words = _words(name)
-    return _is_number(value) and ("".join(words) in _MOMENT or _is_result(words, _RESULTS))
+    return _is_number(value) and (bool(_MOMENT.fullmatch("".join(words))) or _is_result(words, _RESULT))
 
 
-def _is_result(words: list[str], results: frozenset[str]) -> bool:
+def _is_result(words: list[str], result: re.Pattern[str]) -> bool:
     """True if words name a result, and not something about it or something that was given."""
-    named = {word for word in words if word in results or word.endswith(_ENDINGS)}
-    given = named <= _GIVEN_OF and not _GIVEN.isdisjoint(words)
-    return bool(named) and not given and _ABOUT.isdisjoint(words)
+    named = [word for word in words if result.fullmatch(word)]
+    given = all(map(_GIVEN_OF.fullmatch, named)) and any(map(_GIVEN.fullmatch, words))
+    return bool(named) and not given and not any(map(_ABOUT.fullmatch, words))
 
 
 def _words(name: str) -> list[str]:

@@ -21,6 +21,7 @@ from flashmd_rs.writers import (
     FileOffset,
     FrameReader,
     FrameWriter,
+    LeftOut,
     LogWriter,
     OutputLock,
     StoredFrame,
@@ -82,7 +83,7 @@ class Recorder:
             None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
         )
         self.atoms: ase.Atoms = with_state(atoms, atoms.positions, atoms.get_momenta())
-        self.left_out = {
+        self.left_out: dict[Path | None, LeftOut] = {
             path: labels_left_out(path, _first_frame(self.atoms))
             for path in (self.path, self._violations_path)
             if path is not None
@@ -298,6 +299,7 @@ def left_out_warning(recorders: Sequence[Recorder]) -> str | None:
     names: dict[str, dict[str, None]] = {}
     for recorder in recorders:
         for path, left_out in recorder.left_out.items():
+            assert path is not None
             names.setdefault(path.suffix.lower(), {}).update(dict.fromkeys(left_out.names()))
     said = [f"{', '.join(labels)} from {suffix} files" for suffix, labels in names.items() if labels]
     if not said:

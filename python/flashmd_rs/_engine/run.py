@@ -268,7 +268,7 @@ class Run:
         warning = left_out_warning(self.recorders)
         if warning is not None:
             warn(warning)
-        offsets = self.plan.offsets or [None] * len(self.recorders)
+        offsets: list[FileOffsets] | list[None] = self.plan.offsets or [None] * len(self.recorders)
         for recorder, ends in zip(self.recorders, offsets, strict=True):
             recorder.lock(ends)
         for recorder, ends in zip(self.recorders, offsets, strict=True):

@@ -11,8 +11,8 @@ suffix    keeps                                      precision                  
 .dcd      positions, cell; times evenly spaced       single                            ``[xtc]``
 ========  =========================================  ================================  ==========
 
-What a structure carries besides (labels, other arrays, constraints) goes into the file where the format gives it back as
-it was: :mod:`flashmd_rs.writers.baggage`.
+What a structure carries besides (labels, other arrays, constraints) goes into the file where the format gives it back
+as it was: :mod:`flashmd_rs.writers.baggage`.
 
 A file can be cut back to where it once ended, at any time and after any crash: extended XYZ, XTC and DCD by their
 length, ``.traj`` and H5MD by the segments that :mod:`flashmd_rs.writers.segmented` describes.
@@ -127,8 +127,7 @@ def _read(name: str, suffix: str, writer: FrameWriter, atoms: ase.Atoms) -> ase.
     import ase.io
 
     if suffix in _READ_BY_ASE:
-        found: ase.Atoms = ase.io.read(name, format=_READ_BY_ASE[suffix])
-        return found
+        return next(ase.io.iread(name, format=_READ_BY_ASE[suffix]))
     if suffix == ".h5md":
         from flashmd_rs.writers.h5md import H5mdSegment
 

@@ -77,9 +77,11 @@ def left_out(atoms: ase.Atoms, read_back: ReadBack, precision: Precision | None 
     """
     precision = precision or Precision()
     items = _items(atoms)
-    if (changed := _tried(atoms, read_back, precision)) is not None:
+    changed = _tried(atoms, read_back, precision)
+    if changed is not None:
         # What merely came back different or not at all does no harm to the rest, if there is any.
-        if len(changed) in (0, len(items)) or _tried(_without(atoms, changed), read_back, precision) == []:
+        others = 0 < len(changed) < len(items)
+        if not others or _tried(_without(atoms, changed), read_back, precision) == []:
             return LeftOut(tuple(changed))
     bare = _without(atoms, items)
     if _tried(bare, read_back, precision) is None:
@@ -171,7 +173,7 @@ def _came_back(item: Item, expected: ase.Atoms, found: ase.Atoms, precision: Pre
             case "arrays":
                 return name in found.arrays and _same_array(expected.arrays[name], found.arrays[name], precision)
             case "constraint":
-                return _constraints(expected, name) == _constraints(found, name)
+                return bool(_constraints(expected, name) == _constraints(found, name))
             case _:
                 return bool(np.array_equal(expected.get_celldisp(), found.get_celldisp()))
     except Exception:  # comparing somebody else's objects may raise anything
@@ -196,7 +198,8 @@ def _same(expected: Any, found: Any) -> bool:
             return bool(np.array_equal(expected, found, equal_nan=expected.dtype.kind == "f"))
         return all(_same(*pair) for pair in zip(expected, found, strict=True))
     one, other = _plain(expected), _plain(found)
-    return type(one) is type(other) and bool(one == other or (one != one and other != other))
+    equal = one == other or (one != one and other != other)  # or both not a number
+    return type(one) is type(other) and bool(equal)
 
 
 def _is_row(value: Any) -> bool:
