@@ -423,6 +423,21 @@ class TestWhatAFormatCannotKeep:
         run[0].info["list"].append(4)
         assert run[1].info["list"] == [1, 2]
 
+    def test_what_becomes_of_the_structure_later(self, models, tmp_path):
+        """A run is of the structure as it was given, in its checkpoints too."""
+        atoms = h2o()
+        atoms.info["note"] = "before"
+        with flashmd_rs.Simulation(atoms, models("free_flight"), temperature_K=300, seed=1) as simulation:
+            atoms.info["note"] = "after"
+            atoms.set_masses([1.0, 1.0, 1.0])
+            simulation.step(2)
+            simulation.save(tmp_path / "c")
+        again = flashmd_rs.Simulation.load(tmp_path / "c", model=models("free_flight"))
+        again.step()
+        assert again.trajectory[-1].info["note"] == "before"
+        np.testing.assert_array_equal(again.trajectory[-1].get_masses(), h2o().get_masses())
+        again.close()
+
     def test_momenta_that_a_file_gave_as_whole_numbers(self, models):
         atoms = h2o()
         atoms.arrays["momenta"] = np.array([[1, 0, 0], [0, 1, 0], [0, 0, 1]])

@@ -114,7 +114,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         energy=energy,
         files=files,
         interval=interval,
-        structures=list(structures.values()),
+        structures=[structure.copy() for structure in structures.values()],  # what becomes of the user's is not ours
         replica=min(structures),
         single=not isinstance(atoms, Sequence),
         molecules=settings.uses_molecules or (saved is not None and saved.molecules),

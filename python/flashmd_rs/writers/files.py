@@ -79,10 +79,9 @@ def _where_there_are_locks() -> Iterator[None]:
     """A file system without locks does without."""
     try:
         yield
-    except BlockingIOError:
-        raise
-    except OSError:
-        pass
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # either says that somebody has it
+            raise BlockingIOError(error.errno, error.strerror) from None
 
 
 class AppendedFile:
