@@ -14,9 +14,10 @@ FRAME_INFO = ("step", "time_ps")  # what a run writes into the info of its frame
 
 # Patterns of single words of a name, in lower case.
 _RESULT = re.compile(
-    "energies|forces?|stress(es)?|virials?|dipoles?|charges|magmoms?|hessian|polarization|polarizability|dielectric"
-    "|.*(energy|energies|forces|stress|virial|dipole|magmoms)"  # dftenergy
+    "energy|energies|forces?|stress(es)?|virials?|dipoles?|charges|magmoms?|hessian|polarization|polarizability"
+    "|dielectric"
 )
+_ENDINGS = ("energy", "energies", "forces", "stress", "virial", "dipole", "magmoms")  # dftenergy
 # An array "charge" was computed; an info["charge"] is that of the system, which a calculation is given.
 _RESULT_PER_ATOM = re.compile(f"charge|{_RESULT.pattern}")
 # initial_charges and the like are what a calculation is given.
@@ -65,7 +66,7 @@ def _is_stale_info(name: Any, value: Any) -> bool:
 
 def _is_result(words: list[str], result: re.Pattern[str]) -> bool:
     """True if words name a result, and not something about it or something that was given."""
-    named = [word for word in words if result.fullmatch(word)]
+    named = [word for word in words if result.fullmatch(word) or word.endswith(_ENDINGS)]
     given = all(map(_GIVEN_OF.fullmatch, named)) and any(map(_GIVEN.fullmatch, words))
     return bool(named) and not given and not any(map(_ABOUT.fullmatch, words))
 
