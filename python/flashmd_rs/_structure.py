@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from flashmd_rs._labels import drop_stale
 from flashmd_rs.errors import InputError
 
 if TYPE_CHECKING:
@@ -128,7 +130,7 @@ def check_unconstrained(atoms: ase.Atoms) -> None:
 
 
 def with_state(atoms: ase.Atoms, positions: F64, momenta: F64 | None, cell: F64 | None = None) -> ase.Atoms:
-    """A copy of ``atoms`` without its calculator.
+    """A copy of ``atoms`` in another state, without its calculator and without what was true of the old one.
 
     Args:
         atoms: what is copied.
@@ -137,15 +139,26 @@ def with_state(atoms: ase.Atoms, positions: F64, momenta: F64 | None, cell: F64 
         cell: [3,3], Å, or None for that of ``atoms``.
     """
     frame: ase.Atoms = atoms.copy()
-    frame.positions[:] = positions
+    frame.info = {key: _own(value) for key, value in frame.info.items()}
+    drop_stale(frame)
+    frame.arrays["positions"] = _array(positions)
     if momenta is None:
         frame.arrays.pop("momenta", None)
     else:
-        # The core has honoured the constraints; ASE would project a second time.
-        frame.set_momenta(momenta, apply_constraint=False)
+        # The core has honoured the constraints; ASE's set_momenta would project a second time, and round to the
+        # numbers that were there, which a file may have given as integers.
+        frame.arrays["momenta"] = _array(momenta)
     if cell is not None:
         frame.set_cell(cell)
     return frame
+
+
+def _own(value: Any) -> Any:
+    """A copy of a label that shares nothing with it, where that can be had."""
+    try:
+        return deepcopy(value)
+    except Exception:  # whatever somebody else's object raises
+        return value
 
 
 def check_is_atoms(atoms: object) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, overload
 
 from flashmd_rs._structure import F64
+from flashmd_rs._warn import warn
 from flashmd_rs.errors import InputError, StabilityError
 
 if TYPE_CHECKING:
@@ -84,24 +85,22 @@ class Trajectory:
         Extended XYZ (``.extxyz``, ``.xyz``) keeps eight decimals, ASE's ``.traj`` every bit; what ``.h5md``, ``.xtc``
         and ``.dcd`` keep is in :mod:`flashmd_rs.writers`.
 
+        Labels of the structure that would not read back as they are stay out of the file, with a warning.
+
         Raises:
             InputError: another suffix, one whose library is not installed, or the file these frames are read from.
-            OSError: the file cannot be written.
+            OSError: the file cannot be written, or a run is writing it.
         """
-        from flashmd_rs.writers import check_frames, check_trajectory_path, open_frames
+        from flashmd_rs.writers import LeftOut, check_trajectory_path, labels_left_out, write_frames
         from flashmd_rs.writers.stored_frames import StoredFrames
 
         target = check_trajectory_path(path)
         if isinstance(self.frames, StoredFrames) and target.exists() and target.samefile(self.frames.path):
             raise InputError(f"the frames are in {target} already, and are read from it: write to another file")
-        if self.frames:
-            check_frames(target, self.frames[0])
-        writer = open_frames(target)
-        try:
-            for frame in self.frames:
-                writer.write(frame)
-        finally:
-            writer.close()
+        left_out = labels_left_out(target, self.frames[0]) if self.frames else LeftOut()
+        if left_out.items:
+            warn(f"{target.name} leaves out what would not read back as it is: {', '.join(left_out.names())}")
+        write_frames(target, (left_out.of(frame) for frame in self.frames), "trajectory")
 
     def plot(self, path: str | os.PathLike[str] | None = None) -> Figure:
         """Temperatures (and energies, where known) against time.

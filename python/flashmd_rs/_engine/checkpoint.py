@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +21,14 @@ from flashmd_rs import _core
 from flashmd_rs._engine.recorder import FileOffsets, Files
 from flashmd_rs._engine.settings import Settings
 from flashmd_rs._structure import F64, with_state
+from flashmd_rs._warn import warn
 from flashmd_rs.bundled import MODELS, bundled_file
 from flashmd_rs.energies.sources import EnergySource
 from flashmd_rs.errors import CheckpointError, InputError
 from flashmd_rs.model import Model
 from flashmd_rs.options import check_path
 from flashmd_rs.writers import check_replaceable
+from flashmd_rs.writers.baggage import left_out
 
 if TYPE_CHECKING:
     import ase
@@ -74,6 +77,16 @@ class RunDescription:
     single: bool
     molecules: bool
 
+    @cached_property
+    def _packed(self) -> list[str]:
+        """The structures as text; labels that would not come back as they are stay out of it, with a warning."""
+        frames = [with_state(atoms, atoms.positions, atoms.get_momenta()) for atoms in self.structures]
+        left = [left_out(atoms, _packed_and_unpacked) for atoms in frames]
+        names = dict.fromkeys(name for labels in left for name in labels.names())
+        if names:
+            warn(f"a checkpoint cannot keep {', '.join(names)}: a run that goes on from it does so without")
+        return [_pack(labels.of(atoms)) for labels, atoms in zip(left, frames, strict=True)]
+
     def record(self, folder: Path) -> dict[str, Any]:
         """The description as plain data, files named relative to ``folder``, so that it can be moved as a whole."""
         device, threads = self.model.device, self.model.threads
@@ -84,7 +97,7 @@ class RunDescription:
             "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
             "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
             "interval": self.interval,
-            "structures": [_pack(atoms) for atoms in self.structures],
+            "structures": self._packed,
             "replica": self.replica,
             "single": self.single,
             "molecules": self.molecules,
@@ -264,25 +277,17 @@ def _located(name: str | None, folder: Path) -> str | None:
 
 
 def _pack(atoms: ase.Atoms) -> str:
-    """A structure less what the core keeps, as ASE's JSON; what JSON cannot hold of its ``info`` is left out."""
+    """A structure less what the core keeps, as ASE's JSON."""
     from ase.io.jsonio import encode
 
     kept = atoms.todict()
     for name in ("positions", "momenta"):
         kept.pop(name, None)
-    if "info" in kept:
-        kept["info"] = {key: value for key, value in kept["info"].items() if _is_plain(value)}
     return str(encode({"atoms": kept, "order": list(atoms.arrays)}))
 
 
-def _is_plain(value: Any) -> bool:
-    from ase.io.jsonio import encode
-
-    try:
-        encode(value)
-    except TypeError:
-        return False
-    return True
+def _packed_and_unpacked(atoms: ase.Atoms) -> ase.Atoms:
+    return with_state(_unpack(_pack(atoms)), atoms.positions, atoms.get_momenta())
 
 
 def _unpack(packed: str) -> ase.Atoms:

@@ -36,7 +36,7 @@ from flashmd_rs.energies.sources import EnergySource, energy_source, has_virial,
 from flashmd_rs.errors import CheckpointError, InputError, ModelError
 from flashmd_rs.model import Model
 from flashmd_rs.options import Checkpoint, EnergyRescaling, Guard, Option, Output, PathLike
-from flashmd_rs.writers import check_trajectory_path, check_writable
+from flashmd_rs.writers import check_trajectory_path, check_writable, last_good_file
 
 if TYPE_CHECKING:
     import ase
@@ -115,7 +115,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         energy=energy,
         files=files,
         interval=interval,
-        structures=list(structures.values()),
+        structures=[structure.copy() for structure in structures.values()],  # what becomes of the user's is not ours
         replica=min(structures),
         single=not isinstance(atoms, Sequence),
         molecules=settings.uses_molecules or (saved is not None and saved.molecules),
@@ -244,20 +244,23 @@ def _expand(path: PathLike, replica: int, several: bool) -> str:
 
 
 def check_distinct(checkpoint: Path | None, outputs: dict[int, Files]) -> None:
-    """Refuse two outputs in one file.
+    """Refuse two outputs in one file, by whatever names.
 
     Raises:
         InputError: there are two.
     """
-    taken = set()
-    if checkpoint is not None:
-        taken = {os.path.realpath(path) for path in checkpoint_files(checkpoint)}
-    for path in (path for files in outputs.values() for path in asdict(files).values()):
-        if path is None or path == "-":
-            continue
-        if os.path.realpath(path) in taken:
+    paths = [] if checkpoint is None else checkpoint_files(checkpoint)
+    for files in outputs.values():
+        paths += [Path(path) for path in asdict(files).values() if path is not None and path != "-"]
+        if files.trajectory is not None:
+            paths.append(last_good_file(Path(files.trajectory)))
+    taken: set[object] = set()
+    for path in paths:
+        name, found = os.path.realpath(path), path.stat() if path.is_file() else None
+        names = {name} if found is None else {name, (found.st_dev, found.st_ino)}
+        if names & taken:
             raise InputError(f"two outputs of the run are the same file: {path}")
-        taken.add(os.path.realpath(path))
+        taken |= names
 
 
 def _find_checkpoint(checkpoint: Checkpoint | None, resume: bool | str) -> SavedRun | None:

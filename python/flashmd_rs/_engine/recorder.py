@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from flashmd_rs._structure import F64, constraints
+from flashmd_rs._structure import F64, constraints, with_state
 from flashmd_rs._warn import warn
 from flashmd_rs.errors import StabilityError
 from flashmd_rs.temperature import kinetic_energy, temperatures
@@ -22,10 +23,11 @@ from flashmd_rs.writers import (
     FileOffset,
     FrameReader,
     FrameWriter,
+    LeftOut,
     LogWriter,
     OutputLock,
     StoredFrame,
-    check_frames,
+    labels_left_out,
     log,
     open_frames,
     reopen_frames,
@@ -56,6 +58,9 @@ class Files:
     violations_file: PathLike | None = None
 
 
+_NOTHING: FileOffsets = {"trajectory": None, "logfile": None, "violations_file": None, "violations": []}
+
+
 class Recorder:
     """Measures every frame it is given, and streams it to the files that were asked for.
 
@@ -71,6 +76,7 @@ class Recorder:
 
     Attributes:
         warning: said when the run begins, or None.
+        left_out: labels of the structure that a file of frames cannot keep, by its path.
         violations: the first time each quantity was out of bounds: ``{"quantity", "step", "atoms", "message"}``.
 
     Raises:
@@ -90,10 +96,12 @@ class Recorder:
         self.path, self._violations_path = (
             None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
         )
-        for path in (self.path, self._violations_path):
-            if path is not None:
-                check_frames(path, atoms)
-        self.atoms: ase.Atoms = atoms.copy()
+        self.atoms: ase.Atoms = with_state(atoms, atoms.positions, atoms.get_momenta())
+        self.left_out: dict[Path | None, LeftOut] = {
+            path: labels_left_out(path, _first_frame(self.atoms))
+            for path in (self.path, self._violations_path)
+            if path is not None
+        }
         self._fixed = constraints(atoms).fixed
         self._masses: F64 = atoms.get_masses()
         self._symbols = np.array(atoms.get_chemical_symbols())
@@ -117,7 +125,7 @@ class Recorder:
         self._writer: FrameWriter | None = None
         self._log: LogWriter | None = None
         self._collector: FrameWriter | None = None
-        self._locks = ExitStack()
+        self._locks: list[OutputLock] = []
         # Where the trajectory ended before a frame whose line in the log could not be written.
         self._before_frame: FileOffset | None = None
         # Frames before the open writer's first, and the readers of what closed ones wrote.
@@ -141,7 +149,7 @@ class Recorder:
         temperatures_K = temperatures(frame["momenta"], self._masses, self._symbols, self._fixed)
         self._before_frame = None if self._writer is None else self._writer.offset()
         if self._writer is not None:
-            self._writer.write(atoms)
+            self._writer.write(self.left_out[self.path].of(atoms))
         if self._log is not None:
             self._log.write(time_ps, energy, kinetic, list(temperatures_K.values()), _log_values(atoms, stress))
         self._before_frame = None
@@ -178,8 +186,7 @@ class Recorder:
         """
         if self.warning is not None:
             warn(self.warning)
-        nothing: FileOffsets = {"trajectory": None, "logfile": None, "violations_file": None, "violations": []}
-        self._open(offsets or nothing, self._header)
+        self._open(offsets or _NOTHING, self._header)
 
     def go_on(self, offsets: FileOffsets, frames: int) -> None:
         """Open the files again after :meth:`close`, cut back to where they were with so many frames."""
@@ -190,7 +197,7 @@ class Recorder:
         self.violations = list(offsets["violations"])
         self._before, self._before_frame = len(self), None
         try:
-            self._lock(offsets)
+            self.lock(offsets)
             self._writer = _open_frames(self.path, offsets["trajectory"])
             self._collector = _open_frames(self._violations_path, offsets["violations_file"])
             if self._logfile is not None:
@@ -198,18 +205,30 @@ class Recorder:
                 self._log = LogWriter(
                     self._logfile, header, species, len(self.atoms), offsets["logfile"] or None, self._log_columns
                 )
+            for lock in self._locks:
+                lock.follow()
         except BaseException:
             self.close()
             raise
 
-    def _lock(self, offsets: FileOffsets) -> None:
-        """Keep other runs from the files until they are closed."""
+    def lock(self, offsets: FileOffsets | None = None) -> None:
+        """Keep other runs from the files until they are closed; before any file of any system is emptied.
+
+        Args:
+            offsets: where those of a run to be continued ended.
+
+        Raises:
+            OSError: another run or program has one of them, or it cannot be written.
+        """
+        if self._locks:
+            return
+        offsets = offsets or _NOTHING
         log = None if self._logfile in (None, "-") else Path(str(self._logfile))
         outputs = {"trajectory": self.path, "violations_file": self._violations_path, "logfile": log}
         for name, path in outputs.items():
             # A missing file that is to be gone on with is its writer's to say; a terminal or a pipe has no other run.
             if path is not None and (path.is_file() or not (path.exists() or offsets[name])):
-                self._locks.callback(OutputLock(path, name.replace("_", " ")).close)
+                self._locks.append(OutputLock(path, name.replace("_", " "), emptied=not offsets[name]))
 
     def _forget(self, frames: int) -> None:
         """Drop the frames after the first so many."""
@@ -237,7 +256,8 @@ class Recorder:
                 warn(text)
         if self._collector is not None:
             state = StoredFrame(report["positions"], report["momenta"], report["cell"])
-            self._collector.write(make_frame(self.atoms, state, report["step"], report["time_ps"]))
+            frame = make_frame(self.atoms, state, report["step"], report["time_ps"])
+            self._collector.write(self.left_out[self._violations_path].of(frame))
 
     def sync(self) -> FileOffsets:
         """Where the files end, once that is safely on disk."""
@@ -259,10 +279,13 @@ class Recorder:
 
     def close(self) -> None:
         """Finish the files."""
-        with self._locks.pop_all(), ExitStack() as stack:
-            for output in (self._collector, self._log, self._writer):
-                if output is not None:
-                    stack.callback(output.close)
+        opened = [output for output in (self._collector, self._log, self._writer) if output is not None]
+        with ExitStack() as stack:
+            for lock in self._locks:
+                stack.callback(lock.close, used=bool(opened))
+            for output in opened:
+                stack.callback(output.close)
+        self._locks = []
         if self._writer is not None:
             self._readers.append((self._before, self._writer.reader()))
         self._writer = self._log = self._collector = None
@@ -333,6 +356,25 @@ def _log_values(frame: ase.Atoms, stress: F64 | None) -> dict[str, float]:
     names = {"volume_A3": log.VOLUME, "density_g_per_cm3": log.DENSITY, "pressure_bar": log.PRESSURE}
     values = {column: frame.info[name] for name, column in names.items() if name in frame.info}
     return values if stress is None else values | dict(zip(log.STRESS, full_3x3_to_voigt_6_stress(stress), strict=True))
+
+
+def _first_frame(atoms: ase.Atoms) -> ase.Atoms:
+    """A frame as every one of a run will be."""
+    state = StoredFrame(atoms.positions, atoms.get_momenta(), atoms.cell.array)
+    return make_frame(atoms, state, 1, 1.0, potential_energy=-1.0, pressure_bar=1.0)
+
+
+def left_out_warning(recorders: Sequence[Recorder]) -> str | None:
+    """What is said of labels that the files of a run cannot keep, or None where they keep everything."""
+    names: dict[str, dict[str, None]] = {}
+    for recorder in recorders:
+        for path, left_out in recorder.left_out.items():
+            assert path is not None
+            names.setdefault(path.suffix.lower(), {}).update(dict.fromkeys(left_out.names()))
+    said = [f"{', '.join(labels)} from {suffix} files" for suffix, labels in names.items() if labels]
+    if not said:
+        return None
+    return f"labels of the structure are left out where they would not read back as they are: {'; '.join(said)}"
 
 
 def _open_frames(path: Path | None, offset: FileOffset | None) -> FrameWriter | None:

@@ -14,7 +14,7 @@ from flashmd_rs.energies.sources import has_virial
 from flashmd_rs.errors import StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.options import Checkpoint, Output
-from flashmd_rs.writers import open_frames
+from flashmd_rs.writers import labels_left_out, last_good_file, write_frames
 
 if TYPE_CHECKING:
     import ase
@@ -89,14 +89,14 @@ def with_last_good(error: StabilityError, atoms: ase.Atoms, trajectory: Path | N
     message = str(error)
     saved_to = None
     if trajectory is not None:
-        target = trajectory.with_name(f"{trajectory.stem}.last_good.extxyz")
+        target = last_good_file(trajectory)
+        left_out = labels_left_out(target, frame)
         try:
-            writer = open_frames(target)
-            writer.write(frame)
-            writer.close()
+            write_frames(target, [left_out.of(frame)], "last good frame")
         except OSError as failure:
             message += f"; the last good frame could not be saved to {target}: {failure.strerror}"
         else:
             saved_to = str(target)
             message += f"; the last good frame is in {target}"
+            message += f", without {', '.join(left_out.names())}" if left_out.items else ""
     return StabilityError(message, **details, last_good=frame, saved_to=saved_to)

@@ -17,7 +17,7 @@ from flashmd_rs import _core
 from flashmd_rs._engine.checkpoint import CheckpointWriter, checkpoint_text, locked
 from flashmd_rs._engine.plan import Plan, check_distinct
 from flashmd_rs._engine.progress import Progress
-from flashmd_rs._engine.recorder import FileOffsets, Recorder
+from flashmd_rs._engine.recorder import FileOffsets, Recorder, left_out_warning
 from flashmd_rs._engine.refused_atoms import with_label
 from flashmd_rs._engine.report import run_report, settings_report, with_last_good
 from flashmd_rs._engine.signals import between_strides
@@ -281,9 +281,15 @@ class Run:
     # ------------------------------------------------------------------------------------------ files
 
     def _begin(self) -> None:
-        """The core found everything good: open the files."""
-        for index, recorder in enumerate(self.recorders):
-            recorder.begin(self.plan.offsets[index] if self.plan.offsets else None)
+        """The core found everything good: open the files, none before all of them are this run's."""
+        warning = left_out_warning(self.recorders)
+        if warning is not None:
+            warn(warning)
+        offsets: list[FileOffsets] | list[None] = self.plan.offsets or [None] * len(self.recorders)
+        for recorder, ends in zip(self.recorders, offsets, strict=True):
+            recorder.lock(ends)
+        for recorder, ends in zip(self.recorders, offsets, strict=True):
+            recorder.begin(ends)
 
     def _where(self) -> list[_Pause]:
         return [_Pause(recorder.offsets(), len(recorder)) for recorder in self.recorders]
@@ -305,6 +311,8 @@ class Run:
             return
         if self._begun:
             try:
+                for recorder, pause in zip(self.recorders, self._pauses, strict=True):
+                    recorder.lock(pause.offsets)
                 for recorder, pause in zip(self.recorders, self._pauses, strict=True):
                     recorder.go_on(pause.offsets, pause.frames)
             except BaseException:

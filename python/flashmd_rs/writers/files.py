@@ -26,26 +26,62 @@ class OutputLock:
     Args:
         path: the file, made if it is missing.
         what: what the file is, for messages.
+        emptied: the file will be emptied, so that nobody must be reading it under a lock either.
 
     Raises:
-        OSError: another run writes it, or it cannot be written.
+        OSError: another run writes it, another program has locked it, or it cannot be written.
     """
 
-    def __init__(self, path: Path, what: str) -> None:
+    def __init__(self, path: Path, what: str, emptied: bool = True) -> None:
+        self._path, self._what, self._emptied = path, what, emptied
+        self._made = not path.exists()
         with _named(path, "write", what):
             self._handle = path.open("ab")
         try:
-            fcntl.fcntl(self._handle, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+            _take(self._handle.fileno(), emptied)
         except BlockingIOError:
-            self._handle.close()
-            reason = f"cannot write the {what}: another run is writing it; end that, or give another file"
+            self.close(used=False)
+            reason = f"cannot write the {what}: another run is writing it, or another program has locked it"
+            reason += "; end that, or give another file"
             raise BlockingIOError(errno.EWOULDBLOCK, reason, str(path)) from None
-        except OSError:
-            pass  # a file system without locks does without
 
-    def close(self) -> None:
-        """Let others have it."""
+    def follow(self) -> None:
+        """Take the file that has been renamed to this one's name, if any: a new file has no locks."""
+        if not os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat()):
+            replaced = self._handle
+            self._handle = OutputLock(self._path, self._what, self._emptied)._handle
+            replaced.close()
+
+    def close(self, used: bool = True) -> None:
+        """Let others have it; a file that was made for the lock and not ``used`` is removed."""
+        if self._made and not used:
+            self._path.unlink(missing_ok=True)
         self._handle.close()
+
+
+def _take(handle: int, emptied: bool) -> None:
+    """Lock an open file.
+
+    HDF5 and others lock by ``flock``. That is tried and let go of: held, it would keep readers from the file.
+
+    Raises:
+        BlockingIOError: somebody else has it.
+    """
+    with _where_there_are_locks():
+        fcntl.flock(handle, (fcntl.LOCK_EX if emptied else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    with _where_there_are_locks():
+        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, _WHOLE_FILE)
+
+
+@contextlib.contextmanager
+def _where_there_are_locks() -> Iterator[None]:
+    """A file system without locks does without."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in (errno.EAGAIN, errno.EACCES):  # either says that somebody has it
+            raise BlockingIOError(error.errno, error.strerror) from None
 
 
 class AppendedFile:

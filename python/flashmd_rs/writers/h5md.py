@@ -6,7 +6,7 @@ De Buyl, Colberg and Höfling, Comput. Phys. Commun. 185, 1546 (2014); https://w
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from ase.units import fs
@@ -108,9 +108,9 @@ class H5mdSegment:
             return particles["species"][()], particles["mass"][()], [word == "periodic" for word in boundary]
 
     @staticmethod
-    def read(path: Path, index: int) -> StoredFrame:
+    def read(path: Path | BinaryIO, index: int) -> StoredFrame:
         """One frame of a file."""
-        with _opened(path) as source:
+        with uninterrupted(), _opened(path) as source:
             masses = source[f"{_PARTICLES}/mass"][()]
             velocity, edges = (
                 source[f"{name}/value"][index] if name in source else None for name in (_VELOCITY, _EDGES)
@@ -122,10 +122,13 @@ class H5mdSegment:
             )
 
 
-def _opened(path: Path) -> Any:
+def _opened(path: Path | BinaryIO) -> Any:
     import h5py
 
-    return h5py.File(path, "r")
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError:  # locked by another program, after this one wrote it whole
+        return h5py.File(path, "r", locking=False)
 
 
 def _rows(atoms: ase.Atoms) -> Table:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from flashmd_rs.errors import InputError
 from flashmd_rs.writers.files import not_what_was_left, sync, sync_folder
 from flashmd_rs.writers.frames import FileOffset, StoredFrame
 
@@ -194,6 +195,16 @@ class SegmentReader:
 def _part(path: Path, name: int | str) -> Path:
     """Path of a segment; 0 is the file itself."""
     return path if name == 0 else path.with_name(f"{path.stem}.segment-{name}{path.suffix}")
+
+
+def check_is_no_segment(path: Path) -> None:
+    """Refuse the name of a segment, which the trajectory it would belong to may write or remove.
+
+    Raises:
+        InputError: it is one.
+    """
+    if re.search(r"\.segment-(\d+|joined)$", path.stem):
+        raise InputError(f"{path.name} is the name of a part of another trajectory: give the file another name")
 
 
 def _segments(path: Path) -> list[Path]:

@@ -43,12 +43,9 @@ def make_frame(
     atoms = with_state(template, state.positions, state.momenta, state.cell)
     volume = volume_A3(atoms, atoms.cell.array)
     density = None if volume is None else float(density_g_per_cm3(atoms, volume))
-    atoms.info.update(step=step, time_ps=time_ps)
-    for name, value in {"volume_A3": volume, "density_g_per_cm3": density, "pressure_bar": pressure_bar}.items():
-        if value is not None:
-            atoms.info[name] = value
-        else:  # what the run began with may have one, of another time
-            atoms.info.pop(name, None)
+    values = {"volume_A3": volume, "density_g_per_cm3": density, "pressure_bar": pressure_bar}
+    known = {name: value for name, value in values.items() if value is not None}
+    atoms.info.update(step=step, time_ps=time_ps, **known)
     results = {"energy": potential_energy, "stress": stress}
     if any(value is not None for value in results.values()):
         atoms.calc = SinglePointCalculator(atoms, **results)
