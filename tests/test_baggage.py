@@ -15,6 +15,7 @@ import flashmd_rs
 from flashmd_rs import FlashMDWarning, InputError, rollout
 from flashmd_rs._engine.checkpoint import RunDescription, _unpack
 from flashmd_rs._engine.recorder import Files, Recorder, left_out_warning
+from flashmd_rs._labels import FRAME_INFO
 from flashmd_rs._structure import geometry, with_state
 
 
@@ -203,13 +204,13 @@ def check_frames(atoms, path, left_out):
         np.testing.assert_array_equal(frame.pbc, atoms.pbc)
         np.testing.assert_array_equal(frame.numbers, atoms.numbers)
         assert frame.calc.results == {"energy": -1.5}
-        for key in kept.info.keys() - {"step", "time_ps"}:
+        for key in kept.info.keys() - set(FRAME_INFO):
             held = key in frame.info and same(kept.info[key], frame.info[key])
             assert held != (f"info[{key!r}]" in left_out), (key, kept.info[key])
         for name in kept.arrays.keys() - {"numbers", "positions", "momenta"}:
             held = name in frame.arrays and same(kept.arrays[name], frame.arrays[name], atol)
             assert held != (f"arrays[{name!r}]" in left_out), (name, kept.arrays[name])
-        assert frame.info.keys() <= kept.info.keys() | {"step", "time_ps"}
+        assert frame.info.keys() <= kept.info.keys() | set(FRAME_INFO)
         assert frame.arrays.keys() <= kept.arrays.keys() | {"momenta"}
         fixed = {k for c in atoms.constraints if isinstance(c, FixAtoms) for k in c.index}
         back = {k for c in frame.constraints if isinstance(c, FixAtoms) for k in c.index}
@@ -478,7 +479,7 @@ class TestStaleLabels:
         atoms.calc = SinglePointCalculator(atoms, energy=-3.0, forces=np.ones((3, 3)), dipole=np.ones(3))
         return atoms
 
-    def check(self, frame, own_info=("step", "time_ps")):
+    def check(self, frame, own_info=("step", "time_ps", "volume_A3", "density_g_per_cm3")):
         assert set(frame.info) == {*self.OWN_INFO, "energy_unit", "has_forces", *own_info}
         assert set(frame.arrays) == {"numbers", "positions", "momenta", *self.OWN_ARRAYS}
         assert frame.calc is None
@@ -512,7 +513,7 @@ class TestStaleLabels:
         collected = ase.io.read(tmp_path / "collected.extxyz", ":")
         assert collected
         for frame in collected:
-            assert frame.info.keys() == {"id", "step", "time_ps"}
+            assert frame.info.keys() == {"id", *FRAME_INFO} - {"pressure_bar"}
             assert frame.arrays.keys() == {"numbers", "positions", "momenta"}
             assert frame.calc is None
 
