@@ -30,6 +30,8 @@ from conftest import fixture_model, make_crystal, one_clear_error
 
 COMMANDS = typer.main.get_command(app).commands
 FLAGS = {parameter.name: parameter for parameter in COMMANDS["run"].params}
+# Arguments by the flag that is spelled otherwise.
+SPELLED = {"temperature_k": "temperature_K", "wall_time": "wall_time_s"}
 # Flags by the field of an option that has none of its group.
 ELSEWHERE = {(Output, "path"): "trajectory", (Output, "interval"): "interval"}
 FIELDS = [
@@ -48,7 +50,7 @@ def test_words_of_a_field_are_listed():
 
 
 def test_what_is_left_out_is_a_flag_elsewhere():
-    """A run begins anew; only ``resume`` goes on, with another model or not."""
+    """Going on with another model is left to the command ``resume``."""
     assert {name for group in GROUPS for name in group.left_out} == {"allow_other_model"}
     resume = typer.main.get_command(app).commands["resume"]
     assert "--allow-other-model" in {spelling for parameter in resume.params for spelling in parameter.opts}
@@ -97,16 +99,16 @@ def test_fields_that_have_a_flag_elsewhere():
 
 
 def test_every_argument_of_rollout_is_a_flag():
-    """But what a command line cannot say: callables, and going on, which is the command `resume`."""
-    flags = {"temperature_K" if name == "temperature_k" else name for name in FLAGS} | {"atoms"}
-    assert names_of_rollout() - flags == {"observers", "resume"}
+    """But what a command line cannot say: callables."""
+    flags = {SPELLED.get(name, name) for name in FLAGS} | {"atoms"}
+    assert names_of_rollout() - flags == {"observers"}
     made = {f"{group.argument}_{field}" for group, _, field in FIELDS}
     assert flags - names_of_rollout() - made == {"structure", "device", "threads"}
     assert set(inspect.signature(flashmd_rs.Model).parameters) - {"path_or_name"} <= flags
 
 
 def test_every_argument_of_resume_is_a_flag():
-    flags = {parameter.name for parameter in COMMANDS["resume"].params}
+    flags = {SPELLED.get(parameter.name, parameter.name) for parameter in COMMANDS["resume"].params}
     assert set(inspect.signature(flashmd_rs.resume).parameters) - flags == {"observers"}
     assert flags - set(inspect.signature(flashmd_rs.resume).parameters) == {"device", "threads"}
 
@@ -114,8 +116,8 @@ def test_every_argument_of_resume_is_a_flag():
 def test_defaults_are_those_of_rollout():
     defaults = {name: p.default for name, p in inspect.signature(rollout).parameters.items()}
     for name, flag in FLAGS.items():
-        name = "temperature_K" if name == "temperature_k" else name
-        if name in defaults and name != "model":
+        name = SPELLED.get(name, name)
+        if name in defaults and name not in ("model", "resume"):
             assert (flag.default, type(flag.default)) == (defaults[name], type(defaults[name])), name
 
 
@@ -155,6 +157,8 @@ TAKEN = {
             "progress": True,
             "metropolis": False,
             "random_rotation": "auto",
+            "resume": False,
+            "wall_time_s": None,
         },
     ),
     "thermostat": ("--thermostat bussi", {"thermostat": "bussi"}),
@@ -195,6 +199,7 @@ TAKEN = {
         "--checkpoint c --checkpoint-interval 5",
         {"checkpoint": Checkpoint(Path("c"), interval=5)},
     ),
+    "requeued": ("--checkpoint c --resume auto", {"checkpoint": Path("c"), "resume": "auto"}),
     "the_rest": (
         "--temperature-k 300 --pressure-bar 2 --metropolis --energy-model e --random-rotation off --seed 3 --replica 4 "
         "--trajectory t.traj --interval 7 --logfile - --stride-fs 2 --no-progress",
@@ -242,6 +247,8 @@ REFUSED = {
         "--checkpoint-interval 5",
         "got --checkpoint-interval with --checkpoint not given: wanted a file",
     ),
+    "wall_time_without_a_checkpoint": ("--wall-time 10", "--wall-time needs a checkpoint"),
+    "no_wall_time": ("--wall-time 23h --checkpoint c", "as Slurm writes them"),
     "zero_time_constant": ("--thermostat-time-constant-fs 0", "got time_constant_fs=0, wanted a positive number of fs"),
     "zero_interval": ("--barostat-interval 0", "got interval=0, wanted a whole number of strides"),
     "collect_without_a_file": ("--guard collect --guard-timestep-fs 1", "give --guard-violations-file"),

@@ -385,10 +385,10 @@ class _OutOfTime(Exception):
 
 
 def _shown(stack: ExitStack, plan: Plan, step: int, strides: int) -> Callable[[int, float], None]:
-    """A progress bar that is closed with ``stack``."""
-    bar = Progress(step + strides, plan.settings.stride_fs, True, first=step)
-    stack.callback(bar.close)
-    return bar
+    """What shows the progress, and is closed with ``stack``."""
+    shown = Progress(step + strides, plan.settings.stride_fs, first=step)
+    stack.callback(shown.close)
+    return shown
 
 
 def _weak(method: Callable[..., Any]) -> Callable[..., Any]:
