@@ -238,16 +238,18 @@ class Output(Option):
 
     Attributes:
         path: File, in the format of its suffix (see :mod:`flashmd_rs.writers`). An existing one is replaced, after
-            every argument was found good. ``{replica}`` in it becomes the replica's number.
+            every argument was found good. ``{replica}`` in it becomes the replica's number. None writes none, and keeps
+            no frame in memory but the last, with what was measured on all of them.
         interval: Strides between kept frames, also of those in memory and of the lines of the log; None is the run's.
     """
 
     kind: ClassVar[str] = "output"
-    path: PathLike
+    path: PathLike | None
     interval: int | None = None
 
     def __post_init__(self) -> None:
-        check_path("trajectory", self.path)
+        if self.path is not None:
+            check_path("trajectory", self.path)
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))
 

@@ -153,7 +153,7 @@ TAKEN = {
             "rescale_energy": "auto",
             "guard": "warn",
             "checkpoint": None,
-            "trajectory": None,
+            "trajectory": Output(None),
             "progress": True,
             "metropolis": False,
             "random_rotation": "auto",

@@ -55,6 +55,7 @@ class Plan:
         structures: by replica.
         inputs: the same as the core takes them, in the same order.
         outputs: files by replica.
+        keeps_frames: False keeps the last frame alone, where there is no file for them.
         observers: pairs of a callable and the strides between two calls.
         checkpoint: file that checkpoints go to, or None.
         description: what stays the same in every checkpoint.
@@ -69,6 +70,7 @@ class Plan:
     structures: dict[int, ase.Atoms]
     inputs: list[SystemInput]
     outputs: dict[int, Files]
+    keeps_frames: bool
     observers: list[Observer]
     checkpoint: Path | None
     description: RunDescription
@@ -131,6 +133,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         structures=structures,
         inputs=inputs,
         outputs=outputs,
+        keeps_frames=not isinstance(arguments.trajectory, Output),
         observers=observers,
         checkpoint=None if checkpoint is None else Path(checkpoint.path).absolute(),
         description=description,
@@ -179,6 +182,7 @@ def plan_continuation(path: PathLike, wanted: Continuation) -> Plan:
         structures=structures,
         inputs=system_inputs(structures, settings.temperature_K, settings.seed),
         outputs=outputs,
+        keeps_frames=not isinstance(wanted.trajectory, Output),
         observers=observers,
         checkpoint=saved.path if saved.interval is not None else None,
         description=description,

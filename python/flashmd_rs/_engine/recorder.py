@@ -13,7 +13,7 @@ import numpy as np
 
 from flashmd_rs._structure import F64, constraints
 from flashmd_rs._warn import warn
-from flashmd_rs.errors import StabilityError
+from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.writers import (
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 # Where the files of a system end, by name, and the violations that were said.
 FileOffsets = dict[str, Any]
 PathLike = str | os.PathLike[str]
+_ATOMS_BYTES = 2000  # of an ``ase.Atoms`` beside its arrays
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ class Files:
 class Recorder:
     """Measures every frame it is given, and streams it to the files that were asked for.
 
-    Frames stay in memory only where there is no file for them.
+    Frames stay in memory only where there is no file for them and they are to be kept.
 
     Args:
         atoms: structure that frames are copies of.
         files: checked.
         header: lines that open the log.
         replica: number of the system, for messages.
+        keeps_frames: False keeps no frame in memory but the last; what was measured on the others is kept all the same.
 
     Attributes:
         warning: said when the run begins, or None.
@@ -72,7 +74,9 @@ class Recorder:
         InputError: the trajectory's format cannot keep the structure.
     """
 
-    def __init__(self, atoms: ase.Atoms, files: Files, header: list[str], replica: int = 0) -> None:
+    def __init__(
+        self, atoms: ase.Atoms, files: Files, header: list[str], replica: int = 0, *, keeps_frames: bool = True
+    ) -> None:
         self.path, self._violations_path = (
             None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
         )
@@ -83,6 +87,7 @@ class Recorder:
         self._fixed = constraints(atoms).fixed
         self._masses: F64 = atoms.get_masses()
         self._symbols = np.array(atoms.get_chemical_symbols())
+        self.keeps_frames = keeps_frames and self.path is None
         self._frames: list[ase.Atoms] = []
         self._last: StoredFrame | None = None
         self._steps = array("q")
@@ -123,6 +128,8 @@ class Recorder:
         self._before_frame = None
         if self.path is None:
             self._frames.append(atoms)
+            if not self.keeps_frames:
+                del self._frames[:-2]  # the next stride may drop one off the beat
         self._last = state
         self._steps.append(step)
         self._times_ps.append(time_ps)
@@ -176,7 +183,8 @@ class Recorder:
 
     def _forget(self, frames: int) -> None:
         """Drop the frames after the first so many."""
-        if frames == len(self):
+        dropped = len(self) - frames
+        if not dropped:
             return
         self._last = None
         series: tuple[Any, ...] = (self._steps, self._times_ps, self._potential, self._conserved, self._kinetic)
@@ -184,7 +192,7 @@ class Recorder:
             del values[frames:]
         for kelvin in self._temperatures_K.values():
             del kelvin[frames:]
-        del self._frames[frames:]
+        del self._frames[len(self._frames) - dropped :]
 
     def on_violations(self, report: dict[str, Any]) -> None:
         """Take the core's ``on_violations``: warn of each quantity once, and keep the structure where that is asked."""
@@ -199,6 +207,12 @@ class Recorder:
         if self._collector is not None:
             state = StoredFrame(report["positions"], report["momenta"], report["cell"])
             self._collector.write(make_frame(self.atoms, state, report["step"], report["time_ps"], None))
+
+    def frame_bytes(self, energies: bool) -> int:
+        """Memory that a frame takes, bytes; one with an energy is twice there, for ASE to see whether it was moved."""
+        series = 8 * (5 + len(self._temperatures_K))
+        atoms = _ATOMS_BYTES + sum(array.nbytes for array in self.atoms.arrays.values()) + 24 * len(self.atoms)
+        return series + (self.keeps_frames * (1 + energies) * atoms)
 
     def sync(self) -> FileOffsets:
         """Where the files end, once that is safely on disk."""
@@ -230,8 +244,11 @@ class Recorder:
 
     def frame(self, index: int) -> ase.Atoms:
         """A copy of a kept frame; from a file, once that is closed, unless it is the last."""
-        if self._frames:
-            kept = self._frames[index]
+        if self.path is None:
+            place = index - (len(self) - len(self._frames))
+            if place < 0:
+                raise InputError(f"frame {index} was not kept: Output(None) keeps the last alone")
+            kept = self._frames[place]
             copy: ase.Atoms = kept.copy()
             copy.calc = kept.calc
             return copy
@@ -249,7 +266,7 @@ class Recorder:
     def trajectory(self, seed: int, report: dict[str, Any], failure: StabilityError | None) -> Trajectory:
         """Everything that was kept; after :meth:`close`."""
         times_ps, potential = np.array(self._times_ps), _complete(self._potential)
-        frames: list[ase.Atoms] | StoredFrames = list(self._frames)
+        frames: list[ase.Atoms] | StoredFrames = self._frames[:] if self.keeps_frames else self._frames[-1:]
         if self.path is not None and self._readers and len(self):
             reader, last = ChainedReader(self._readers[:]), self._last_state()
             frames = StoredFrames(FrameFile(self.path, reader, self.atoms, self._steps[:], times_ps, potential, last))

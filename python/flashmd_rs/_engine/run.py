@@ -15,6 +15,7 @@ import numpy as np
 
 from flashmd_rs import _core
 from flashmd_rs._engine.checkpoint import CheckpointWriter, checkpoint_text, locked
+from flashmd_rs._engine.memory import check_memory
 from flashmd_rs._engine.plan import Plan, check_distinct
 from flashmd_rs._engine.progress import Progress
 from flashmd_rs._engine.recorder import FileOffsets, Recorder
@@ -86,7 +87,13 @@ class Run:
         self.plan = plan
         self._settings_reports = [settings_report(plan, system) for system in plan.inputs]
         self.recorders = [
-            Recorder(plan.structures[system.replica], plan.outputs[system.replica], run_header(report), system.replica)
+            Recorder(
+                plan.structures[system.replica],
+                plan.outputs[system.replica],
+                run_header(report),
+                system.replica,
+                keeps_frames=plan.keeps_frames,
+            )
             for system, report in zip(plan.inputs, self._settings_reports, strict=True)
         ]
         self.recorders[0].warning = plan.warning
@@ -98,6 +105,7 @@ class Run:
         self._failures: dict[int, StabilityError] = {}
         self._check_signals: Callable[[], None] = _nothing
         self._wall_time: WallTime | None = None
+        self._checked_bytes = 0
         self._show: Callable[[int, float], None] = _ignore
         saved, energy = plan.saved, plan.energy
         self._core = _core.Simulation(
@@ -138,7 +146,7 @@ class Run:
         Raises:
             StabilityError: the only system failed.
             KeyboardInterrupt, SystemExit: Ctrl-C and the notices of batch systems, after the checkpoint was saved.
-            InputError: the simulation was closed.
+            InputError: the simulation was closed, or its frames do not fit into memory.
             OSError: a file cannot be written.
         """
         if self._closed:
@@ -146,6 +154,7 @@ class Run:
         if self._begun and strides == 0:
             return not self.ended
         with self._at_work():
+            self._check_memory(strides)
             self._resume_files()
             self._wall_time, self.out_of_time, target = wall_time, False, self.step + strides
             try:
@@ -171,6 +180,16 @@ class Run:
                 raise
         self._collect_failures()
         return not self.ended
+
+    def _check_memory(self, strides: int) -> None:
+        """Say what the frames will take, or refuse; where the run is stepped, again at twice as much."""
+        new, energies = strides // self.plan.settings.interval + 2, self.plan.energy is not None
+        needed = sum((len(recorder) + new) * recorder.frame_bytes(energies) for recorder in self.recorders)
+        if needed > self._checked_bytes:
+            in_memory = self.recorders[0].keeps_frames
+            remedy = "give trajectory=FILE, Output(None), which keeps the last alone, or " if in_memory else "give "
+            check_memory(needed, f"{remedy}a larger interval than {self.plan.settings.interval}")
+            self._checked_bytes = 2 * needed
 
     def _show_where_it_is(self) -> None:
         """Bring the progress bar to the step that was reached, between two calls of the core."""

@@ -10,6 +10,7 @@ import typer
 from flashmd_rs.cli.arguments import ProgressBar
 from flashmd_rs.cli.ending import says_how_to_go_on, tell_end
 from flashmd_rs.cli.wall_time import WallTimeOption, seconds_left
+from flashmd_rs.options import Output
 
 
 def resume(
@@ -74,7 +75,7 @@ def resume(
             time_ps=time_ps,
             temperature_K=temperature_k,
             seed=seed,
-            trajectory=trajectory,
+            trajectory=trajectory or Output(None),
             interval=interval,
             logfile=logfile,
             model=opened,

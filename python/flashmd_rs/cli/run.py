@@ -11,7 +11,7 @@ from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads, read_st
 from flashmd_rs.cli.ending import says_how_to_go_on, tell_end
 from flashmd_rs.cli.flags import GROUPS, with_option_flags
 from flashmd_rs.cli.wall_time import WallTimeOption, seconds_left
-from flashmd_rs.options import GuardPolicy
+from flashmd_rs.options import GuardPolicy, Output
 
 Switch = Literal["auto", "on", "off"]
 Rescaling = Literal["auto", "on", "off", "global", "species", "molecule"]
@@ -127,7 +127,7 @@ def run(
             random_rotation=_SWITCHES.get(random_rotation, random_rotation),
             seed=seed,
             replica=replica,
-            trajectory=trajectory,
+            trajectory=trajectory or Output(None),
             interval=interval,
             logfile=logfile,
             resume=_SWITCHES.get(resume, resume),
