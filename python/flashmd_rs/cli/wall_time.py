@@ -20,8 +20,8 @@ WallTimeOption = Annotated[
         show_default="no limit",
     ),
 ]
-_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?")
-_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):(\d+)|(\d+))")
+_DAYS = re.compile(r"(\d+)-(\d+)(?::(\d+))?(?::(\d+))?", re.ASCII)
+_CLOCK = re.compile(r"(?:(?:(\d+):)?(\d+):(\d+)|(\d+))", re.ASCII)
 
 
 def seconds_left(wall_time: str | None) -> float | None:
