@@ -25,6 +25,7 @@ from flashmd_rs import (
     CheckpointError,
     InputError,
     Langevin,
+    ModelError,
     Output,
     Simulation,
     resume,
@@ -388,6 +389,8 @@ class TestGoneOnOtherwise:
         rollout(start(), model, steps=3, **options)
         with pytest.raises(InputError, match=r"temperature_K=300, but the run has no thermostat \(NVE\)"):
             resume(tmp_path / "nve", temperature_K=300, steps=5, model=model, energy_model=models("pair_energy"))
+        with pytest.raises(ModelError, match="does not move atoms"):
+            resume(saved, model=fixture_model("pair_energy"), allow_other_model=True, steps=50)
         with pytest.raises(CheckpointError, match="holds Ar8, got Ar27"):
             rollout(make_crystal(3), model, steps=50, checkpoint=saved, resume=True, **BATH)
 

@@ -212,7 +212,8 @@ class Checkpoint(Option):
     """Checkpoints: where a run is saved to restart from, to the last bit.
 
     One is saved at the start, every ``interval`` strides, at the end and, in the main thread, on Ctrl-C and on SIGTERM,
-    SIGUSR1, SIGUSR2, SIGXCPU and SIGHUP (which then exit with 128 + their number). The file is always whole; the one before it is kept as ``NAME.previous``.
+    SIGUSR1, SIGUSR2, SIGXCPU and SIGHUP (which then exit with 128 + their number). The file is always whole; the one
+    before it is kept as ``NAME.previous``.
 
     Attributes:
         path: File (safetensors). One that exists already is never replaced by a run that does not go on from it.

@@ -210,9 +210,10 @@ def changed(settings: Settings, model: Model, systems: int, wanted: Continuation
 
     Raises:
         InputError: an argument is out of its range, or contradicts the run.
+        ModelError: the model does not move atoms.
     """
-    assert model.stride_fs is not None
-    steps = count_steps(wanted.steps, wanted.time_ps, model.stride_fs)
+    stride = _stride(model, None)
+    steps = count_steps(wanted.steps, wanted.time_ps, stride)
     interval = given_interval(wanted.interval, wanted.trajectory)
     temperatures = _temperatures(wanted.temperature_K, systems)
     if temperatures is not None and settings.thermostat is None:
@@ -222,7 +223,7 @@ def changed(settings: Settings, model: Model, systems: int, wanted: Continuation
         )
     return replace(
         settings,
-        stride_fs=model.stride_fs,
+        stride_fs=stride,
         steps=settings.steps if steps is None else steps,
         interval=settings.interval if interval is None else interval,
         temperature_K=settings.temperature_K if temperatures is None else temperatures,
