@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import flashmd_rs
-from flashmd_rs import Simulation, rollout
-from flashmd_rs._engine.settings import Arguments, RunOptions
+from flashmd_rs import rollout
+from flashmd_rs._engine.settings import Arguments, Continuation, ContinuationOptions, RunOptions
 
 PACKAGE = Path(flashmd_rs.__file__).parent
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -44,6 +44,7 @@ NAMES = {*MODULES, "flashmd_rs._core"}
 class TestSignatures:
     def test_rollout_has_few_parameters(self):
         assert len(inspect.signature(rollout).parameters) <= 24
+        assert len(inspect.signature(flashmd_rs.resume).parameters) <= 14
 
     def test_no_other_public_function_has_many(self):
         """Of any module; a command's are its flags."""
@@ -53,7 +54,7 @@ class TestSignatures:
             if ".cli." in module or any(part.startswith("_") for part in module.split(".")):
                 continue
             for name, function in public_functions(tree):
-                if (module, name) == ("flashmd_rs.rollout", "rollout"):
+                if module == "flashmd_rs.rollout":
                     continue
                 arguments = function.args
                 count = len([*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs])
@@ -62,25 +63,24 @@ class TestSignatures:
         assert counted > 100
 
     def test_one_list_of_options(self):
-        """`rollout` has them as parameters, `Simulation` as a TypedDict, the engine as a dataclass."""
-        parameters = dict(inspect.signature(rollout).parameters)
-        own = [parameters.pop(name) for name in ("atoms", "model", "progress")]
-        assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in [*parameters.values(), own[-1]])
-        assert set(parameters) == set(RunOptions.__annotations__) == {field.name for field in fields(Arguments)}
-        assert {name: p.default for name, p in parameters.items()} == {f.name: f.default for f in fields(Arguments)}
-        types = {name: annotation.__forward_arg__ for name, annotation in RunOptions.__annotations__.items()}
-        assert {name: p.annotation for name, p in parameters.items()} == types
-
-    def test_going_on_is_the_same_by_both_names(self):
-        resume, load = (dict(inspect.signature(f).parameters) for f in (flashmd_rs.resume, Simulation.load))
-        del resume["progress"]
-        assert resume == load
+        """`rollout` has them as parameters, `Simulation` as a TypedDict, the engine as a dataclass; so has `resume`."""
+        lists = ((rollout, RunOptions, Arguments), (flashmd_rs.resume, ContinuationOptions, Continuation))
+        for function, options, engine in lists:
+            parameters = dict(inspect.signature(function).parameters)
+            own = [parameters.pop(name) for name in ("progress", "wall_time_s")]
+            for name in ("atoms", "model") if function is rollout else ("checkpoint",):
+                del parameters[name]
+            assert all(p.kind is inspect.Parameter.KEYWORD_ONLY for p in [*parameters.values(), *own])
+            assert set(parameters) == set(options.__annotations__) == {field.name for field in fields(engine)}
+            assert {name: p.default for name, p in parameters.items()} == {f.name: f.default for f in fields(engine)}
+            types = {name: annotation.__forward_arg__ for name, annotation in options.__annotations__.items()}
+            assert {name: p.annotation for name, p in parameters.items()} == types
 
     def test_every_option_is_explained(self):
-        """Each parameter in the docstring of `rollout`."""
-        text = inspect.getdoc(rollout)
-        for name in inspect.signature(rollout).parameters:
-            assert f"\n    {name}: " in text, name
+        """Each parameter in the docstring of `rollout`, and of `resume`."""
+        for function in (rollout, flashmd_rs.resume):
+            for name in inspect.signature(function).parameters:
+                assert f"\n    {name}: " in inspect.getdoc(function), name
 
     def test_all_names_are_there(self):
         assert sorted(flashmd_rs.__all__) == flashmd_rs.__all__

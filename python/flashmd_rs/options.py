@@ -212,8 +212,9 @@ class Guard(Option):
 class Checkpoint(Option):
     """Checkpoints: where a run is saved to restart from, to the last bit.
 
-    One is saved at the start, every ``interval`` strides, at the end and, in the main thread, on Ctrl-C and SIGTERM
-    (which then exits with 143). The file is always whole; the one before it is kept as ``NAME.previous``.
+    One is saved at the start, every ``interval`` strides, at the end and, in the main thread, on Ctrl-C and on SIGTERM,
+    SIGUSR1, SIGUSR2, SIGXCPU and SIGHUP (which then exit with 128 + their number). The file is always whole; the one
+    before it is kept as ``NAME.previous``.
 
     Attributes:
         path: File (safetensors). One that exists already is never replaced by a run that does not go on from it.
@@ -239,19 +240,21 @@ class Output(Option):
 
     Attributes:
         path: File, in the format of its suffix (see :mod:`flashmd_rs.writers`). An existing one is replaced, after
-            every argument was found good. ``{replica}`` in it becomes the replica's number.
+            every argument was found good. ``{replica}`` in it becomes the replica's number. None writes none, and keeps
+            no frame in memory but the last, with what was measured on all of them.
         interval: Strides between kept frames, also of those in memory and of the lines of the log; None is the run's.
         stress: Keep the stress, eV/Å³: with each frame that of the energy model, as ASE's calculators give it, and in
             the log all of it, kinetic part included, as in the pressure.
     """
 
     kind: ClassVar[str] = "output"
-    path: PathLike
+    path: PathLike | None
     interval: int | None = None
     stress: bool = False
 
     def __post_init__(self) -> None:
-        check_path("trajectory", self.path)
+        if self.path is not None:
+            check_path("trajectory", self.path)
         _checks.flag("stress", self.stress)
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, overload
 
+from flashmd_rs._engine.wall_time import WallTime
 from flashmd_rs.errors import InputError
 from flashmd_rs.options import Barostat, Checkpoint, EnergyRescaling, Guard, Output, PathLike, Thermostat
 from flashmd_rs.simulation import Simulation
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
         """Keyword arguments of :func:`rollout`."""
 
         progress: bool
+        wall_time_s: float | None
 
 
 @overload
@@ -56,6 +58,7 @@ def rollout(
     observers: Sequence[Observer] = (),
     stride_fs: float | None = None,
     progress: bool = True,
+    wall_time_s: float | None = None,
 ) -> Trajectory | list[Trajectory]:
     """Run molecular dynamics in the long strides of a learned model: a :class:`Simulation`, run to its end.
 
@@ -107,7 +110,10 @@ def rollout(
         observers: pairs of a callable and a number of strides: called every so many strides with a :class:`StateView`
             of each replica; one that returns True ends the run.
         stride_fs: only checked against the model, whose stride it is.
-        progress: show a progress bar where standard error is a terminal.
+        progress: show how far it is: a bar on a terminal and in a notebook; elsewhere, as in the log of a batch system,
+            a line on standard error after 10 s, then ever more rarely, at last every five minutes.
+        wall_time_s: end before so much wall time, s, from the call on, is over: between two strides, early enough for
+            one more of them and a checkpoint, each as long as the longest so far. ``report["out_of_time"]`` says so.
 
     Returns:
         The kept frames, unwrapped, with times, temperatures, energies and a report; for a list of structures, a list.
@@ -130,6 +136,7 @@ def rollout(
     """
     if steps is None and time_ps is None and not resume:
         raise InputError("give exactly one of steps (strides) and time_ps (ps)")
+    wall_time = None if wall_time_s is None else WallTime(wall_time_s)
     with Simulation(
         atoms,
         model,
@@ -155,7 +162,7 @@ def rollout(
         observers=observers,
         stride_fs=stride_fs,
     ) as simulation:
-        result: Trajectory | list[Trajectory] = simulation.run(progress=progress)
+        result: Trajectory | list[Trajectory] = simulation._go(None, progress, wall_time)
         return result
 
 
@@ -164,25 +171,41 @@ def resume(
     *,
     steps: int | None = None,
     time_ps: float | None = None,
+    temperature_K: float | Sequence[float] | None = None,
     seed: int | None = None,
+    trajectory: PathLike | Output | None = None,
+    interval: int | None = None,
+    logfile: PathLike | None = None,
     model: PathLike | Model | None = None,
     energy_model: Any = None,
     allow_other_model: bool = False,
     observers: Sequence[Observer] = (),
     progress: bool = True,
+    wall_time_s: float | None = None,
 ) -> Trajectory | list[Trajectory]:
     """Go on with a run from its checkpoint: ``Simulation.load(checkpoint, …).run()``.
+
+    What is given is what later checkpoints hold; with nothing given the run goes on to the last bit as if it had not
+    stopped.
 
     Args:
         checkpoint: file that a run left, which knows everything about it.
         steps: strides of the whole run; None (and no ``time_ps``) is the end that was planned.
         time_ps: simulated time of the whole run, ps.
+        temperature_K: another temperature of the thermostat from here on, K, or one per replica. The conserved energy
+            goes on without a jump.
         seed: another seed from here on.
+        trajectory: another file for the frames from here on, which begins with the first one after the checkpoint; the
+            one before is left as it is. An existing file is replaced, as by :func:`rollout`. The old name begins a new
+            file if the old one was moved away.
+        interval: another number of strides between kept frames from here on; those at its multiples are kept.
+        logfile: another file for the log from here on, as ``trajectory``.
         model: the model's file, if it has moved, or an open :class:`Model`.
         energy_model: as in :func:`rollout`; needed where it was an ASE calculator or an OpenMM ``Context``.
         allow_other_model: go on with another model than the checkpoint was made with.
         observers: as in :func:`rollout`; a checkpoint does not hold them.
-        progress: show a progress bar where standard error is a terminal.
+        progress: show how far it is, as in :func:`rollout`.
+        wall_time_s: end before so much wall time, s, is over, as in :func:`rollout`.
 
     Returns:
         As :func:`rollout`, from the first frame after the checkpoint on.
@@ -190,17 +213,22 @@ def resume(
     Raises:
         CheckpointError: the checkpoint is damaged or of another model.
         InputError: the run needs what a file cannot hold, or was already longer than asked for.
-        OSError: a file cannot be read or written.
+        OSError: a file cannot be read or written, or the one to go on with is missing.
     """
+    wall_time = None if wall_time_s is None else WallTime(wall_time_s)
     with Simulation.load(
         checkpoint,
         steps=steps,
         time_ps=time_ps,
+        temperature_K=temperature_K,
         seed=seed,
+        trajectory=trajectory,
+        interval=interval,
+        logfile=logfile,
         model=model,
         energy_model=energy_model,
         allow_other_model=allow_other_model,
         observers=observers,
     ) as simulation:
-        result: Trajectory | list[Trajectory] = simulation.run(progress=progress)
+        result: Trajectory | list[Trajectory] = simulation._go(None, progress, wall_time)
         return result

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from flashmd_rs import _checks
+from flashmd_rs._engine.signals import between_strides, leaving_on_notice
 from flashmd_rs._engine.view import StateView
+from flashmd_rs._engine.wall_time import WallTime
 from flashmd_rs.errors import InputError
 from flashmd_rs.options import PathLike
 
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
     from flashmd_rs._engine.plan import Plan
     from flashmd_rs._engine.run import Run
-    from flashmd_rs._engine.settings import Observer, RunOptions
+    from flashmd_rs._engine.settings import ContinuationOptions, RunOptions
     from flashmd_rs.model import Model
 
 
@@ -61,42 +63,21 @@ class Simulation:
         from flashmd_rs._engine.plan import as_checkpoint, plan_run
         from flashmd_rs._engine.settings import Arguments
 
-        unknown = set(options) - set(Arguments.__dataclass_fields__)
-        if unknown:
-            known = ", ".join(Arguments.__dataclass_fields__)
-            raise TypeError(f"Simulation got an unexpected option {min(unknown)!r}; it takes {known}")
+        _check_names("Simulation", options, Arguments)
         arguments = Arguments(**options)
         checkpoint = as_checkpoint(arguments.checkpoint)
         path = None if checkpoint is None else checkpoint.path
         self._open(path, lambda: plan_run(atoms, model, arguments))
 
     @classmethod
-    def load(
-        cls,
-        checkpoint: PathLike,
-        *,
-        steps: int | None = None,
-        time_ps: float | None = None,
-        seed: int | None = None,
-        model: PathLike | Model | None = None,
-        energy_model: Any = None,
-        allow_other_model: bool = False,
-        observers: Sequence[Observer] = (),
-    ) -> Simulation:
+    def load(cls, checkpoint: PathLike, **options: Unpack[ContinuationOptions]) -> Simulation:
         """A simulation that goes on from a checkpoint, which knows everything about it, to the last bit.
 
         Its files are cut back to where they were at the checkpoint, and gone on with.
 
         Args:
             checkpoint: file that a run, or :meth:`save`, left. It goes on being written if the run wrote checkpoints.
-            steps: planned strides of the whole run; None (and no ``time_ps``) is what was planned.
-            time_ps: planned time of the whole run, ps.
-            seed: another seed from here on.
-            model: the model's file, if it has moved, or an open :class:`Model`.
-            energy_model: as in :func:`flashmd_rs.rollout`; needed where it was an ASE calculator or an OpenMM
-                ``Context``.
-            allow_other_model: go on with another model than the checkpoint was made with.
-            observers: as in :func:`flashmd_rs.rollout`; a checkpoint does not hold them.
+            options: those of :func:`flashmd_rs.resume`, under the same names.
 
         Raises:
             CheckpointError: the checkpoint is damaged or of another model.
@@ -104,21 +85,12 @@ class Simulation:
             OSError: a file cannot be read or written.
         """
         from flashmd_rs._engine.plan import plan_continuation
+        from flashmd_rs._engine.settings import Continuation
 
-        def plan() -> Plan:
-            return plan_continuation(
-                checkpoint,
-                model=model,
-                energy_model=energy_model,
-                steps=steps,
-                time_ps=time_ps,
-                seed=seed,
-                allow_other_model=allow_other_model,
-                observers=observers,
-            )
-
+        _check_names("Simulation.load", options, Continuation)
+        wanted = Continuation(**options)
         simulation = cls.__new__(cls)
-        simulation._open(checkpoint, plan)
+        simulation._open(checkpoint, lambda: plan_continuation(checkpoint, wanted))
         return simulation
 
     def _open(self, checkpoint: PathLike | None, plan: Callable[[], Plan]) -> None:
@@ -126,6 +98,7 @@ class Simulation:
         from flashmd_rs._engine.checkpoint import locked
         from flashmd_rs._engine.run import Run
 
+        self._signals = ExitStack()
         with ExitStack() as stack:
             stack.enter_context(locked(checkpoint))
             self._run = Run(plan())
@@ -140,10 +113,12 @@ class Simulation:
         )
 
     def __enter__(self) -> Self:
+        self._signals.enter_context(leaving_on_notice(self._run.saves_checkpoints))
         return self
 
     def __exit__(self, *_: type[BaseException] | BaseException | TracebackType | None) -> None:
-        self.close()
+        with self._signals.pop_all(), between_strides(self._run.saves_checkpoints):
+            self.close()
 
     def __iter__(self) -> Iterator[Any]:
         """Kept frames from the first on; where a length is planned, the simulation advances as they are asked for.
@@ -215,13 +190,21 @@ class Simulation:
         """
         return self._run.advance(_checks.whole("strides", strides, "strides"))
 
-    def run(self, *, steps: int | None = None, time_ps: float | None = None, progress: bool = True) -> Any:
+    def run(
+        self,
+        *,
+        steps: int | None = None,
+        time_ps: float | None = None,
+        progress: bool = True,
+        wall_time_s: float | None = None,
+    ) -> Any:
         """Move by so many strides, or so much time, or, with neither, to the planned end.
 
         Args:
             steps: strides from here on.
             time_ps: time from here on, ps, rounded up to whole strides.
-            progress: show a progress bar where standard error is a terminal.
+            progress: show how far it is, as in :func:`flashmd_rs.rollout`.
+            wall_time_s: end before so much wall time is over, s, as in :func:`flashmd_rs.rollout`.
 
         Returns:
             :attr:`trajectory`.
@@ -233,13 +216,17 @@ class Simulation:
         """
         from flashmd_rs._engine.settings import count_steps
 
-        settings = self._run.plan.settings
-        strides = count_steps(steps, time_ps, settings.stride_fs)
+        wall_time = None if wall_time_s is None else WallTime(wall_time_s)
+        return self._go(count_steps(steps, time_ps, self._run.plan.settings.stride_fs), progress, wall_time)
+
+    def _go(self, strides: int | None, progress: bool, wall_time: WallTime | None) -> Any:
+        """Move by so many strides, or to the planned end."""
         if strides is None:
-            if settings.steps is None:
+            planned = self._run.plan.settings.steps
+            if planned is None:
                 raise InputError("no length was planned: give steps (strides) or time_ps (ps)")
-            strides = max(0, settings.steps - self.nsteps)
-        self._run.advance(strides, progress)
+            strides = max(0, planned - self.nsteps)
+        self._run.advance(strides, progress, wall_time)
         return self.trajectory
 
     def save(self, path: PathLike) -> None:
@@ -261,6 +248,14 @@ class Simulation:
 
     def _one(self, values: list[Any]) -> Any:
         return values[0] if self._single else values
+
+
+def _check_names(what: str, options: Mapping[str, Any], known: type[Any]) -> None:
+    """Raise what Python raises for a keyword that a function does not take."""
+    unknown = set(options) - set(known.__dataclass_fields__)
+    if unknown:
+        names = ", ".join(known.__dataclass_fields__)
+        raise TypeError(f"{what} got an unexpected option {min(unknown)!r}; it takes {names}")
 
 
 __all__ = ["Simulation", "StateView"]

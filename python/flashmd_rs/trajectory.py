@@ -25,7 +25,8 @@ class Trajectory:
     Attributes:
         frames: structures, unwrapped; the first is the start, the last the end. Where the run wrote a trajectory they
             are read from that file when they are asked for, with what its format keeps (XTC and DCD: no momenta, less
-            precision), and only the last, whole and exact, is in memory; else all of them are.
+            precision), and only the last, whole and exact, is in memory; else all of them are, or with
+            ``Output(None)`` only the last.
         times_ps: [F], simulated time of each frame, ps.
         temperature_K: temperatures [F] in K: ``"total"`` over 3N − 3, and each symbol over 3(N_s − M_s/M) degrees of
             freedom.

@@ -30,6 +30,8 @@ from conftest import fixture_model, make_crystal, one_clear_error
 
 COMMANDS = typer.main.get_command(app).commands
 FLAGS = {parameter.name: parameter for parameter in COMMANDS["run"].params}
+# Arguments by the flag that is spelled otherwise.
+SPELLED = {"temperature_k": "temperature_K", "wall_time": "wall_time_s"}
 # Flags by the field of an option that has none of its group.
 ELSEWHERE = {(Output, "interval"): "interval"}
 FIELDS = [
@@ -48,7 +50,7 @@ def test_words_of_a_field_are_listed():
 
 
 def test_what_is_left_out_is_a_flag_elsewhere():
-    """A run begins anew; only ``resume`` goes on, with another model or not. The interval is the run's."""
+    """Going on with another model is left to the command ``resume``. The interval is the run's."""
     left_out = {(group.argument, name) for group in GROUPS for name in group.left_out}
     assert left_out == {("checkpoint", "allow_other_model"), ("trajectory", "interval")}
     resume = typer.main.get_command(app).commands["resume"]
@@ -98,9 +100,9 @@ def test_fields_that_have_a_flag_elsewhere():
 
 
 def test_every_argument_of_rollout_is_a_flag():
-    """But what a command line cannot say: callables, and going on, which is the command `resume`."""
-    flags = {"temperature_K" if name == "temperature_k" else name for name in FLAGS} | {"atoms"}
-    assert names_of_rollout() - flags == {"observers", "resume"}
+    """But what a command line cannot say: callables."""
+    flags = {SPELLED.get(name, name) for name in FLAGS} | {"atoms"}
+    assert names_of_rollout() - flags == {"observers"}
     made = {f"{group.argument}_{field}" for group, _, field in FIELDS}
     files = {"format", "index", "units", "topology"}
     assert flags - names_of_rollout() - made == {"structure", "device", "threads"} | files
@@ -108,7 +110,7 @@ def test_every_argument_of_rollout_is_a_flag():
 
 
 def test_every_argument_of_resume_is_a_flag():
-    flags = {parameter.name for parameter in COMMANDS["resume"].params}
+    flags = {SPELLED.get(parameter.name, parameter.name) for parameter in COMMANDS["resume"].params}
     assert set(inspect.signature(flashmd_rs.resume).parameters) - flags == {"observers"}
     assert flags - set(inspect.signature(flashmd_rs.resume).parameters) == {"device", "threads"}
 
@@ -116,8 +118,8 @@ def test_every_argument_of_resume_is_a_flag():
 def test_defaults_are_those_of_rollout():
     defaults = {name: p.default for name, p in inspect.signature(rollout).parameters.items()}
     for name, flag in FLAGS.items():
-        name = "temperature_K" if name == "temperature_k" else name
-        if name in defaults and name != "model":
+        name = SPELLED.get(name, name)
+        if name in defaults and name not in ("model", "resume"):
             assert (flag.default, type(flag.default)) == (defaults[name], type(defaults[name])), name
 
 
@@ -153,10 +155,12 @@ TAKEN = {
             "rescale_energy": "auto",
             "guard": "warn",
             "checkpoint": None,
-            "trajectory": None,
+            "trajectory": Output(None),
             "progress": True,
             "metropolis": False,
             "random_rotation": "auto",
+            "resume": False,
+            "wall_time_s": None,
         },
     ),
     "thermostat": ("--thermostat bussi", {"thermostat": "bussi"}),
@@ -197,6 +201,7 @@ TAKEN = {
         "--checkpoint c --checkpoint-interval 5",
         {"checkpoint": Checkpoint(Path("c"), interval=5)},
     ),
+    "requeued": ("--checkpoint c --resume auto", {"checkpoint": Path("c"), "resume": "auto"}),
     "the_rest": (
         "--temperature-k 300 --pressure-bar 2 --metropolis --energy-model e --random-rotation off --seed 3 --replica 4 "
         "--trajectory t.traj --interval 7 --logfile - --stride-fs 2 --no-progress",
@@ -244,6 +249,8 @@ REFUSED = {
         "--checkpoint-interval 5",
         "got --checkpoint-interval with --checkpoint not given: wanted a file",
     ),
+    "wall_time_without_a_checkpoint": ("--wall-time 10", "--wall-time needs a checkpoint"),
+    "no_wall_time": ("--wall-time 23h --checkpoint c", "as Slurm writes them"),
     "zero_time_constant": ("--thermostat-time-constant-fs 0", "got time_constant_fs=0, wanted a positive number of fs"),
     "zero_interval": ("--barostat-interval 0", "got interval=0, wanted a whole number of strides"),
     "collect_without_a_file": ("--guard collect --guard-timestep-fs 1", "give --guard-violations-file"),

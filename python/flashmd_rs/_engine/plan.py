@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
@@ -21,12 +22,13 @@ from flashmd_rs._engine.checkpoint import (
 from flashmd_rs._engine.recorder import FileOffsets, Files
 from flashmd_rs._engine.settings import (
     Arguments,
+    Continuation,
     Observer,
     Settings,
+    changed,
     check_observers,
-    check_seed,
-    count_steps,
     default_checkpoint_interval,
+    given_interval,
     validate,
 )
 from flashmd_rs._engine.system_input import SystemInput, by_replica, system_inputs
@@ -53,6 +55,7 @@ class Plan:
         structures: by replica.
         inputs: the same as the core takes them, in the same order.
         outputs: files by replica.
+        keeps_frames: False keeps the last frame alone, where there is no file for them.
         observers: pairs of a callable and the strides between two calls.
         checkpoint: file that checkpoints go to, or None.
         description: what stays the same in every checkpoint.
@@ -67,6 +70,7 @@ class Plan:
     structures: dict[int, ase.Atoms]
     inputs: list[SystemInput]
     outputs: dict[int, Files]
+    keeps_frames: bool
     observers: list[Observer]
     checkpoint: Path | None
     description: RunDescription
@@ -92,6 +96,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     if saved is not None:
         assert checkpoint is not None
         _check_model(saved, opened, checkpoint.allow_other_model)
+        _check_structures(saved, structures)
         if saved.replica != min(structures):
             raise InputError(f"{saved.path} begins with replica {saved.replica}, got replica={min(structures)}")
         arguments = _defaults_of(saved, arguments)
@@ -106,6 +111,8 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     if saved is not None:
         assert checkpoint is not None
         _check_continuation(saved, settings, energy, checkpoint.allow_other_model)
+    offsets = [] if saved is None else _offsets(saved, files)
+    _check_files(saved, settings, outputs, offsets)
     interval = None
     if checkpoint is not None:
         interval = checkpoint.interval or default_checkpoint_interval(settings.steps)
@@ -127,54 +134,43 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         structures=structures,
         inputs=inputs,
         outputs=outputs,
+        keeps_frames=not isinstance(arguments.trajectory, Output),
         observers=observers,
         checkpoint=None if checkpoint is None else Path(checkpoint.path).absolute(),
         description=description,
         warning=warning,
         saved=saved,
-        offsets=[] if saved is None else _offsets(saved, files),
+        offsets=offsets,
     )
 
 
-def plan_continuation(
-    path: PathLike,
-    *,
-    model: PathLike | Model | None,
-    energy_model: Any,
-    steps: int | None,
-    time_ps: float | None,
-    seed: int | None,
-    allow_other_model: bool,
-    observers: Any,
-) -> Plan:
+def plan_continuation(path: PathLike, wanted: Continuation) -> Plan:
     """The plan of going on with a run from its checkpoint, which knows everything about it.
 
     Raises:
         InputError, ModelError, RuntimeLibraryError, CheckpointError, OSError: as :func:`flashmd_rs.resume`.
     """
-    observers = check_observers(observers)
+    observers = check_observers(wanted.observers)
+    given = _given_files(wanted.trajectory, wanted.logfile)
     checked = check_checkpoint_path(path, resume=True)
     saved = _read(checked)
-    opened = _reopen(saved, model)
-    _check_model(saved, opened, allow_other_model)
-    assert opened.stride_fs is not None
+    opened = _reopen(saved, wanted.model)
+    _check_model(saved, opened, wanted.allow_other_model)
     structures = by_replica(saved.structures, saved.replica)
-    planned = count_steps(steps, time_ps, opened.stride_fs)
-    energy = _energy_of(saved, energy_model, structures, opened)
-    settings = replace(
-        saved.settings,
-        stride_fs=opened.stride_fs,
-        seed=saved.settings.seed if seed is None else check_seed(seed),
-        steps=_planned(saved) if planned is None else planned,
-    )
-    _check_continuation(saved, settings, energy, allow_other_model)
+    energy = _energy_of(saved, wanted.energy_model, structures, opened)
+    settings = changed(replace(saved.settings, steps=_planned(saved)), opened, len(structures), wanted)
+    _check_continuation(saved, settings, energy, wanted.allow_other_model)
     _check_stress(settings, energy, structures)
-    outputs = {replica: _check_outputs(saved.files, replica, len(structures) > 1) for replica in structures}
+    files = replace(saved.files, **given)
+    outputs = {replica: _check_outputs(files, replica, len(structures) > 1) for replica in structures}
+    check_distinct(saved.path, outputs)
+    offsets = _begun_anew(_offsets(saved, files), outputs, given)
+    _check_files(saved, settings, outputs, offsets)
     description = RunDescription(
         settings=settings,
         model=opened,
         energy=energy,
-        files=saved.files,
+        files=files,
         interval=saved.interval,
         structures=saved.structures,
         replica=saved.replica,
@@ -188,12 +184,13 @@ def plan_continuation(
         structures=structures,
         inputs=system_inputs(structures, settings, saved.step),
         outputs=outputs,
+        keeps_frames=not isinstance(wanted.trajectory, Output),
         observers=observers,
         checkpoint=saved.path if saved.interval is not None else None,
         description=description,
         warning=None,
         saved=saved,
-        offsets=saved.offsets,
+        offsets=offsets,
     )
 
 
@@ -204,22 +201,29 @@ def as_checkpoint(wanted: Any) -> Checkpoint | None:
 
 def _files(arguments: Arguments) -> Files:
     """What the run writes, by the arguments that name it."""
-    trajectory, guard = arguments.trajectory, arguments.guard
+    guard = arguments.guard
+    violations_file = guard.violations_file if isinstance(guard, Guard) else None
+    named = {} if violations_file is None else {"violations_file": _fixed(violations_file)}
+    return Files(**_given_files(arguments.trajectory, arguments.logfile), **named)
+
+
+def _given_files(trajectory: Any, logfile: Any) -> dict[str, str]:
+    """The files that were named, by the arguments that name them."""
     if isinstance(trajectory, Output):
         trajectory = trajectory.path
-    for name, path in (("trajectory", trajectory), ("logfile", arguments.logfile)):
-        if not isinstance(path, str | os.PathLike | None):
+    given = {name: path for name, path in (("trajectory", trajectory), ("logfile", logfile)) if path is not None}
+    for name, path in given.items():
+        if not isinstance(path, str | os.PathLike):
             kind = "an Option" if isinstance(path, Option) else type(path).__name__
             raise InputError(f"got {kind} for {name}, wanted a path")
-        if path is not None and not os.fspath(path):
+        if not os.fspath(path):
             raise InputError(f"got an empty text for {name}, wanted a path")
-    violations_file = guard.violations_file if isinstance(guard, Guard) else None
-    return Files(*(_fixed(path) for path in (trajectory, arguments.logfile, violations_file)))
+    return {name: _fixed(path) for name, path in given.items()}
 
 
-def _fixed(path: PathLike | None) -> str | None:
+def _fixed(path: PathLike) -> str:
     """A path that stays the same wherever the program goes meanwhile."""
-    return path if path is None or path == "-" else os.path.abspath(path)
+    return "-" if path == "-" else os.path.abspath(path)
 
 
 def _check_outputs(files: Files, replica: int, several: bool) -> Files:
@@ -293,8 +297,7 @@ def _defaults_of(saved: SavedRun, arguments: Arguments) -> Arguments:
         filled["steps"] = _planned(saved)
     if arguments.seed is None:
         filled["seed"] = saved.settings.seed
-    own = arguments.trajectory.interval if isinstance(arguments.trajectory, Output) else None
-    if arguments.interval is None and own is None:
+    if given_interval(arguments.interval, arguments.trajectory) is None:
         filled["interval"] = saved.settings.interval
     if arguments.stride_fs is None:
         filled["stride_fs"] = saved.settings.stride_fs
@@ -327,9 +330,16 @@ def _energy_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], mo
 def _check_model(saved: SavedRun, model: Model, allow_other: bool) -> None:
     if saved.model_sha256 != model.sha256 and not allow_other:
         raise CheckpointError(
-            f"{saved.path} was made with the model of SHA-256 {saved.model_sha256}, {model.name} is {model.sha256}: "
-            "give that model, or allow_other_model=True"
+            f"{saved.path} was made with the model of SHA-256 {saved.model_sha256} ({saved.model['file']}), "
+            f"{model.name} is {model.sha256}: give that model, or allow_other_model=True"
         )
+
+
+def _check_structures(saved: SavedRun, structures: dict[int, ase.Atoms]) -> None:
+    """Name other atoms than those of the checkpoint; the core looks at the rest."""
+    held, got = (", ".join(str(a.symbols) for a in some) for some in (saved.structures, structures.values()))
+    if held != got:
+        raise CheckpointError(f"{saved.path} holds {held:.100}, got {got:.100}: give the structure it was started with")
 
 
 def _check_continuation(saved: SavedRun, settings: Settings, energy: EnergySource | None, allow_other: bool) -> None:
@@ -358,6 +368,33 @@ def _offsets(saved: SavedRun, files: Files) -> list[FileOffsets]:
     given = asdict(files).items()
     others = {name for name, path in given if path is None or before[name] != _absolute(path)}
     return [offsets | dict.fromkeys(others) for offsets in saved.offsets]
+
+
+def _begun_anew(offsets: list[FileOffsets], outputs: dict[int, Files], given: dict[str, str]) -> list[FileOffsets]:
+    """The offsets less those of files that were named again after somebody took them away."""
+    return [
+        offset | {name: None for name in given if not os.path.exists(str(getattr(files, name)))}
+        for offset, files in zip(offsets, outputs.values(), strict=True)
+    ]
+
+
+def _check_files(
+    saved: SavedRun | None, settings: Settings, outputs: dict[int, Files], offsets: list[FileOffsets]
+) -> None:
+    """Refuse to go on with files that are not there, or not on another beat."""
+    for files, offset in zip(outputs.values(), offsets, strict=False):
+        for name, path in asdict(files).items():
+            if offset[name] and any(offset[name].values()) and not os.path.exists(path):
+                what = name.replace("_", " ").replace("logfile", "log file")
+                remedy = "" if name == "violations_file" else f", or write another ({name}=…, --{name} FILE)"
+                reason = f"cannot go on with the {what}: there is no such file; put it back{remedy}"
+                raise FileNotFoundError(errno.ENOENT, reason, str(path))
+        same_beat = saved is None or settings.interval == saved.settings.interval
+        if not same_beat and offset["trajectory"] and str(files.trajectory).lower().endswith(".dcd"):
+            raise InputError(
+                f"{files.trajectory} has evenly spaced times, as every DCD file: for another interval, write another "
+                "trajectory"
+            )
 
 
 def _absolute(path: PathLike) -> str:

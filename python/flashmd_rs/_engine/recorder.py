@@ -15,7 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 
 from flashmd_rs._structure import F64, constraints, with_state
 from flashmd_rs._warn import warn
-from flashmd_rs.errors import StabilityError
+from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.temperature import kinetic_energy, temperatures
 from flashmd_rs.trajectory import Trajectory
 from flashmd_rs.volume import density_g_per_cm3, pressure_bar
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 # Where the files of a system end, by name, and the violations that were said.
 FileOffsets = dict[str, Any]
 PathLike = str | os.PathLike[str]
+_ATOMS_BYTES = 2000  # of an ``ase.Atoms`` beside its arrays
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ _NOTHING: FileOffsets = {"trajectory": None, "logfile": None, "violations_file":
 class Recorder:
     """Measures every frame it is given, and streams it to the files that were asked for.
 
-    Frames stay in memory only where there is no file for them.
+    Frames stay in memory only where there is no file for them and they are to be kept.
 
     Args:
         atoms: structure that frames are copies of.
@@ -73,6 +74,7 @@ class Recorder:
         replica: number of the system, for messages.
         pressure: the energy has a virial.
         stress: frames and log are to keep the whole stress.
+        keeps_frames: False keeps no frame in memory but the last; what was measured on the others is kept all the same.
 
     Attributes:
         warning: said when the run begins, or None.
@@ -92,6 +94,7 @@ class Recorder:
         *,
         pressure: bool = False,
         stress: bool = False,
+        keeps_frames: bool = True,
     ) -> None:
         self.path, self._violations_path = (
             None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
@@ -105,6 +108,7 @@ class Recorder:
         self._fixed = constraints(atoms).fixed
         self._masses: F64 = atoms.get_masses()
         self._symbols = np.array(atoms.get_chemical_symbols())
+        self.keeps_frames = keeps_frames and self.path is None
         self._frames: list[ase.Atoms] = []
         self._last: StoredFrame | None = None
         self._steps = array("q")
@@ -155,6 +159,8 @@ class Recorder:
         self._before_frame = None
         if self.path is None:
             self._frames.append(atoms)
+            if not self.keeps_frames:
+                del self._frames[:-2]  # the next stride may drop one off the beat
         self._last = state
         self._steps.append(step)
         self._times_ps.append(time_ps)
@@ -232,7 +238,8 @@ class Recorder:
 
     def _forget(self, frames: int) -> None:
         """Drop the frames after the first so many."""
-        if frames == len(self):
+        dropped = len(self) - frames
+        if not dropped:
             return
         self._last = None
         energies = (self._potential, self._conserved, self._kinetic)
@@ -242,7 +249,7 @@ class Recorder:
         del self._stress[9 * frames :], self._frame_stress[6 * frames :]
         for kelvin in self._temperatures_K.values():
             del kelvin[frames:]
-        del self._frames[frames:]
+        del self._frames[len(self._frames) - dropped :]
 
     def on_violations(self, report: dict[str, Any]) -> None:
         """Take the core's ``on_violations``: warn of each quantity once, and keep the structure where that is asked."""
@@ -258,6 +265,12 @@ class Recorder:
             state = StoredFrame(report["positions"], report["momenta"], report["cell"])
             frame = make_frame(self.atoms, state, report["step"], report["time_ps"])
             self._collector.write(self.left_out[self._violations_path].of(frame))
+
+    def frame_bytes(self, energies: bool) -> int:
+        """Memory that a frame takes, bytes; one with an energy is twice there, for ASE to see whether it was moved."""
+        series = 8 * (6 + 9 + 6 * self._keeps_stress + len(self._temperatures_K))
+        atoms = _ATOMS_BYTES + sum(array.nbytes for array in self.atoms.arrays.values()) + 24 * len(self.atoms)
+        return series + (self.keeps_frames * (1 + energies) * atoms)
 
     def sync(self) -> FileOffsets:
         """Where the files end, once that is safely on disk."""
@@ -292,8 +305,11 @@ class Recorder:
 
     def frame(self, index: int) -> ase.Atoms:
         """A copy of a kept frame; from a file, once that is closed, unless it is the last."""
-        if self._frames:
-            kept = self._frames[index]
+        if self.path is None:
+            place = index - (len(self) - len(self._frames))
+            if place < 0:
+                raise InputError(f"frame {index} was not kept: Output(None) keeps the last alone")
+            kept = self._frames[place]
             copy: ase.Atoms = kept.copy()
             copy.calc = kept.calc
             return copy
@@ -321,7 +337,7 @@ class Recorder:
         times_ps, potential, volume = np.array(self._times_ps), _complete(self._potential), _complete(self._volumes)
         stress, frame_stress = _complete(self._stress, 3, 3), _complete(self._frame_stress, 6)
         pressure = None if stress is None else pressure_bar(stress)
-        frames: list[ase.Atoms] | StoredFrames = list(self._frames)
+        frames: list[ase.Atoms] | StoredFrames = self._frames[:] if self.keeps_frames else self._frames[-1:]
         if self.path is not None and self._readers and len(self):
             reader, last = ChainedReader(self._readers[:]), self._last_state()
             series = {"potential_energy": potential, "pressure_bar": pressure, "stress": frame_stress}

@@ -15,6 +15,7 @@ import numpy as np
 
 from flashmd_rs import _core
 from flashmd_rs._engine.checkpoint import CheckpointWriter, checkpoint_text, locked
+from flashmd_rs._engine.memory import check_memory
 from flashmd_rs._engine.plan import Plan, check_distinct
 from flashmd_rs._engine.progress import Progress
 from flashmd_rs._engine.recorder import FileOffsets, Recorder, left_out_warning
@@ -22,6 +23,7 @@ from flashmd_rs._engine.refused_atoms import with_label
 from flashmd_rs._engine.report import run_report, settings_report, with_last_good
 from flashmd_rs._engine.signals import between_strides
 from flashmd_rs._engine.view import StateView
+from flashmd_rs._engine.wall_time import WallTime
 from flashmd_rs._warn import warn
 from flashmd_rs.describe import run_header
 from flashmd_rs.errors import InputError, ModelError, StabilityError
@@ -75,6 +77,7 @@ class Run:
         plan: the same.
         recorders: of the systems, in their order.
         ended: True if an observer ended the run, or no system is left.
+        out_of_time: True if its wall time ended the last :meth:`advance`.
 
     Raises:
         ModelError: the model does not know a species or a mass.
@@ -92,17 +95,20 @@ class Run:
                 system.replica,
                 pressure=report["has_virial"],
                 stress=plan.settings.stress,
+                keeps_frames=plan.keeps_frames,
             )
             for system, report in zip(plan.inputs, self._settings_reports, strict=True)
         ]
         self.recorders[0].warning = plan.warning
         self._open = ExitStack()
-        self._begun = self._closed = self.ended = False
+        self._begun = self._closed = self.ended = self.out_of_time = False
         self._own_checkpoints = {path for path in (self._locked_checkpoint(),) if path is not None}
         self._lock = threading.Lock()
         self._pauses: list[_Pause] | None = None
         self._failures: dict[int, StabilityError] = {}
         self._check_signals: Callable[[], None] = _nothing
+        self._wall_time: WallTime | None = None
+        self._checked_bytes = 0
         self._show: Callable[[int, float], None] = _ignore
         try:
             self._core = self._open_core()
@@ -132,6 +138,11 @@ class Run:
             resume=None if saved is None else str(saved.path),
         )
 
+    @property
+    def saves_checkpoints(self) -> bool:
+        """True if the run saves checkpoints as it goes."""
+        return self.plan.checkpoint is not None
+
     def hold(self, open_files: ExitStack) -> None:
         """Keep what has to stay open as long as the run is at work: the lock on its checkpoint."""
         self._open = open_files
@@ -141,13 +152,13 @@ class Run:
         """Strides done."""
         return self._core.step
 
-    def advance(self, strides: int, progress: bool = False) -> bool:
+    def advance(self, strides: int, progress: bool = False, wall_time: WallTime | None = None) -> bool:
         """Move every system; False if an observer ended the run or no system is left.
 
         Raises:
             StabilityError: the only system failed.
-            KeyboardInterrupt, SystemExit: Ctrl-C and SIGTERM, after the checkpoint was saved.
-            InputError: the simulation was closed.
+            KeyboardInterrupt, SystemExit: Ctrl-C and the notices of batch systems, after the checkpoint was saved.
+            InputError: the simulation was closed, or its frames do not fit into memory.
             OSError: a file cannot be written.
         """
         if self._closed:
@@ -155,18 +166,25 @@ class Run:
         if self._begun and strides == 0:
             return not self.ended
         with self._at_work():
+            self._check_memory(strides)
             self._resume_files()
+            self._wall_time, self.out_of_time, target = wall_time, False, self.step + strides
             try:
                 with ExitStack() as stack:
                     if progress:
                         self._show = _shown(stack, self.plan, self.step, strides)
                         stack.callback(setattr, self, "_show", _ignore)
-                    terminate = self.plan.checkpoint is not None
-                    self._check_signals = stack.enter_context(between_strides(terminate=terminate))
-                    if not self._begun:
-                        self._core.start()
-                        self._begun = True
-                    self.ended = not self._core.advance(strides)
+                    self._check_signals = stack.enter_context(between_strides(self.saves_checkpoints))
+                    try:
+                        if wall_time is not None:
+                            wall_time.begin()
+                        if not self._begun:
+                            self._core.start()
+                            self._begun = True
+                        self._check_time()
+                        self.ended = not self._core.advance(strides)
+                    except _OutOfTime:
+                        self.out_of_time = self.step < target
                     if progress:
                         self._show_where_it_is()
             except BaseException:
@@ -174,6 +192,16 @@ class Run:
                 raise
         self._collect_failures()
         return not self.ended
+
+    def _check_memory(self, strides: int) -> None:
+        """Say what the frames will take, or refuse; where the run is stepped, again at twice as much."""
+        new, energies = strides // self.plan.settings.interval + 2, self.plan.energy is not None
+        needed = sum((len(recorder) + new) * recorder.frame_bytes(energies) for recorder in self.recorders)
+        if needed > self._checked_bytes:
+            in_memory = self.recorders[0].keeps_frames
+            remedy = "give trajectory=FILE, Output(None), which keeps the last alone, or " if in_memory else "give "
+            check_memory(needed, f"{remedy}a larger interval than {self.plan.settings.interval}")
+            self._checked_bytes = 2 * needed
 
     def _show_where_it_is(self) -> None:
         """Bring the progress bar to the step that was reached, between two calls of the core."""
@@ -235,7 +263,7 @@ class Run:
 
     def reports(self) -> list[dict[str, Any]]:
         """Settings and what was done, of every system."""
-        done = self._core.statistics() | {"ended": self.ended}
+        done = self._core.statistics() | {"ended": self.ended, "out_of_time": self.out_of_time}
         return [
             run_report(self._settings_reports[index], done, index, self._core.state(index)["step"], recorder.violations)
             | {"failure": self._failures.get(index)}
@@ -340,13 +368,25 @@ class Run:
     # ------------------------------------------------------------------------------------------ what the core calls
 
     def _record(self, frame: dict[str, Any]) -> None:
+        if self._kept_before(frame["step"]):
+            return
         self.recorders[frame["system"]](frame)
 
     def _record_violations(self, report: dict[str, Any]) -> None:
         self.recorders[report["system"]].on_violations(report)
 
+    def _kept_before(self, step: int) -> bool:
+        """True for the frame of the checkpoint gone on from, if it was kept; the interval may be another by now."""
+        saved = self.plan.saved
+        return saved is not None and step == saved.step and step % saved.settings.interval == 0
+
     def _after_stride(self) -> None:
         self._check_signals()
+        self._check_time()
+
+    def _check_time(self) -> None:
+        if self._wall_time is not None and self._wall_time.is_up():
+            raise _OutOfTime
 
     def _report_progress(self, step: int, temperature_K: float) -> None:
         self._show(step, temperature_K)
@@ -379,11 +419,15 @@ class Run:
             raise self._failures[0] from None
 
 
+class _OutOfTime(Exception):
+    """Ends the core's loop as an interrupt does, its checkpoint saved."""
+
+
 def _shown(stack: ExitStack, plan: Plan, step: int, strides: int) -> Callable[[int, float], None]:
-    """A progress bar that is closed with ``stack``."""
-    bar = Progress(step + strides, plan.settings.stride_fs, True, first=step)
-    stack.callback(bar.close)
-    return bar
+    """What shows the progress, and is closed with ``stack``."""
+    shown = Progress(step + strides, plan.settings.stride_fs, first=step)
+    stack.callback(shown.close)
+    return shown
 
 
 def _weak(method: Callable[..., Any]) -> Callable[..., Any]:

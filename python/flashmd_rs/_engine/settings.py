@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast, get_args
 
 import numpy as np
@@ -87,6 +87,39 @@ class Arguments:
     resume: Any = False
     observers: Any = ()
     stride_fs: Any = None
+
+
+class ContinuationOptions(TypedDict, total=False):
+    """Keyword arguments of :meth:`flashmd_rs.Simulation.load`, as in :func:`flashmd_rs.resume`."""
+
+    steps: int | None
+    time_ps: float | None
+    temperature_K: float | Sequence[float] | None
+    seed: int | None
+    trajectory: PathLike | Output | None
+    interval: int | None
+    logfile: PathLike | None
+    model: PathLike | Model | None
+    energy_model: Any
+    allow_other_model: bool
+    observers: Sequence[Observer]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Continuation:
+    """The same names with their defaults, as they were given."""
+
+    steps: int | None = None
+    time_ps: float | None = None
+    temperature_K: Any = None
+    seed: Any = None
+    trajectory: Any = None
+    interval: Any = None
+    logfile: Any = None
+    model: Any = None
+    energy_model: Any = None
+    allow_other_model: Any = False
+    observers: Any = ()
 
 
 @dataclass(frozen=True)
@@ -182,6 +215,32 @@ def validate(model: Model, systems: int, arguments: Arguments) -> Settings:
     )
 
 
+def changed(settings: Settings, model: Model, systems: int, wanted: Continuation) -> Settings:
+    """The settings of a run that goes on otherwise, checked as :func:`validate` does.
+
+    Raises:
+        InputError: an argument is out of its range, or contradicts the run.
+        ModelError: the model does not move atoms.
+    """
+    stride = _stride(model, None)
+    steps = count_steps(wanted.steps, wanted.time_ps, stride)
+    interval = given_interval(wanted.interval, wanted.trajectory)
+    temperatures = _temperatures(wanted.temperature_K, systems)
+    if temperatures is not None and settings.thermostat is None:
+        raise InputError(
+            f"got temperature_K={wanted.temperature_K!r}, but the run has no thermostat (NVE) whose temperature could "
+            "change: leave it out"
+        )
+    return replace(
+        settings,
+        stride_fs=stride,
+        steps=settings.steps if steps is None else steps,
+        interval=settings.interval if interval is None else interval,
+        temperature_K=settings.temperature_K if temperatures is None else temperatures,
+        seed=settings.seed if wanted.seed is None else check_seed(wanted.seed),
+    )
+
+
 def count_steps(steps: int | None, time_ps: float | None, stride_fs: float) -> int | None:
     """Number of strides, from a number or a time; None if neither is given.
 
@@ -248,14 +307,24 @@ def _stride(model: Model, wanted: float | None) -> float:
     return model.stride_fs
 
 
-def _interval(interval: int | None, trajectory: Any, steps: int | None) -> int:
-    """Strides between kept frames: a thousandth of the planned run, or 100 where none is planned."""
+def given_interval(interval: int | None, trajectory: Any) -> int | None:
+    """Strides between kept frames, if they were given, as an argument or in ``Output``.
+
+    Raises:
+        InputError: they were given twice, or are none.
+    """
     own = trajectory.interval if isinstance(trajectory, Output) else None
     if interval is not None and own is not None:
         raise InputError("got interval twice, as an argument and in Output: give one of them")
     chosen = interval if own is None else own
-    if chosen is not None:
-        return _checks.whole("interval", chosen, "strides")
+    return None if chosen is None else _checks.whole("interval", chosen, "strides")
+
+
+def _interval(interval: int | None, trajectory: Any, steps: int | None) -> int:
+    """Strides between kept frames: a thousandth of the planned run, or 100 where none is planned."""
+    given = given_interval(interval, trajectory)
+    if given is not None:
+        return given
     return 100 if steps is None else max(1, steps // 1000)
 
 

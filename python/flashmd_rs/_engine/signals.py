@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM end a run between two strides, where its files are whole and its checkpoint can be saved."""
+"""Ctrl-C and the notices of batch systems end a run between two strides: files whole, checkpoint saved."""
 
 from __future__ import annotations
 
@@ -9,13 +9,37 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
+# How an end is announced: SIGTERM everywhere; SIGUSR1 by `#SBATCH --signal` and Grid Engine, SIGUSR2 by LSF and Grid
+# Engine; SIGXCPU at a limit of processor time; SIGHUP by a terminal that goes away. Windows has the first alone.
+_NAMES = ("SIGTERM", "SIGUSR1", "SIGUSR2", "SIGXCPU", "SIGHUP")
+NOTICES = tuple(signal.Signals[name] for name in _NAMES if name in signal.Signals.__members__)
+
+
+class _Leave:
+    """Handler that raises SystemExit at the first notice, so that ``with`` blocks close what they hold."""
+
+    left = False
+
+    def __call__(self, number: int, _: FrameType | None) -> None:
+        # Batch systems repeat themselves, and what is being closed must not be interrupted.
+        if not self.left:
+            self.left = True
+            _end(number)
+
 
 @contextmanager
-def between_strides(terminate: bool) -> Iterator[Callable[[], None]]:
-    """Hold Ctrl-C, and with ``terminate`` SIGTERM, until the function that is given is called.
+def leaving_on_notice(notices: bool) -> Iterator[None]:
+    """Let notices that would kill the process raise SystemExit with 128 + number; without ``notices`` do nothing."""
+    with _handled(_Leave(), dict.fromkeys(NOTICES if notices else (), (signal.SIG_DFL,))):
+        yield
 
-    It raises KeyboardInterrupt, or SystemExit with 143. A second signal raises at once. Signals reach the main thread
-    only: elsewhere nothing is changed, nor where the program has set a handler itself.
+
+@contextmanager
+def between_strides(notices: bool) -> Iterator[Callable[[], None]]:
+    """Hold Ctrl-C, and with ``notices`` those of batch systems, until the function that is given is called.
+
+    It raises KeyboardInterrupt, or SystemExit with 128 + number. A second Ctrl-C raises at once. Signals reach the main
+    thread only: elsewhere nothing is changed, nor where the program has set or ignored (``nohup``) a signal itself.
     """
     asked: list[int] = []
 
@@ -24,23 +48,31 @@ def between_strides(terminate: bool) -> Iterator[Callable[[], None]]:
             _end(asked[0])
 
     def note(number: int, _: FrameType | None) -> None:
-        if asked:
+        if asked and number == signal.SIGINT:
             _end(number)
         asked.append(number)
 
-    usual: dict[int, Any] = {signal.SIGINT: signal.default_int_handler}
-    if terminate:
-        usual[signal.SIGTERM] = signal.SIG_DFL
-    main = threading.current_thread() is threading.main_thread()
-    held = [number for number, handler in usual.items() if main and signal.getsignal(number) is handler]
-    for number in held:
-        signal.signal(number, note)
-    try:
+    usual: dict[signal.Signals, tuple[Any, ...]] = {signal.SIGINT: (signal.default_int_handler,)}
+    usual |= dict.fromkeys(NOTICES if notices else (), (signal.SIG_DFL, _Leave))
+    with _handled(note, usual):
         yield check
-    finally:
-        for number in held:
-            signal.signal(number, usual[number])
     check()
+
+
+@contextmanager
+def _handled(handler: Callable[[int, FrameType | None], None], usual: dict[signal.Signals, Any]) -> Iterator[None]:
+    """Handle signals where their handler is one of the usual ones, or of such a class."""
+    before = {}
+    if threading.current_thread() is threading.main_thread():
+        now = {number: signal.getsignal(number) for number in usual}
+        before = {n: found for n, found in now.items() if found in usual[n] or type(found) in usual[n]}
+    for number in before:
+        signal.signal(number, handler)
+    try:
+        yield
+    finally:
+        for number, found in before.items():
+            signal.signal(number, found)
 
 
 def _end(number: int) -> NoReturn:

@@ -9,4 +9,6 @@ import typer
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where it is usable, else the CPU.")]
 Threads = Annotated[int | None, typer.Option(help="Threads of the network on the CPU.", show_default="every core")]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="drawn and printed")]
-ProgressBar = Annotated[bool, typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.")]
+ProgressBar = Annotated[
+    bool, typer.Option("--progress/--no-progress", help="Show a bar on a terminal, else a line now and then.")
+]

@@ -5,9 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import typer
@@ -34,26 +32,6 @@ def plainly(command: Callable[..., None]) -> Callable[..., None]:
                 raise typer.Exit(1) from None
 
     return wrapped
-
-
-@contextmanager
-def says_how_to_go_on(checkpoint: Path | None) -> Iterator[None]:
-    """Say how to go on with a run that Ctrl-C or SIGTERM ended, if it has saved its checkpoint."""
-    before = _stamp(checkpoint)
-    try:
-        yield
-    except (KeyboardInterrupt, SystemExit):
-        if _stamp(checkpoint) != before:
-            typer.echo(f"saved: go on with `flashmd-rs resume {checkpoint}`", err=True)
-        raise
-
-
-def _stamp(path: Path | None) -> tuple[int, int] | None:
-    """Changes when a file is replaced; None where there is none."""
-    if path is None or not path.exists():
-        return None
-    found = path.stat()
-    return found.st_ino, found.st_mtime_ns
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any, **__: Any) -> None:

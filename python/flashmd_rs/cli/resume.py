@@ -8,7 +8,9 @@ from typing import Annotated, Literal
 import typer
 
 from flashmd_rs.cli.arguments import ProgressBar
-from flashmd_rs.cli.errors import says_how_to_go_on
+from flashmd_rs.cli.ending import says_how_to_go_on, tell_end
+from flashmd_rs.cli.wall_time import WallTimeOption, seconds_left
+from flashmd_rs.options import Output
 
 
 def resume(
@@ -17,7 +19,28 @@ def resume(
         int | None, typer.Option(help="Strides of the whole run.", show_default="the end that was planned")
     ] = None,
     time_ps: Annotated[float | None, typer.Option(help="Simulated time of the whole run, ps.")] = None,
+    temperature_k: Annotated[
+        float | None,
+        typer.Option(help="Another temperature of the thermostat from here on, K.", show_default="that of the run"),
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Another seed from here on.", show_default="that of the run")] = None,
+    trajectory: Annotated[
+        Path | None,
+        typer.Option(
+            help="Another file for the frames after the checkpoint, replaced if it exists; the old one stays.",
+            show_default="that of the run",
+        ),
+    ] = None,
+    interval: Annotated[
+        int | None,
+        typer.Option(help="Strides between kept frames from here on.", show_default="that of the run"),
+    ] = None,
+    logfile: Annotated[
+        str | None,
+        typer.Option(
+            help="Another file for the log from here on; - is standard output.", show_default="that of the run"
+        ),
+    ] = None,
     model: Annotated[str | None, typer.Option(help="The model's file, if it has moved.")] = None,
     allow_other_model: Annotated[
         bool, typer.Option("--allow-other-model", help="Go on with another model than the checkpoint was made with.")
@@ -26,14 +49,17 @@ def resume(
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(show_default="as the run was given")] = None,
     threads: Annotated[int | None, typer.Option(show_default="as the run was given")] = None,
     progress: ProgressBar = True,
+    wall_time: WallTimeOption = None,
 ) -> None:
     """Go on with a run from its CHECKPOINT, to the last bit as if it had not stopped."""
     from flashmd_rs._engine.checkpoint import read_checkpoint
-    from flashmd_rs.describe import summary
+    from flashmd_rs.errors import InputError
     from flashmd_rs.model import Model
     from flashmd_rs.rollout import resume as go_on
 
     saved = read_checkpoint(checkpoint)
+    if wall_time is not None and saved.interval is None:
+        raise InputError(f"--wall-time needs a run that saves checkpoints, and that of {checkpoint} does not")
     opened: str | Model | None = model
     if device is not None or threads is not None:
         recorded = saved.model
@@ -47,11 +73,16 @@ def resume(
             checkpoint,
             steps=steps,
             time_ps=time_ps,
+            temperature_K=temperature_k,
             seed=seed,
+            trajectory=trajectory or Output(None),
+            interval=interval,
+            logfile=logfile,
             model=opened,
             allow_other_model=allow_other_model,
             energy_model=energy_model,
             progress=progress,
+            wall_time_s=seconds_left(wall_time),
         )
-    for run in result if isinstance(result, list) else [result]:
-        typer.echo(summary(run), err=saved.files.logfile == "-")
+    runs = result if isinstance(result, list) else [result]
+    tell_end(runs, checkpoint, err=(logfile or saved.files.logfile) == "-")

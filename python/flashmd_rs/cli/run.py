@@ -8,9 +8,10 @@ from typing import Annotated, Any, Literal
 import typer
 
 from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads
-from flashmd_rs.cli.errors import says_how_to_go_on
+from flashmd_rs.cli.ending import says_how_to_go_on, tell_end
 from flashmd_rs.cli.flags import GROUPS, with_option_flags
-from flashmd_rs.options import GuardPolicy, MomentaChoice
+from flashmd_rs.cli.wall_time import WallTimeOption, seconds_left
+from flashmd_rs.options import GuardPolicy, MomentaChoice, Output
 
 Switch = Literal["auto", "on", "off"]
 Rescaling = Literal["auto", "on", "off", "global", "species", "molecule"]
@@ -103,14 +104,18 @@ def run(
     ] = None,
     logfile: Annotated[str | None, typer.Option(help="File for one line per kept frame; - is standard output.")] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to restart from with `flashmd-rs resume FILE`.")] = None,
+    resume: Annotated[
+        Switch,
+        typer.Option(help="Go on from the checkpoint; auto: if there is one, else begin: for jobs that are requeued."),
+    ] = "off",
     stride_fs: Annotated[float | None, typer.Option(help="Only checked against the model, fs.")] = None,
     progress: ProgressBar = True,
+    wall_time: WallTimeOption = None,
     device: Device = "auto",
     threads: Threads = None,
     **options: Any,
 ) -> None:
     """Run molecular dynamics from STRUCTURE."""
-    from flashmd_rs.describe import summary
     from flashmd_rs.errors import InputError
     from flashmd_rs.model import Model
     from flashmd_rs.rollout import rollout
@@ -122,9 +127,12 @@ def run(
         raise InputError(f"the trajectory would replace the structure it starts from: {trajectory}")
     if guard == "collect" and options["guard_violations_file"] is None:
         raise InputError("--guard collect needs the file for the structures: give --guard-violations-file FILE")
-    if checkpoint is not None and checkpoint.exists():
+    if wall_time is not None and checkpoint is None:
+        raise InputError("--wall-time needs a checkpoint to go on from: give --checkpoint FILE")
+    if resume == "off" and checkpoint is not None and checkpoint.exists():
         raise InputError(
-            f"there is a checkpoint already: go on from it with `flashmd-rs resume {checkpoint}`, or remove it"
+            f"there is a checkpoint already: go on from it with `flashmd-rs resume {checkpoint}` or --resume auto, or "
+            "remove it"
         )
     options |= {
         "thermostat": thermostat,
@@ -135,6 +143,7 @@ def run(
         "checkpoint": checkpoint,
     }
     options = {group.argument: group.take(options) for group in GROUPS}
+    options["trajectory"] = options["trajectory"] or Output(None)
     if options["rescale_energy"] == "off":
         options["rescale_energy"] = False
     with says_how_to_go_on(checkpoint):
@@ -153,10 +162,11 @@ def run(
             replica=replica,
             interval=interval,
             logfile=logfile,
+            resume=_SWITCHES.get(resume, resume),
             stride_fs=stride_fs,
             progress=progress,
+            wall_time_s=seconds_left(wall_time),
             **options,
         )
-    typer.echo(summary(result), err=logfile == "-")
     kept = f"{len(result)} frames in {trajectory}" if trajectory else "not kept (give --trajectory FILE)"
-    typer.echo(f"trajectory  {kept}", err=logfile == "-")
+    tell_end([result], checkpoint, err=logfile == "-", kept=f"trajectory  {kept}")

@@ -134,8 +134,7 @@ class TrainingRun:
             self.waited += 1
         if self.rank != 0:
             return
-        now = time.process_time()
-        self.seconds, self._since = self.seconds + now - self._since, now
+        self._count_time()
         line = dict(step=self.step, seconds=round(self.seconds, 1), **figures)
         with open(self.folder / "log.jsonl", "a") as log:
             log.write(json.dumps(line) + "\n")
@@ -143,6 +142,17 @@ class TrainingRun:
             for name, value in figures.items():
                 events.add_scalar(name, value, self.step)
         print(json.dumps({k: round(v, 5) for k, v in line.items()}), flush=True)
+        self.write(data)
+
+    def _count_time(self) -> None:
+        now = time.process_time()
+        self.seconds, self._since = self.seconds + now - self._since, now
+
+    def write(self, data: Dataset) -> None:
+        """Write the checkpoint alone; between two steps."""
+        if self.rank != 0:
+            return
+        self._count_time()
         state = dict(
             config=self.config,
             model=self.model.state_dict(),

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from flashmd_rs._engine.signals import between_strides
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.fit.checkpoint import TrainingRun, best_weights
@@ -34,6 +35,7 @@ class PreparedRun:
         validation: (file, segment) of the validation part [n, 2].
         device: where the model is.
         end: the step to stop at.
+        check_signals: raises if Ctrl-C or a batch system has announced the end.
     """
 
     run: TrainingRun
@@ -42,10 +44,16 @@ class PreparedRun:
     validation: np.ndarray
     device: torch.device
     end: int
+    check_signals: Callable[[], None]
 
     @property
     def goes_on(self) -> bool:
-        """True while there is a step to take."""
+        """True while there is a step to take; to be asked between two steps, where an end that was announced saves."""
+        try:
+            self.check_signals()
+        except (KeyboardInterrupt, SystemExit):
+            self.run.write(self.data)
+            raise
         return self.run.step < self.end and not self.run.finished
 
 
@@ -91,7 +99,8 @@ def prepared_run(
             run.restore()
         barrier()
         steps = settings.optimizer.steps
-        yield PreparedRun(run, data, training, validation, device, min(steps, stop_after or steps))
+        with between_strides(notices=True) as check:
+            yield PreparedRun(run, data, training, validation, device, min(steps, stop_after or steps), check)
         barrier()
         run.averaged.model.load_state_dict(run.best or run.averaged.model.state_dict())
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +45,21 @@ class TestTraining:
         lines = (tmp_path / "halves" / "log.jsonl").read_text().splitlines()
         assert [json.loads(line)["step"] for line in lines] == [2, 4]
         assert list((tmp_path / "halves").glob("events.out.tfevents.*"))
+
+    def test_an_announced_end_saves(self, data_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Between two validations, where nothing would have been saved."""
+        given = direct_training(data_file, "edgemp").model_copy(update=dict(every=4))
+        whole = train_direct(given, tmp_path / "whole")
+        draw = StridePairs.draw
+        with monkeypatch.context() as patch:
+            patch.setattr(StridePairs, "draw", lambda *a: os.kill(os.getpid(), signal.SIGUSR1) or draw(*a))
+            with pytest.raises(SystemExit) as ended:
+                train_direct(given, tmp_path / "halves")
+        assert ended.value.code == 128 + signal.SIGUSR1
+        assert torch.load(tmp_path / "halves" / "checkpoint.pt", weights_only=False)["step"] == 1
+        halves = train_direct(given, tmp_path / "halves")
+        for a, b in zip(whole.state_dict().values(), halves.state_dict().values()):
+            assert torch.equal(a, b)
 
     def test_two_processes_average_their_gradients(self, data_file: Path, data: Dataset, tmp_path: Path) -> None:
         """Two steps of `torchrun` with two processes against two by hand on all of their boxes."""
