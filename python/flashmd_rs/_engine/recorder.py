@@ -74,7 +74,7 @@ class Recorder:
 
     def __init__(self, atoms: ase.Atoms, files: Files, header: list[str], replica: int = 0) -> None:
         self.path, self._violations_path = (
-            None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
+            None if path is None else Path(path).absolute() for path in (files.trajectory, files.violations_file)
         )
         for path in (self.path, self._violations_path):
             if path is not None:

@@ -116,7 +116,8 @@ class H5mdSegment:
 def _opened(path: Path) -> Any:
     import h5py
 
-    return h5py.File(path, "r")
+    # Where the run holds its output by ``flock``, HDF5 would wait for it.
+    return h5py.File(path, "r", locking=False)
 
 
 def _rows(atoms: ase.Atoms) -> Table:
