@@ -184,7 +184,7 @@ def test_errors(kind, copied, crystal):
 
 def test_file_errors():
     """They keep their number and their file."""
-    with pytest.raises(OSError, match="no such folder|No such file") as caught:
+    with pytest.raises(OSError, match="trajectory") as caught:
         rollout(make_crystal(2), fixture_model("pair_stride"), steps=1, temperature_K=1, trajectory="/nowhere/x.traj")
     other = pickled(caught.value)
     assert (type(other), other.errno, other.filename) == (type(caught.value), caught.value.errno, caught.value.filename)
