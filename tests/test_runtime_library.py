@@ -133,7 +133,7 @@ def site_of_conda(site_without_onnxruntime):
 
 
 def linked(folder, name):
-    """The real library under a name in a new folder, as conda and distributions keep it: with a chain of links to it."""
+    """The real library under a name in a new folder, as conda and distributions keep it: with a chain of links."""
     folder.mkdir(parents=True)
     real = library.installed_libraries()[0]
     (folder / f"{name}.1.99.0").symlink_to(real)

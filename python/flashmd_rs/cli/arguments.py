@@ -8,7 +8,9 @@ from typing import Annotated, Any, Literal
 import typer
 
 Device = Annotated[Literal["auto", "cpu", "cuda"], typer.Option(help="auto: CUDA where it is usable, else the CPU.")]
-Threads = Annotated[int | None, typer.Option(help="Threads of the network on the CPU.", show_default="as doctor says")]
+Threads = Annotated[
+    int | None, typer.Option(help="Threads of the network on the CPU.", show_default="what the process may use")
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of everything random.", show_default="drawn and printed")]
 ProgressBar = Annotated[bool, typer.Option("--progress/--no-progress", help="Show a progress bar on a terminal.")]
 

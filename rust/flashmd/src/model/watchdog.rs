@@ -16,14 +16,13 @@ use crate::error::{Error, ModelFault, Result};
 /// Time on the clock is no measure: the process may be stopped, or get next to nothing of a busy machine.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
-    /// Processor time of the thread that opens it. A network needs a tenth of a second, three times that in a crowd, and
-    /// more where the host of a virtual machine takes its processors away.
+    /// Processor time of the thread that opens it. A network needs a tenth of a second, three times that in a crowd.
     computing: Duration,
     /// Time that thread sleeps while this process has a processor, seen in looks.
     waiting: Duration,
 }
 
-const CPU: Limit = Limit { computing: Duration::from_secs(5), waiting: Duration::from_secs(20) };
+const CPU: Limit = Limit { computing: Duration::from_millis(1500), waiting: Duration::from_secs(20) };
 /// A GPU's libraries are gigabytes, read and compiled on first use.
 const CUDA: Limit = Limit { computing: Duration::from_secs(180), waiting: Duration::from_secs(180) };
 /// Bytes of a file that are worth another second of both.
