@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -50,11 +51,31 @@ def sixteen(monkeypatch):
         monkeypatch.delenv(variable, raising=False)
 
 
+@pytest.fixture
+def quota():
+    """A control group that may use one processor's time; the file that takes processes into it."""
+    old, root = Path("/sys/fs/cgroup/cpu"), Path("/sys/fs/cgroup")
+    group = (old if old.exists() else root) / f"flashmd-test-{os.getpid()}"
+    try:
+        group.mkdir()
+        (group / ("cpu.cfs_quota_us" if old.exists() else "cpu.max")).write_text("100000")
+    except OSError:
+        pytest.skip("no control groups may be made here")
+    yield group / ("tasks" if old.exists() else "cgroup.procs")
+    group.rmdir()
+
+
 @linux
 class TestProcesses:
     def test_the_affinity_mask_is_heard(self, child):
         """What `taskset -c 0` and a batch system's cpuset leave: no thread beside the caller's, none outside."""
         assert child(OURS[:1]) == [1, "processors this process may use", []]
+
+    def test_a_quota_is_heard(self, quota, shell):
+        """A container may see every processor and have the time of one."""
+        code = f"import os; open({str(quota)!r}, 'w').write(str(os.getpid()))\nfrom flashmd_rs import _threads\n"
+        result = shell("-c", code + "print(_threads.choose(None).count)", module=False, env=UNSET)
+        assert (result.stdout, result.stderr) == ("1\n", "")
 
     @pytest.mark.skipif(len(OURS) < 2, reason="needs two processors")
     def test_no_thread_is_pinned(self, child):
