@@ -16,7 +16,7 @@ use super::{library, process};
 use crate::error::{Error, ModelFault, Result, list_atoms, one_line};
 
 /// How long a thread without work spins before it sleeps, µs: from one operator to the next. ONNX Runtime's default is
-/// from one stride to the next, on a core that another program may want. Early versions do not know the setting.
+/// from one stride to the next, on a core that another program may want. Versions from before spring 2026 do not know it.
 const SPIN_US: &str = "50";
 
 /// Where the network runs.
