@@ -315,7 +315,6 @@ def test_labour_without_end_is_left_behind(labour, tmp_path):
     laborious(tmp_path / "labour.onnx", labour)
     (report,) = child(tmp_path / "labour.onnx", timeout=120)
     assert report["error"] == "ModelError"
-    assert report["message"].startswith("mutant: time ran out: after 1.5 s of computing")
     assert report["seconds"] < SECONDS
 
 
