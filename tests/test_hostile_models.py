@@ -2,9 +2,11 @@
 
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import onnx
@@ -285,9 +287,9 @@ def test_outputs_are_checked_at_every_stride(name, models, crystal):
         rollout(crystal, models(name), steps=2, temperature_K=10, progress=False)
 
 
-def product(g, first):
+def product(g, first, size=30_000):
     """Minutes of multiplications in one operator, which nothing can interrupt."""
-    side = g.Expand(first, g.constant([30_000, 30_000], np.int64))
+    side = g.Expand(first, g.constant([size, size], np.int64))
     return g.MatMul(side, side)
 
 
@@ -299,13 +301,34 @@ def doubling(g, first):
     return value
 
 
+def laborious(path, labour, **options):
+    """A model of free flight that does this labour for nothing."""
+    g, displacement, momenta = flight()
+    first = g.Gather(g.Flatten("momenta", axis=0), g.constant(0, np.int64), axis=1)
+    nothing = g.Mul(g.ReduceMax(labour(g, first, **options), keepdims=0), 0.0)
+    onnx.save(finished(g, displacement, g.Add(momenta, nothing)), path)
+
+
 @pytest.mark.parametrize("labour", [product, doubling])
 def test_labour_without_end_is_left_behind(labour, tmp_path):
     """No operator repeats, but one can be enormous: the loader stops waiting, and the process can end."""
-    g, displacement, momenta = flight()
-    first = g.Gather(g.Flatten("momenta", axis=0), g.constant(0, np.int64), axis=1)
-    nothing = g.Mul(g.ReduceMax(labour(g, first), keepdims=0), 0.0)
-    onnx.save(finished(g, displacement, g.Add(momenta, nothing)), tmp_path / "labour.onnx")
-    (report,) = child(tmp_path / "labour.onnx", timeout=60)
+    laborious(tmp_path / "labour.onnx", labour)
+    (report,) = child(tmp_path / "labour.onnx", timeout=120)
     assert report["error"] == "ModelError"
     assert report["seconds"] < SECONDS
+
+
+@pytest.mark.long
+@pytest.mark.skipif(sys.platform != "linux", reason="looks for the thread in /proc")
+def test_a_process_that_is_stopped_while_it_opens_a_model(tmp_path):
+    """For longer than a thread may sleep; the core has the same test with a shorter time."""
+    laborious(tmp_path / "slow.onnx", product, size=2000)
+    code = f"import flashmd_rs; print(flashmd_rs.Model({str(tmp_path / 'slow.onnx')!r}, device='cpu', threads=1))"
+    opening = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    threads = Path(f"/proc/{opening.pid}/task")
+    while not any((task / "comm").read_text() == "flashmd\n" for task in threads.iterdir()):
+        assert opening.poll() is None, "too fast"
+    opening.send_signal(signal.SIGSTOP)
+    time.sleep(25)
+    opening.send_signal(signal.SIGCONT)
+    assert "'slow'" in opening.communicate(timeout=60)[0]

@@ -39,7 +39,7 @@ def test_facts(models):
     assert (model.kind, model.stride_fs, model.cutoff_A, model.device) == ("direct", 2.0, 4.5, "cpu")
     assert model.species == ["H", "O", "Ne", "Al", "Ar"]
     assert model.metadata["contract"] == 1
-    assert repr(model) == "<flashmd_rs.Model 'pair_stride': direct, stride 2 fs, H/O/Ne/Al/Ar, on cpu>"
+    assert repr(model) == "<flashmd_rs.Model 'pair_stride': direct, stride 2 fs, H/O/Ne/Al/Ar, on cpu, threads=1>"
     assert models("pair_energy").stride_fs is None
 
 

@@ -120,6 +120,83 @@ def test_missing_onnxruntime_is_one_line_of_the_command(shell, site_without_onnx
             assert "not usable: ONNX Runtime is not installed" in result.stdout
 
 
+@pytest.fixture
+def site_of_conda(site_without_onnxruntime):
+    """The same with a build of the package for conda or a distribution: no library in it, and none on its record."""
+    (site_without_onnxruntime / "onnxruntime" / "capi").mkdir(parents=True)
+    (site_without_onnxruntime / "onnxruntime" / "__init__.py").touch()
+    info = site_without_onnxruntime / "onnxruntime-1.99.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: onnxruntime\nVersion: 1.99.0\n")
+    (info / "RECORD").write_text("onnxruntime/__init__.py,,\nonnxruntime/capi/onnxruntime_pybind11_state.so,,\n")
+    return site_without_onnxruntime
+
+
+def linked(folder, name):
+    """The real library under a name in a new folder, as conda and distributions keep it: with a chain of links."""
+    folder.mkdir(parents=True)
+    real = library.installed_libraries()[0]
+    (folder / f"{name}.1.99.0").symlink_to(real)
+    (folder / f"{name}.1").symlink_to(f"{name}.1.99.0")
+    (folder / name).symlink_to(f"{name}.1")
+    return folder
+
+
+DOCTOR = "sys.argv = ['flashmd-rs', 'doctor']\nfrom flashmd_rs.cli import app\napp()"
+
+
+def rows_of(stdout):
+    rows = dict(line.strip().split("  ", 1) for line in stdout.splitlines() if line.startswith("  "))
+    return {name: text.strip() for name, text in rows.items()}
+
+
+def test_a_library_of_conda_is_found(shell, site_of_conda, tmp_path):
+    """In the prefix of the environment, which is no folder of the package."""
+    folder = linked(tmp_path / "conda" / "lib", "libonnxruntime.so")
+    prefix = f"sys.prefix = {str(folder.parent)!r}\n"
+    result = shell(*without_onnxruntime(site_of_conda, prefix + DOCTOR), module=False)
+    assert result.returncode == 0, result.stdout
+    rows = rows_of(result.stdout)
+    assert rows["wheel onnxruntime"].startswith("1.99.0, without a library of its own")
+    assert rows["library"] == str(folder / "libonnxruntime.so.1.99.0")
+    assert rows["chosen because"] == f"the only one in {folder}"
+    result = shell(*without_onnxruntime(site_of_conda, prefix + SHORT_RUN), module=False)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("site", ["site_of_conda", "site_without_onnxruntime"])
+def test_a_library_of_the_system_is_found(site, shell, tmp_path, request):
+    """By the loader, as those of a distribution or of LD_LIBRARY_PATH are."""
+    folder = linked(tmp_path / "system", "libonnxruntime.so")
+    env = {"LD_LIBRARY_PATH": str(folder)}
+    result = shell(*without_onnxruntime(request.getfixturevalue(site), DOCTOR), module=False, env=env)
+    assert result.returncode == 0, result.stdout
+    rows = rows_of(result.stdout)
+    assert rows["library"] == str(folder / "libonnxruntime.so.1")
+    assert rows["chosen because"] == "the only one found by the system's loader"
+
+
+def test_the_newest_of_several_is_taken_once(tmp_path):
+    folder = linked(tmp_path / "lib", "libonnxruntime.so")
+    (folder / "libonnxruntime.so.1.100.0").touch()
+    (folder / "libonnxruntime_providers_shared.so").touch()
+    names = [path.name for path in library._libraries_in(folder)]
+    assert names == ["libonnxruntime.so.1.100.0", "libonnxruntime.so.1.99.0"]
+
+
+def test_a_package_without_a_library_is_not_called_missing(shell, site_of_conda, tmp_path):
+    """What is said of the package and of the library agree, and every place that was looked at is named."""
+    code = f"sys.prefix = sys.base_prefix = {str(tmp_path / 'nowhere')!r}\n{DOCTOR}"
+    result = shell(*without_onnxruntime(site_of_conda, code), module=False)
+    assert result.returncode == 1
+    message = rows_of(result.stdout)["library"]
+    assert "not installed" not in message
+    assert "complete" not in result.stdout
+    assert message.startswith("not usable: the installed onnxruntime 1.99.0 is a build without a library of its own")
+    for place in ("in the onnxruntime package", f"in {tmp_path / 'nowhere' / 'lib'}", "by the system's loader"):
+        assert place in message
+
+
 def test_nothing_is_sent_home(shell, tmp_path):
     """ONNX Runtime's telemetry leaves a cache folder behind; with CI unset and an empty home there is none."""
     home = tmp_path / "home"

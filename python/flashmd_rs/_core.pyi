@@ -23,6 +23,9 @@ def load_runtime(path: str) -> None:
 def runtime_info() -> dict[str, Any] | None:
     """``{"path", "version", "providers"}`` of the open library, or None before ``load_runtime``."""
 
+def available_processors() -> int:
+    """Processors this process may use, by its affinity mask and the quota of its control group (Linux)."""
+
 def inspect_model(data: bytes) -> str:
     """Check the contract without running anything; return the ``flashmd`` metadata as JSON text.
 
@@ -63,10 +66,10 @@ class Model:
     """A loaded model: contract checked, session open; locked for one run of the network at a time.
 
     ``data`` is the whole file; ``name`` is used in messages; ``device`` is "cpu" or "cuda";
-    ``threads`` None lets the runtime use every core.
+    ``threads`` is the number that the network, and the neighbour search of a large structure, work with.
     """
 
-    def __new__(cls, data: bytes, *, name: str, device: str = "cpu", threads: int | None = None) -> Self: ...
+    def __new__(cls, data: bytes, *, name: str, threads: int, device: str = "cpu") -> Self: ...
     @property
     def metadata_json(self) -> str: ...
     @property

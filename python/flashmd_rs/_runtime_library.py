@@ -5,7 +5,11 @@ The library is looked for in this order, and the first hit counts:
 1. the ``path`` given to :func:`open_library`;
 2. the environment variables ``FLASHMD_ORT_DYLIB`` and ``ORT_DYLIB_PATH``;
 3. the installed ``onnxruntime`` package, which the wheels ``onnxruntime`` and ``onnxruntime-gpu`` share. It is
-   located, not imported. Where it holds several libraries, one that lists CUDA is preferred, then the newest.
+   located, not imported;
+4. the libraries of this Python's prefix, where conda keeps it;
+5. what the system's loader finds by the library's name, such as a package of the distribution.
+
+Where there are several in one place, one that lists CUDA is preferred, then the newest.
 """
 
 from __future__ import annotations
@@ -14,6 +18,7 @@ import ctypes
 import os
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,10 +35,13 @@ GPU_INSTALL = (
     "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.24'",
     "pip install --force-reinstall --no-deps onnxruntime-gpu",
 )
+CONDA_INSTALL = "conda install -c conda-forge onnxruntime-cpp"
 CUDA_PROVIDER = "CUDAExecutionProvider"
 
 _WHEELS = ("onnxruntime-gpu", "onnxruntime")
 _PATTERNS = ("libonnxruntime.so*", "libonnxruntime*.dylib", "onnxruntime.dll")
+# Not Windows' name: its system folder holds a version of its own that is too old.
+_LOADER_NAMES = ("libonnxruntime.so.1", "libonnxruntime.so", "libonnxruntime.dylib")
 # NVIDIA libraries in the order in which they need one another.
 _CUDA_LIBRARIES = ("cudart", "nvJitLink", "nvrtc", "cublasLt", "cublas", "curand", "cufft", "cudnn")
 
@@ -53,7 +61,7 @@ class Wheel:
     Attributes:
         name: ``"onnxruntime"`` or ``"onnxruntime-gpu"``; both own the same folder.
         version: of the distribution.
-        libraries: ONNX Runtime libraries it brought that are there unchanged.
+        libraries: ONNX Runtime libraries it brought that are there unchanged; none in builds for conda or for a system.
         damaged: names of those that are gone, or that another wheel wrote over.
     """
 
@@ -111,14 +119,53 @@ def installed_libraries() -> list[Path]:
 
     spec = find_spec("onnxruntime")
     folders = [Path(folder) / "capi" for folder in (spec.submodule_search_locations or [])] if spec else []
-    paths = {
-        path
-        for folder in folders
-        for pattern in _PATTERNS
-        for path in folder.glob(pattern)
-        if "provid" not in path.name
-    }
-    return sorted(paths, key=_version_in_name, reverse=True)
+    return [path for folder in folders for path in _libraries_in(folder)]
+
+
+def _libraries_in(folder: Path) -> list[Path]:
+    """The ONNX Runtime libraries in a folder, newest first; names that are links to one of them stand for it once."""
+    found = {path for pattern in _PATTERNS for path in folder.glob(pattern) if "provid" not in path.name}
+    distinct: dict[Path, Path] = {}
+    for path in sorted(found, key=_version_in_name, reverse=True):
+        distinct.setdefault(path.resolve(), path)
+    return list(distinct.values())
+
+
+def _prefix_folders() -> list[Path]:
+    """Where conda keeps libraries: this environment, and that of the Python it was made from."""
+    inner = "Library/bin" if sys.platform == "win32" else "lib"
+    return [Path(prefix) / inner for prefix in dict.fromkeys((sys.prefix, sys.base_prefix))]
+
+
+def _loader_libraries() -> list[Path]:
+    """The library that the system's loader finds by its name, in its own folders and in ``LD_LIBRARY_PATH``."""
+    if sys.platform == "win32":
+        return []
+    disable_telemetry()
+    for name in _LOADER_NAMES:
+        try:
+            return [_path_of(ctypes.CDLL(name))]
+        except (OSError, AttributeError):
+            continue
+    return []
+
+
+class _SymbolInfo(ctypes.Structure):
+    """``Dl_info`` of ``dlfcn.h``."""
+
+    _fields_ = (
+        ("file", ctypes.c_char_p),
+        ("base", ctypes.c_void_p),
+        ("symbol", ctypes.c_char_p),
+        ("address", ctypes.c_void_p),
+    )
+
+
+def _path_of(library: ctypes.CDLL) -> Path:
+    """The file of an open ONNX Runtime library."""
+    info = _SymbolInfo()
+    ctypes.CDLL(None).dladdr(ctypes.cast(library.OrtGetApiBase, ctypes.c_void_p), ctypes.byref(info))
+    return Path(os.fsdecode(info.file)).absolute()
 
 
 def _version_in_name(path: Path) -> tuple[int, ...]:
@@ -161,7 +208,20 @@ def find_library(path: str | os.PathLike[str] | None = None) -> Library:
     for variable in ENVIRONMENT_VARIABLES:
         if os.environ.get(variable):
             return _named_library(os.environ[variable], f"named by {variable}")
-    return _wheel_library()
+    places = []
+    for place, paths in _places():
+        if paths:
+            return _best_of(paths, place)
+        places.append(place)
+    raise RuntimeLibraryError(_missing_message(places))
+
+
+def _places() -> Iterator[tuple[str, list[Path]]]:
+    """Where an installed library may be, in words, and what is there; looked at only when it is asked for."""
+    yield "installed in the onnxruntime package", installed_libraries()
+    for folder in _prefix_folders():
+        yield f"in {folder}", _libraries_in(folder)
+    yield "found by the system's loader", _loader_libraries()
 
 
 def _named_library(path: str | os.PathLike[str], reason: str) -> Library:
@@ -171,29 +231,34 @@ def _named_library(path: str | os.PathLike[str], reason: str) -> Library:
     return Library(absolute, reason)
 
 
-def _wheel_library() -> Library:
-    paths = installed_libraries()
-    if not paths:
-        raise RuntimeLibraryError(_missing_message())
-    why = "the only one installed"
+def _best_of(paths: list[Path], place: str) -> Library:
+    why = f"the only one {place}"
     if len(paths) > 1:
         with_cuda = [path for path in paths if CUDA_PROVIDER in providers_of(path)]
-        why = f"of {len(paths)} installed, {'the newest that lists CUDA' if with_cuda else 'the newest'}"
+        why = f"of {len(paths)} {place}, {'the newest that lists CUDA' if with_cuda else 'the newest'}"
         paths = with_cuda or paths
     chosen = paths[0].absolute()
     owners = [f"{wheel.name} {wheel.version}" for wheel in wheels() if chosen in wheel.libraries]
     return Library(chosen, f"{why}, from {owners[0]}" if owners else why)
 
 
-def _missing_message() -> str:
-    broken = [wheel for wheel in wheels() if wheel.damaged]
-    if broken:
+def _missing_message(places: list[str]) -> str:
+    installed = wheels()
+    for wheel in installed:
+        if wheel.damaged:
+            return (
+                f"the installed {wheel.name} {wheel.version} has lost its library "
+                f"({', '.join(wheel.damaged)}): mend it with `{wheel.mend}`"
+            )
+    looked = f"there is no library {', nor '.join(places)}"
+    if installed:
         return (
-            f"the installed {broken[0].name} {broken[0].version} has lost its library "
-            f"({', '.join(broken[0].damaged)}): mend it with `{broken[0].mend}`"
+            f"the installed {installed[0].name} {installed[0].version} is a build without a library of its own, and "
+            f"{looked}: install the one it was built for (conda: `{CONDA_INSTALL}`), name its file in "
+            f"{ENVIRONMENT_VARIABLES[0]}, or run `{installed[0].mend}`"
         )
     return (
-        f"ONNX Runtime is not installed: install it with `{CPU_INSTALL}` (CPU), or for a GPU with "
+        f"ONNX Runtime is not installed ({looked}): install it with `{CPU_INSTALL}` (CPU), or for a GPU with "
         f"`{GPU_INSTALL[0]}` and then `{GPU_INSTALL[1]}`"
     )
 

@@ -126,7 +126,7 @@ def run_header(report: dict[str, Any]) -> list[str]:
     lines = [
         ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
-        f"on {report['device']}",
+        f"on {report['device']}, threads {report['threads']} ({report['threads_source']})",
         f"momenta {report['momenta']}",
         f"thermostat {_thermostat(report)}",
         f"barostat {_barostat(report)}",

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from flashmd_rs import _checks, _core, _runtime_library
+from flashmd_rs import _checks, _core, _runtime_library, _threads
 from flashmd_rs._structure import F64, check_unconstrained, geometry, momenta, with_state
 from flashmd_rs._warn import warn
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
@@ -98,7 +98,12 @@ class Model:
     Args:
         path_or_name: a file, or one of ``bundled()["models"]``.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it is usable, else the CPU.
-        threads: threads of the network on the CPU; None uses every core.
+        threads: threads of the network on the CPU. None takes as many as there are processors for this process (by its
+            affinity mask and the quota of its control group), or fewer where ``OMP_NUM_THREADS``, or else
+            ``SLURM_CPUS_PER_TASK``, says so. No thread is pinned to a processor.
+
+    A copy shares the session, whose users take turns. A model that was pickled is opened again where it is needed, from
+    the same path, which must hold the same file.
 
     Raises:
         FileNotFoundError: no such file or bundled model.
@@ -118,6 +123,8 @@ class Model:
         species: chemical symbols the model knows.
         device: where it runs, ``"cpu"`` or ``"cuda"``.
         threads: as given.
+        threads_used: the number that the network works with.
+        threads_source: where that number comes from, in words.
     """
 
     def __init__(self, path_or_name: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
@@ -128,11 +135,25 @@ class Model:
         data = read_model(self.path)
         self.metadata = _parse_metadata(data, self.path)
         self.threads = None if threads is None else int(threads)
-        self._core = _open(data, self.path, device, threads)
+        chosen = _threads.choose(self.threads)
+        self.threads_used, self.threads_source = chosen.count, chosen.source
+        self._core = _open(data, self.path, device, chosen.count)
 
     def __repr__(self) -> str:
         stride = "" if self.stride_fs is None else f", stride {self.stride_fs:g} fs"
-        return f"<flashmd_rs.Model {self.name!r}: {self.kind}{stride}, {'/'.join(self.species)}, on {self.device}>"
+        return (
+            f"<flashmd_rs.Model {self.name!r}: {self.kind}{stride}, {'/'.join(self.species)}, "
+            f"on {self.device}, threads={self.threads_used}>"
+        )
+
+    def __copy__(self) -> Model:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Model:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _reopen, (str(self.path), self.sha256, self.device, self.threads)
 
     @property
     def sha256(self) -> str:
@@ -228,7 +249,24 @@ def check_threads(threads: int | None) -> None:
         _checks.whole("threads", threads, "threads")
 
 
-def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
+def _reopen(path: str, sha256: str, device: str, threads: int | None) -> Model:
+    """A model that was pickled, opened again.
+
+    Raises:
+        ModelError: the file is another one now.
+        FileNotFoundError: it is gone.
+    """
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"the file of a pickled model is gone, {path}: put it back")
+    model = Model(path, device, threads)
+    if model.sha256 != sha256:
+        raise ModelError(
+            f"{path} is not the file of the pickled model any more: its SHA-256 was {sha256}, now it is {model.sha256}"
+        )
+    return model
+
+
+def _open(data: bytes, path: Path, device: str, threads: int) -> _core.Model:
     import logging
 
     info = _runtime_library.open_library()
@@ -245,7 +283,7 @@ def _open(data: bytes, path: Path, device: str, threads: int | None) -> _core.Mo
         raise _named(error, path) from None
 
 
-def _open_cuda(data: bytes, path: Path, device: str, threads: int | None) -> _core.Model:
+def _open_cuda(data: bytes, path: Path, device: str, threads: int) -> _core.Model:
     """Open on the GPU; with ``device="auto"`` a GPU that fails is said, and the CPU takes over."""
     try:
         return _core.Model(data, name=path.name, device="cuda", threads=threads)

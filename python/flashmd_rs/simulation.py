@@ -112,6 +112,12 @@ class Simulation:
             f"<flashmd_rs.Simulation: {replicas}{self._run.plan.model.name}, {self.time_ps:g} ps in {stride_fs:g} fs>"
         )
 
+    def __reduce__(self) -> Any:
+        raise InputError(
+            "a Simulation cannot be copied or pickled: save a checkpoint with save(path), and go on from it with "
+            "Simulation.load(path)"
+        )
+
     def __enter__(self) -> Self:
         self._signals.enter_context(leaving_on_notice(self._run.saves_checkpoints))
         return self

@@ -5,7 +5,6 @@ The file itself, its atomic writing and the one kept before it are the core's (`
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
@@ -27,7 +26,7 @@ from flashmd_rs.energies.sources import EnergySource
 from flashmd_rs.errors import CheckpointError, InputError
 from flashmd_rs.model import Model
 from flashmd_rs.options import check_path
-from flashmd_rs.writers import check_replaceable
+from flashmd_rs.writers import check_replaceable, locks
 from flashmd_rs.writers.baggage import left_out
 
 if TYPE_CHECKING:
@@ -240,11 +239,9 @@ def locked(path: str | os.PathLike[str] | None) -> Iterator[None]:
 def _lock(handle: int, path: Path) -> bool:
     """Lock an open file; False if another process has it, or has just let go of it and taken its name away."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.lock(handle)
     except BlockingIOError:
         return False
-    except OSError:
-        return True  # a file system without locks does without
     return path.exists() and os.path.samestat(os.fstat(handle), path.stat())
 
 

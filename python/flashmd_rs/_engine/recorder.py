@@ -97,7 +97,7 @@ class Recorder:
         keeps_frames: bool = True,
     ) -> None:
         self.path, self._violations_path = (
-            None if path is None else Path(path) for path in (files.trajectory, files.violations_file)
+            None if path is None else Path(path).absolute() for path in (files.trajectory, files.violations_file)
         )
         self.atoms: ase.Atoms = with_state(atoms, atoms.positions, atoms.get_momenta())
         self.left_out: dict[Path | None, LeftOut] = {

@@ -68,7 +68,7 @@ def run_demo(
         time_ps: simulated time, ps.
         seed: of everything random; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
-        threads: threads of the network on the CPU; None uses every core.
+        threads: threads of the network on the CPU; None as in :class:`flashmd_rs.Model`.
         progress: show a progress bar.
 
     Returns:

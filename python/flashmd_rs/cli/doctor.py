@@ -7,6 +7,7 @@ import platform
 
 import typer
 
+from flashmd_rs import _core, _threads
 from flashmd_rs import _runtime_library as library
 from flashmd_rs.bundled import bundled
 from flashmd_rs.describe import table, versions
@@ -24,11 +25,13 @@ def doctor() -> None:
 def diagnose() -> tuple[str, bool]:
     """The report, and whether a run can work."""
     runtime_rows, usable = _runtime_rows()
-    names = bundled()
+    names, threads = bundled(), _threads.choose(None)
     sections = {
         "This machine": [
             ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-            ("cores", str(os.cpu_count())),
+            ("processors", f"{os.cpu_count()}, {_core.available_processors()} for this process"),
+            *[(variable, os.environ.get(variable) or "not set") for variable in _threads.ENVIRONMENT_VARIABLES],
+            ("threads", f"{threads.count} ({threads.source})"),
             *versions().items(),
         ],
         "ONNX Runtime": runtime_rows,
@@ -44,7 +47,7 @@ def _indented(rows: list[tuple[str, str]]) -> str:
 
 def _state(wheel: library.Wheel) -> str:
     if not wheel.damaged:
-        return "complete"
+        return "complete" if wheel.libraries else "without a library of its own, as built for conda or for a system"
     state = f"overwritten by another wheel or incomplete: {', '.join(wheel.damaged)}"
     expected = wheel.name == "onnxruntime" and library.gpu_wheel() is not None
     return f"{state} (as it should be beside onnxruntime-gpu)" if expected else f"{state}; mend with `{wheel.mend}`"

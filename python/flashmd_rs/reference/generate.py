@@ -16,6 +16,7 @@ from pathlib import Path
 
 from tqdm import tqdm
 
+from flashmd_rs import _core
 from flashmd_rs.reference.recipe import Recipe, Segment, simulate
 from flashmd_rs.reference.store import Store
 
@@ -65,7 +66,7 @@ def _dask(workers: int, cluster: str) -> Iterator[Executor]:
             yield c.get_executor()
 
 
-def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluster: str | None = None) -> None:
+def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1, cluster: str | None = None) -> None:
     """Append segments to ``path`` until it holds ``segments``.
 
     A rerun after an interruption continues where the file ends; one with more segments continues the same chains.
@@ -74,7 +75,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluste
         path: HDF5 file (layout in :mod:`flashmd_rs.reference.store`).
         recipe: what to simulate.
         segments: number of segments the file shall hold.
-        workers: processes; at most ``recipe.chains`` can be busy at a time.
+        workers: processes, None for as many as this one has processors; at most ``recipe.chains`` can be busy.
         cluster: see :func:`executor`.
 
     Raises:
@@ -83,6 +84,8 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int = 1, cluste
     """
     if segments < 1:
         raise ValueError(f"segments must be positive, got {segments}")
+    if workers is None:
+        workers = _core.available_processors()
     chains = recipe.chains
     with Store(path, recipe, recipe.build()) as store, executor(workers, cluster) as pool:
         done = len(store)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from array import array
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,4 +89,5 @@ class AppendedReader:
         start = self.starts[index]
         stop = self.starts[index + 1] if index + 1 < len(self.starts) else self.end
         with self.path.open("rb") as file:
-            return self.codec.decode(os.pread(file.fileno(), stop - start, start))
+            file.seek(start)
+            return self.codec.decode(file.read(stop - start))

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import signal
 import stat
-import struct
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
+from typing import IO, Any
+
+from flashmd_rs.writers import locks
 
 _PAGE = 1 << 14
 _Bytes = bytes | bytearray | memoryview
-# Linux's struct flock. A lock of an open file description, because HDF5 has taken ``flock`` for itself.
-_WHOLE_FILE = struct.pack("hhqqi4x", fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0)
 
 
 class OutputLock:
@@ -38,7 +37,8 @@ class OutputLock:
         with _named(path, "write", what):
             self._handle = path.open("ab")
         try:
-            _take(self._handle.fileno(), emptied)
+            locks.check_unlocked(self._handle.fileno(), alone=emptied)
+            locks.lock(self._handle.fileno())
         except BlockingIOError:
             self.close(used=False)
             reason = f"cannot write the {what}: another run is writing it, or another program has locked it"
@@ -57,31 +57,6 @@ class OutputLock:
         if self._made and not used:
             self._path.unlink(missing_ok=True)
         self._handle.close()
-
-
-def _take(handle: int, emptied: bool) -> None:
-    """Lock an open file.
-
-    HDF5 and others lock by ``flock``. That is tried and let go of: held, it would keep readers from the file.
-
-    Raises:
-        BlockingIOError: somebody else has it.
-    """
-    with _where_there_are_locks():
-        fcntl.flock(handle, (fcntl.LOCK_EX if emptied else fcntl.LOCK_SH) | fcntl.LOCK_NB)
-        fcntl.flock(handle, fcntl.LOCK_UN)
-    with _where_there_are_locks():
-        fcntl.fcntl(handle, fcntl.F_OFD_SETLK, _WHOLE_FILE)
-
-
-@contextlib.contextmanager
-def _where_there_are_locks() -> Iterator[None]:
-    """A file system without locks does without."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in (errno.EAGAIN, errno.EACCES):  # either says that somebody has it
-            raise BlockingIOError(error.errno, error.strerror) from None
 
 
 class AppendedFile:
@@ -118,6 +93,8 @@ class AppendedFile:
         rest = memoryview(record)
         try:
             with _named(self._path, "write", self._what):
+                if self.regular:
+                    self._file.seek(self.end)
                 while rest:
                     rest = rest[self._file.write(rest) :]
         except BaseException:
@@ -130,7 +107,7 @@ class AppendedFile:
     def overwrite(self, start: int, data: bytes) -> None:
         """Replace bytes of an earlier record."""
         with _named(self._path, "write", self._what):
-            _write_at(self._file.fileno(), data, start)
+            _write_at(self._file, data, start)
 
     def sync(self) -> None:
         """Return once everything written would survive a power cut."""
@@ -180,14 +157,13 @@ class StagedFile:
         self._committed = self._size
 
     def _write_pages(self) -> None:
-        handle = self._file.fileno()
         if self._size > self._committed:
-            os.posix_fallocate(handle, self._committed, self._size - self._committed)
+            _reserve(self._file, self._committed, self._size)
         for number, page in sorted(self._pages.items()):
             start = number * _PAGE
-            _write_at(handle, page[: max(0, self._size - start)], start)
+            _write_at(self._file, page[: max(0, self._size - start)], start)
         if self._size < self._committed:
-            os.ftruncate(handle, self._size)
+            self._file.truncate(self._size)
 
     def abandon(self) -> None:
         """Let the file end with the last commit; what is written from now on goes nowhere."""
@@ -196,8 +172,12 @@ class StagedFile:
 
     def _page(self, number: int) -> bytearray:
         if number not in self._pages:
-            self._pages[number] = bytearray(os.pread(self._file.fileno(), _PAGE, number * _PAGE).ljust(_PAGE, b"\0"))
+            self._pages[number] = bytearray(self._on_disk(number * _PAGE, _PAGE))
         return self._pages[number]
+
+    def _on_disk(self, start: int, count: int) -> bytes:
+        self._file.seek(start)
+        return self._file.read(count).ljust(count, b"\0")
 
     def write(self, data: _Bytes) -> int:
         """Stage bytes at the position."""
@@ -229,11 +209,7 @@ class StagedFile:
             count = min(total - done, _PAGE - start)
             staged = self._pages.get(number)
             at = self._position
-            view[done : done + count] = (
-                os.pread(self._file.fileno(), count, at).ljust(count, b"\0")
-                if staged is None
-                else staged[start : start + count]
-            )
+            view[done : done + count] = self._on_disk(at, count) if staged is None else staged[start : start + count]
             done += count
             self._position += count
         return done
@@ -284,16 +260,15 @@ def uninterrupted() -> Iterator[None]:
 
 def sync(path: Path) -> None:
     """Return once a file would survive a power cut."""
-    _sync(path, os.O_RDONLY)
+    with path.open("r+b") as file:
+        os.fsync(file.fileno())
 
 
 def sync_folder(path: Path) -> None:
-    """Return once the names in a folder would survive a power cut."""
-    _sync(path, os.O_RDONLY | os.O_DIRECTORY)
-
-
-def _sync(path: Path, flags: int) -> None:
-    handle = os.open(path, flags)
+    """Return once the names in a folder would survive a power cut; Windows keeps them as it likes."""
+    if not hasattr(os, "O_DIRECTORY"):
+        return
+    handle = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(handle)
     finally:
@@ -329,11 +304,26 @@ def not_what_was_left(path: Path, what: str, found: str, wanted: str) -> OSError
     return OSError(errno.EINVAL, reason, str(path))
 
 
-def _write_at(handle: int, data: _Bytes, start: int) -> None:
+def _write_at(file: IO[Any], data: _Bytes, start: int) -> None:
+    file.seek(start)
     rest = memoryview(data)
     while rest:
-        count = os.pwrite(handle, rest, start)
-        rest, start = rest[count:], start + count
+        rest = rest[file.write(rest) :]
+
+
+def _reserve(file: IO[Any], start: int, end: int) -> None:
+    """Make sure that there is room for these bytes."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(file.fileno(), start, end - start)
+        except OSError as error:
+            if error.errno not in (errno.EINVAL, errno.EOPNOTSUPP):
+                raise
+        else:
+            return
+    # macOS, Windows, and file systems that cannot do it: zeros take the room as well.
+    for position in range(start, end, _PAGE):
+        _write_at(file, bytes(min(_PAGE, end - position)), position)
 
 
 @contextlib.contextmanager

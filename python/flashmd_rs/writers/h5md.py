@@ -125,10 +125,8 @@ class H5mdSegment:
 def _opened(path: Path | BinaryIO) -> Any:
     import h5py
 
-    try:
-        return h5py.File(path, "r")
-    except BlockingIOError:  # locked by another program, after this one wrote it whole
-        return h5py.File(path, "r", locking=False)
+    # Another program may have locked what this one has written whole; HDF5 would refuse.
+    return h5py.File(path, "r", locking=False)
 
 
 def _rows(atoms: ase.Atoms) -> Table:

@@ -17,6 +17,9 @@ use crate::arrays::to_array;
 use crate::convert::Atoms;
 use crate::errors::{detached, input_error};
 
+/// More than any machine has.
+const MOST_THREADS: usize = 4096;
+
 type Array2<'py> = Bound<'py, PyArray2<f64>>;
 
 #[pyfunction]
@@ -45,17 +48,21 @@ pub(crate) fn expect_to_move(model: &CoreModel) -> Result<()> {
 #[pymethods]
 impl Model {
     #[new]
-    #[pyo3(signature = (data, *, name, device = "cpu", threads = None))]
-    fn new(py: Python<'_>, data: &[u8], name: &str, device: &str, threads: Option<i64>) -> PyResult<Self> {
+    #[pyo3(signature = (data, *, name, threads, device = "cpu"))]
+    fn new(py: Python<'_>, data: &[u8], name: &str, threads: i64, device: &str) -> PyResult<Self> {
         let device = match device {
             "cpu" => Device::Cpu,
             "cuda" => Device::Cuda,
             other => return Err(input_error(py, &format!("device is {other:?}; wanted \"cpu\" or \"cuda\""))),
         };
-        let threads = match threads.map(usize::try_from) {
-            None => None,
-            Some(Ok(count @ 1..=4096)) => Some(count),
-            Some(_) => return Err(input_error(py, "threads must be a number from 1 to 4096, or None for every core")),
+        let threads = match usize::try_from(threads) {
+            Ok(count @ 1..=MOST_THREADS) => count,
+            _ => {
+                return Err(input_error(
+                    py,
+                    &format!("got threads={threads}, wanted a number from 1 to {MOST_THREADS}"),
+                ));
+            }
         };
         let model = detached(py, || CoreModel::load(data, name, device, threads))?;
         Ok(Self { inner: Arc::new(model) })

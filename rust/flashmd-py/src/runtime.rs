@@ -13,6 +13,12 @@ pub(crate) fn load_runtime(py: Python<'_>, path: &str) -> PyResult<()> {
     detached(py, || library::load(Path::new(path))).map(drop)
 }
 
+/// Processors that this process may use, by its affinity mask and the quota of its control group.
+#[pyfunction]
+pub(crate) fn available_processors() -> usize {
+    std::thread::available_parallelism().map_or(1, usize::from)
+}
+
 #[pyfunction]
 pub(crate) fn runtime_info(py: Python<'_>) -> PyResult<Option<Bound<'_, PyDict>>> {
     let Some(library) = library::current() else { return Ok(None) };

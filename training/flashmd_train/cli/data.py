@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Annotated
 
@@ -58,7 +57,7 @@ def generate(
             equilibration_ps=equilibration_ps,
             density_g_per_cm3=density_g_per_cm3,
         )
-        generate_segments(output, recipe, segments, workers or len(os.sched_getaffinity(0)), cluster)
+        generate_segments(output, recipe, segments, workers, cluster)
 
 
 def check(

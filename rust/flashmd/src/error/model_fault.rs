@@ -119,10 +119,10 @@ pub enum ModelFault {
     #[error("ONNX Runtime cannot run it: {problem}")]
     NotRunnable { problem: String },
     #[error(
-        "ONNX Runtime did not open it and run it on a few atoms with {computing_s:.1} s of computing within {waiting_s} s; \
-         it is no network for dynamics"
+        "time ran out: after {seconds:.1} s of {doing}, ONNX Runtime had not opened it and run it on a few atoms; open it on \
+         a faster machine, or give a smaller model"
     )]
-    TooSlow { computing_s: f64, waiting_s: u64 },
+    TooSlow { seconds: f64, doing: &'static str },
     #[error("opening it panicked, which is a defect of flashmd-rs; please report it")]
     OpeningPanicked,
     #[error("a run with this model panicked; load it again")]

@@ -45,15 +45,16 @@ pub struct Model {
 impl Model {
     /// Checks the contract of a whole file in memory, opens a session and checks the network on a small structure.
     ///
+    /// On the CPU the network, and whatever surrounds it, uses up to `threads` threads.
+    ///
     /// # Errors
     /// `Model` if the contract is broken or ONNX Runtime does not come back in time, `RuntimeLibrary` if the session
     /// cannot be opened on `device`.
-    pub fn load(bytes: &[u8], name: &str, device: Device, threads: Option<usize>) -> Result<Self> {
+    pub fn load(bytes: &[u8], name: &str, device: Device, threads: usize) -> Result<Self> {
         let load = || {
             let contract = Contract::read(bytes)?;
             let session = watchdog::open_and_check(bytes, &contract, device, threads)?;
             let sha256 = hex(&Sha256::digest(bytes));
-            let threads = threads.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
             Ok(Self { name: name.to_owned(), contract, sha256, threads, device, session: Mutex::new(session) })
         };
         load().map_err(|e: Error| e.in_model(name))
@@ -99,7 +100,7 @@ impl Model {
         run().map_err(|e| e.in_model(&self.name))
     }
 
-    /// Threads that whatever surrounds the network may use: those asked for, else every core.
+    /// Threads that whatever surrounds the network may use.
     pub fn threads(&self) -> usize {
         self.threads
     }

@@ -15,6 +15,10 @@ use super::tensors::{Input, Output, Sizes};
 use super::{library, process};
 use crate::error::{Error, ModelFault, Result, list_atoms, one_line};
 
+/// How long a thread without work spins before it sleeps, µs: from one operator to the next. ONNX Runtime's default is
+/// from one stride to the next, on a core that another program may want. Versions from before spring 2026 do not know it.
+const SPIN_US: &str = "50";
+
 /// Where the network runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Device {
@@ -77,12 +81,12 @@ pub struct NetworkSession {
 impl NetworkSession {
     /// Opens a session on the bytes of a checked model.
     ///
-    /// `threads` within an operator; `None` lets the runtime use every core.
+    /// Up to `threads` threads work on one operator.
     ///
     /// # Errors
     /// `RuntimeLibrary` if no library is open, CUDA is asked for and not usable, or this process was forked from one
     /// with a session; `Model` if the graph is broken.
-    pub fn open(bytes: &[u8], contract: &Contract, device: Device, threads: Option<usize>) -> Result<Self> {
+    pub fn open(bytes: &[u8], contract: &Contract, device: Device, threads: usize) -> Result<Self> {
         process::claim()?;
         let Some(library) = library::current() else {
             return Err(Error::RuntimeLibrary(
@@ -177,12 +181,13 @@ impl Drop for NetworkSession {
     }
 }
 
-fn build(bytes: &[u8], kind: Kind, device: Device, threads: Option<usize>) -> Result<OrtSession> {
+fn build(bytes: &[u8], kind: Kind, device: Device, threads: usize) -> Result<OrtSession> {
     let setup =
         |e: &dyn std::fmt::Display| Error::RuntimeLibrary(format!("ONNX Runtime refused the session options: {e}"));
+    // With a number of its own choice, ONNX Runtime would pin each thread to a core, whatever this process may use.
     let mut builder = OrtSession::builder()
         .map_err(|e| setup(&e))?
-        .with_intra_threads(threads.unwrap_or(0))
+        .with_intra_threads(threads)
         .map_err(|e| setup(&e))?
         .with_inter_threads(1)
         .map_err(|e| setup(&e))?
@@ -190,6 +195,8 @@ fn build(bytes: &[u8], kind: Kind, device: Device, threads: Option<usize>) -> Re
         .map_err(|e| setup(&e))?
         // An energy model works beside the model that moves the atoms: its idle threads must not spin on those cores.
         .with_intra_op_spinning(kind.spec().moves_atoms)
+        .map_err(|e| setup(&e))?
+        .with_config_entry("session.intra_op.spin_duration_us", SPIN_US)
         .map_err(|e| setup(&e))?
         .with_deterministic_compute(true)
         .map_err(|e| setup(&e))?;

@@ -5,27 +5,29 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::session::{Device, NetworkSession, Terminator};
 use super::{Contract, load_check};
 use crate::error::{Error, ModelFault, Result};
 
 /// What opening a session and running the network on a few tens of atoms may take.
+///
+/// Time on the clock is no measure: the process may be stopped, or get next to nothing of a busy machine.
 #[derive(Debug, Clone, Copy)]
 struct Limit {
-    /// Processor time of the thread that opens it: a tenth of it is enough for a network, however busy the machine is.
+    /// Processor time of the thread that opens it. A network needs a tenth of a second, three times that in a crowd.
     computing: Duration,
-    /// Time on the clock, in which that processor time should have been had.
+    /// Time that thread sleeps while this process has a processor, seen in looks.
     waiting: Duration,
 }
 
-const CPU: Limit = Limit { computing: Duration::from_secs(1), waiting: Duration::from_secs(20) };
+const CPU: Limit = Limit { computing: Duration::from_millis(1500), waiting: Duration::from_secs(20) };
 /// A GPU's libraries are gigabytes, read and compiled on first use.
 const CUDA: Limit = Limit { computing: Duration::from_secs(180), waiting: Duration::from_secs(180) };
 /// Bytes of a file that are worth another second of both.
 const BYTES_PER_SECOND: u64 = 1 << 20;
-/// How often the clocks are read.
+/// How often the thread is looked at. While the process is stopped or starved there are no looks, and no time goes by.
 const LOOK: Duration = Duration::from_millis(20);
 /// Subgraphs within subgraphs are walked recursively by ONNX Runtime.
 const STACK: usize = 16 << 20;
@@ -38,7 +40,7 @@ pub(crate) fn open_and_check(
     bytes: &[u8],
     contract: &Contract,
     device: Device,
-    threads: Option<usize>,
+    threads: usize,
 ) -> Result<NetworkSession> {
     let base = if device == Device::Cuda { CUDA } else { CPU };
     let more = Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
@@ -58,7 +60,7 @@ pub(crate) fn open_and_check(
 struct WatchdogHandle {
     given_up: AtomicBool,
     terminator: OnceLock<Terminator>,
-    clock: OnceLock<ThreadClock>,
+    worker: OnceLock<WorkerThread>,
 }
 
 impl WatchdogHandle {
@@ -79,40 +81,64 @@ impl WatchdogHandle {
     }
 }
 
-/// The processor time of one thread, read from another: Linux's `/proc`; elsewhere only the clock on the wall counts.
+/// The thread that works, as Linux's `/proc` shows it; elsewhere every look counts as waiting.
 #[derive(Debug)]
-struct ThreadClock(PathBuf);
+struct WorkerThread(PathBuf);
 
-impl ThreadClock {
-    /// The clock of the calling thread.
+/// What a look at a thread finds.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    /// User and system time so far.
+    computed: Duration,
+    /// It neither runs nor waits for a processor or a disk.
+    asleep: bool,
+}
+
+impl WorkerThread {
+    /// The calling thread.
     fn mine() -> Option<Self> {
         let task = std::fs::read_link("/proc/thread-self").ok()?;
         Some(Self(Path::new("/proc").join(task).join("stat")))
     }
 
-    /// User and system time so far; `None` once the thread has ended.
-    fn read(&self) -> Option<Duration> {
-        // proc(5): fields 14 and 15, in hundredths of a second; the name in field 2 may hold anything but ends with ')'.
+    /// `None` once the thread has ended.
+    fn look(&self) -> Option<Look> {
+        // proc(5): field 3, a letter, and 14 and 15, in hundredths of a second; the name in field 2 may hold anything but
+        // ends with ')'.
         let line = std::fs::read_to_string(&self.0).ok()?;
         let fields: Vec<&str> = line.rsplit_once(')')?.1.split_ascii_whitespace().collect();
         let ticks = |index: usize| fields.get(index)?.parse::<u64>().ok();
-        Some(Duration::from_millis(10 * (ticks(11)? + ticks(12)?)))
+        let computed = Duration::from_millis(10 * (ticks(11)? + ticks(12)?));
+        Some(Look { computed, asleep: fields.first() == Some(&"S") })
     }
 }
 
+/// Why nobody waits any longer.
+enum Ended {
+    /// This much time was spent, on this.
+    TimeIsUp(Duration, &'static str),
+    Panicked,
+}
+
 /// Waits for a result until either limit is reached.
-fn wait<T>(
-    receiver: &mpsc::Receiver<T>,
-    limit: Limit,
-    handle: &WatchdogHandle,
-) -> std::result::Result<T, mpsc::RecvTimeoutError> {
-    let start = Instant::now();
+fn wait<T>(receiver: &mpsc::Receiver<T>, limit: Limit, handle: &WatchdogHandle) -> std::result::Result<T, Ended> {
+    let mut waited = Duration::ZERO;
     loop {
-        let result = receiver.recv_timeout(LOOK);
-        let computed = handle.clock.get().and_then(ThreadClock::read).unwrap_or_default();
-        let in_time = start.elapsed() < limit.waiting && computed < limit.computing;
-        if !(in_time && matches!(result, Err(mpsc::RecvTimeoutError::Timeout))) {
-            return result;
+        match receiver.recv_timeout(LOOK) {
+            Ok(result) => return Ok(result),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Err(Ended::Panicked),
+            Err(mpsc::RecvTimeoutError::Timeout) => {}
+        }
+        let seen = handle.worker.get().and_then(WorkerThread::look);
+        let look = seen.unwrap_or(Look { computed: Duration::ZERO, asleep: true });
+        if look.asleep {
+            waited += LOOK;
+        }
+        if look.computed >= limit.computing {
+            return Err(Ended::TimeIsUp(limit.computing, "computing"));
+        }
+        if waited >= limit.waiting {
+            return Err(Ended::TimeIsUp(limit.waiting, "waiting"));
         }
     }
 }
@@ -126,8 +152,8 @@ fn within<T: Send + 'static>(
     let (sender, receiver) = mpsc::sync_channel(1);
     let theirs = Arc::clone(&handle);
     let job = move || {
-        if let Some(clock) = ThreadClock::mine() {
-            let _ = theirs.clock.set(clock);
+        if let Some(worker) = WorkerThread::mine() {
+            let _ = theirs.worker.set(worker);
         }
         // Nobody listens any more if the wait is over: the session is closed here.
         let _ = sender.send(work(&theirs));
@@ -143,12 +169,11 @@ fn within<T: Send + 'static>(
             let _ = worker.join();
             result
         }
-        Err(mpsc::RecvTimeoutError::Timeout) => {
+        Err(Ended::TimeIsUp(spent, doing)) => {
             handle.give_up();
-            let (computing_s, waiting_s) = (limit.computing.as_secs_f64(), limit.waiting.as_secs());
-            Err(ModelFault::TooSlow { computing_s, waiting_s }.into())
+            Err(ModelFault::TooSlow { seconds: spent.as_secs_f64(), doing }.into())
         }
-        Err(mpsc::RecvTimeoutError::Disconnected) => Err(ModelFault::OpeningPanicked.into()),
+        Err(Ended::Panicked) => Err(ModelFault::OpeningPanicked.into()),
     }
 }
 
@@ -177,7 +202,7 @@ mod tests {
         let limit = Limit { waiting: Duration::from_millis(20), ..AMPLE };
         let slow = |handle: &WatchdogHandle| until_given_up(handle, || thread::sleep(Duration::from_millis(1)));
         let error = within(limit, slow).unwrap_err();
-        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { waiting_s: 0, .. }, .. }), "{error}");
+        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { doing: "waiting", .. }, .. }), "{error}");
     }
 
     #[cfg(target_os = "linux")]
@@ -185,7 +210,10 @@ mod tests {
     fn what_computes_too_long_is_left_behind() {
         let limit = Limit { computing: Duration::from_millis(100), ..AMPLE };
         let error = within(limit, |handle| until_given_up(handle, std::hint::spin_loop)).unwrap_err();
-        assert!(matches!(&error, Error::Model { fault: ModelFault::TooSlow { .. }, .. }), "{error}");
+        assert!(
+            matches!(&error, Error::Model { fault: ModelFault::TooSlow { doing: "computing", .. }, .. }),
+            "{error}"
+        );
         assert!(error.to_string().contains("0.1 s of computing"), "{error}");
     }
 
@@ -198,6 +226,40 @@ mod tests {
             Ok(7)
         };
         assert_eq!(within(limit, idle).unwrap(), 7);
+    }
+
+    /// This program runs this test once more, and stops that one in the middle of it.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_stopped_process_is_not_waiting() {
+        use std::io::{BufRead, BufReader};
+        use std::process::{Command, Stdio};
+
+        const CHILD: &str = "FLASHMD_STOPPED_CHILD";
+        if std::env::var_os(CHILD).is_some() {
+            let limit = Limit { waiting: Duration::from_millis(500), ..AMPLE };
+            let idle = |_: &WatchdogHandle| {
+                println!("begun");
+                thread::sleep(Duration::from_millis(300));
+                Ok(7)
+            };
+            assert_eq!(within(limit, idle).unwrap(), 7);
+            return;
+        }
+        let name = "model::watchdog::tests::a_stopped_process_is_not_waiting";
+        let mut child = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        assert!(lines.any(|line| line.unwrap().contains("begun")));
+        let signal = |name: &str| Command::new("kill").args([name, &child.id().to_string()]).status().unwrap();
+        assert!(signal("-STOP").success());
+        thread::sleep(Duration::from_secs(1));
+        assert!(signal("-CONT").success());
+        assert!(child.wait().unwrap().success());
     }
 
     #[test]
