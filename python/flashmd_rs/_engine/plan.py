@@ -97,6 +97,9 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         arguments = _defaults_of(saved, arguments)
     settings = validate(opened, len(structures), arguments)
     inputs = system_inputs(structures, settings.temperature_K, settings.seed)
+    if saved is None and settings.guard.policy != "off":
+        for system in inputs:
+            opened._check_start(system)
     energy = None
     if arguments.energy_model is not None:
         energy = energy_source(arguments.energy_model, structures, opened)

@@ -178,7 +178,7 @@ impl Metadata {
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
         within("cutoff_A", self.cutoff, &CUTOFFS)?;
         within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
-        self.domain.validate()?;
+        self.domain.validate(&self.species)?;
         if self.kind.spec().moves_atoms {
             let stride_fs = stride_fs.ok_or_else(|| self.lacks("stride_fs", ""))?;
             within("stride_fs", stride_fs, &STRIDES)?;
