@@ -227,7 +227,7 @@ class Checkpoint(Option):
 
     def __post_init__(self) -> None:
         check_path("checkpoint", self.path)
-        _checks.flag("allow_other_model", self.allow_other_model)
+        self._set(allow_other_model=_checks.flag("allow_other_model", self.allow_other_model))
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))
 

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flashmd_rs import _checks
 from flashmd_rs._engine.checkpoint import (
     PROGRAM,
     RunDescription,
@@ -263,7 +264,8 @@ def check_distinct(checkpoint: Path | None, outputs: dict[int, Files]) -> None:
 
 def _find_checkpoint(checkpoint: Checkpoint | None, resume: bool | str) -> SavedRun | None:
     """The checkpoint to go on from, if there is one to go on from."""
-    if not isinstance(resume, bool) and resume != "auto":
+    resume = _checks.plain(resume)
+    if not isinstance(resume, bool | str) or resume not in (True, False, "auto"):
         raise InputError(f"got resume={resume!r}, wanted True, False or 'auto'")
     if checkpoint is None:
         if resume:

@@ -15,7 +15,7 @@ const EXPLODED: f64 = 10.0;
 const FROZEN: f64 = 0.1;
 /// Kinetic temperature, K, that no structure with bonds survives, and its multiple of that of the thermostat and of the start
 /// that no fluctuation reaches: a state beyond both is absurd.
-const ABSURD_KELVIN: f64 = 2e4;
+const ABSURD_KELVIN: f64 = 1e5;
 const ABSURD: f64 = 50.0;
 /// A single atom may go beyond by this factor.
 const ABSURD_ATOM: f64 = 10.0;
@@ -118,7 +118,7 @@ pub fn check_absurd(before: &State, state: &State, time: f64, target: Option<f64
     let advice = "start from a relaxed structure of the kind the model was trained on, or use another model";
     if kelvin > bound {
         let message = format!(
-            "the system has exploded: its temperature is {kelvin:.3e} K, the highest it was given {usual:.1} K; {advice}"
+            "the system has exploded: its temperature is {kelvin:.3e} K, where {usual:.1} K was the highest of its bath and its start; {advice}"
         );
         return Err(Error::unstable(Quantity::Explosion.name(), Vec::new(), message));
     }

@@ -12,7 +12,7 @@ use crate::state::State;
 /// Atoms are nearer than this only by mistake, Å: half of the shortest bond, that of H₂.
 const CLOSEST: f64 = 0.37;
 /// So are those nearer than this times the smallest distance in the training data.
-const CLOSEST_SHARE: f64 = 0.5;
+const CLOSEST_SHARE: f64 = 0.4;
 /// Atoms per Å³ beyond which a cell is too small by mistake: several times those of diamond.
 const DENSEST: f64 = 1.0;
 
