@@ -17,6 +17,7 @@ for command in (
     fit.splitting,
     fit.energy,
     export.export,
+    export.restamp,
     studies.study,
     studies.ranking,
     studies.active,

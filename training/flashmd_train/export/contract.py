@@ -26,6 +26,33 @@ def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
     return tuple(getattr(graph, n).to(torch.int32) if n in INTEGERS else getattr(graph, n) for n in names)
 
 
+def restamp(path: Path, changes: dict) -> None:
+    """Change the metadata of a model file, which stays as it is otherwise.
+
+    Its SHA-256 changes too: models that name it as their reference energy model have to be restamped with the new one.
+
+    Args:
+        path: ONNX file with metadata under ``flashmd``.
+        changes: new entries; those within another, such as ``domain``, are merged with what is there.
+
+    Raises:
+        ValueError: the file has no metadata.
+        OSError: the file cannot be read or written.
+    """
+    model = onnx.load(path)
+    entries = [entry for entry in model.metadata_props if entry.key == "flashmd"]
+    if len(entries) != 1:
+        raise ValueError(f"{path} has {len(entries)} entries of metadata `flashmd`, wanted one: it is no model")
+    metadata = json.loads(entries[0].value)
+    model.metadata_props.remove(entries[0])
+    write_model(model, _merged(metadata, changes), path)
+
+
+def _merged(old: dict, new: dict) -> dict:
+    both = {key: _merged(old[key], value) for key, value in new.items() if isinstance(value, dict) and isinstance(old.get(key), dict)}
+    return old | new | both
+
+
 def write_model(model: onnx.ModelProto, metadata: dict, path: Path) -> None:
     """Put ``metadata`` into the model and write the file atomically.
 
