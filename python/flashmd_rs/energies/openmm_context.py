@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 class ContextEnergy:
     """Potential energies of an OpenMM ``Context``, as the core asks for them.
 
-    The context's positions and box are overwritten at each call. OpenMM wants boxes in reduced form, so any other cell is
-    described by other vectors of the same lattice, and turned. It has no virial: use the Monte Carlo barostat.
+    The context's positions and box are overwritten at each call. OpenMM wants boxes in reduced form, so any other cell
+    is described by other vectors of the same lattice, and turned. It has no virial: use the Monte Carlo barostat.
 
     Args:
         context: an ``openmm.Context`` of the same atoms in the same order.
@@ -41,31 +41,32 @@ class ContextEnergy:
         self._context = context
         self._periodic = system.usesPeriodicBoundaryConditions()
         if self._periodic and any(atoms.cell.rank < 3 for atoms in systems.values()):
-            raise InputError("the OpenMM system is periodic, the structure has no cell: set the cell, or give another system")
+            raise InputError(
+                "the OpenMM system is periodic, the structure has no cell: set the cell, or give another system"
+            )
 
     def energy(self, replica: int, positions: F64, cell: F64) -> float:
         """Potential energy at ``positions`` [N,3] (Å) in ``cell`` [3,3] (Å), eV."""
-        box, turn = reduced_box(cell) if self._periodic else (cell, np.eye(3))
-        return self._energy(self._at(positions @ turn.T, box, getEnergy=True))
+        return self._energy(self._at(positions, cell, getEnergy=True)[0])
 
     def evaluate(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64, None]:
         """Energy (eV) and forces [N,3] (eV/Å); there is no virial."""
         from openmm.unit import kilojoule_per_mole, nanometer
 
-        box, turn = reduced_box(cell) if self._periodic else (cell, np.eye(3))
-        state = self._at(positions @ turn.T, box, getEnergy=True, getForces=True)
+        state, turn = self._at(positions, cell, getEnergy=True, getForces=True)
         forces = state.getForces(asNumpy=True).value_in_unit(kilojoule_per_mole / nanometer)
         return self._energy(state), np.asarray(forces) @ turn * (kJ / mol / nm), None
 
-    def _at(self, positions: F64, box: F64, **wanted: bool) -> Any:
-        """OpenMM's ``State`` at ``positions`` in ``box``, with what is wanted of it."""
+    def _at(self, positions: F64, cell: F64, **wanted: bool) -> tuple[Any, F64]:
+        """OpenMM's ``State`` at ``positions``, with what is wanted of it, and the rotation [3,3] into its frame."""
         from openmm import OpenMMException
 
+        box, turn = reduced_box(cell) if self._periodic else (cell, np.eye(3))
         try:
             if self._periodic:
                 self._context.setPeriodicBoxVectors(*(box / nm))
-            self._context.setPositions(positions / nm)
-            return self._context.getState(**wanted)
+            self._context.setPositions(positions @ turn.T / nm)
+            return self._context.getState(**wanted), turn
         except OpenMMException as error:
             raise InputError(f"OpenMM refuses the structure in the box {box.round(4).tolist()} Å: {error}") from None
 
@@ -82,8 +83,8 @@ def reduced_box(cell: F64) -> tuple[F64, F64]:
         cell: lattice vectors as rows [3,3], of either hand and any orientation, Å.
 
     Returns:
-        The reduced vectors [3,3], Å, and the rotation Q [3,3] with cell = (integers) · box · Q: a vector r of the old frame
-        is r·Qᵀ in that of the box.
+        The reduced vectors [3,3], Å, and the rotation Q [3,3] with cell = (integers) · box · Q: a vector r of the old
+        frame is r·Qᵀ in that of the box.
     """
     vectors = np.array(cell, dtype=float)
     if np.linalg.det(vectors) < 0:

@@ -24,8 +24,8 @@ GAP = 1.15
 def bonds(data: Dataset, frames: int = 1000) -> list[dict]:
     """Bonds that every atom of the data has, as the contract's ``domain.bonds``; empty where there are none.
 
-    Two species are bonded if no pair of them is in a gap of 15 % of its distance, and all atoms of one have the same number
-    of the other below it. What joins more than half of a periodic structure is a solid, whose neighbours are no bonds.
+    Two species are bonded if no pair of them is in a gap of 15 % of its distance, and all atoms of one have the same
+    number of the other below it. What joins more than half of a periodic structure is a solid, without bonds.
 
     Args:
         data: what a model was trained on.

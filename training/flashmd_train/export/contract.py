@@ -49,7 +49,11 @@ def restamp(path: Path, changes: dict) -> None:
 
 
 def _merged(old: dict, new: dict) -> dict:
-    both = {key: _merged(old[key], value) for key, value in new.items() if isinstance(value, dict) and isinstance(old.get(key), dict)}
+    both = {
+        key: _merged(old[key], value)
+        for key, value in new.items()
+        if isinstance(value, dict) and isinstance(old.get(key), dict)
+    }
     return old | new | both
 
 

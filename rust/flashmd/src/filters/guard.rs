@@ -118,7 +118,8 @@ pub fn check_absurd(before: &State, state: &State, time: f64, target: Option<f64
     let advice = "start from a relaxed structure of the kind the model was trained on, or use another model";
     if kelvin > bound {
         let message = format!(
-            "the system has exploded: its temperature is {kelvin:.3e} K, where {usual:.1} K was the highest of its bath and its start; {advice}"
+            "the system has exploded: its temperature is {kelvin:.3e} K, where {usual:.1} K was the highest of its bath and \
+             its start; {advice}"
         );
         return Err(Error::unstable(Quantity::Explosion.name(), Vec::new(), message));
     }
@@ -129,15 +130,14 @@ pub fn check_absurd(before: &State, state: &State, time: f64, target: Option<f64
         state.masses[i] * dot(moved, moved) > most
     };
     let momenta = state.internal_momenta().zip(&state.masses).enumerate();
-    let fast = momenta.filter(|(i, (p, m))| dot(*p, *p) / *m > most || thrown(*i)).map(|(i, _)| i);
-    let atoms: Vec<usize> = fast.collect();
+    let fast = momenta.filter(|(i, (p, m))| dot(*p, *p) / *m > most || thrown(*i));
+    let atoms: Vec<usize> = fast.map(|(i, _)| i).collect();
     if atoms.is_empty() {
         return Ok(());
     }
     let message = format!(
-        "the system has exploded: {} moved faster in this stride than any atom at {:.3e} K; {advice}",
-        list_atoms(&atoms),
-        bound
+        "the system has exploded: {} moved faster in this stride than any atom at {bound:.3e} K; {advice}",
+        list_atoms(&atoms)
     );
     Err(Error::unstable(Quantity::Explosion.name(), atoms, message))
 }

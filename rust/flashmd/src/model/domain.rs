@@ -105,7 +105,8 @@ impl Domain {
     /// the one with the most.
     pub(super) fn is_bulk(&self) -> bool {
         let counts = self.smallest_neighbor_count.zip(self.largest_neighbor_count);
-        self.density_g_per_cm3.is_some() && counts.is_some_and(|(fewest, most)| fewest > 0 && fewest.saturating_mul(2) >= most)
+        self.density_g_per_cm3.is_some()
+            && counts.is_some_and(|(fewest, most)| fewest > 0 && fewest.saturating_mul(2) >= most)
     }
 
     /// Squares of the distances that count as too close, by pair of indices into `species`; 0 where nothing is stated.
@@ -210,7 +211,9 @@ impl Domain {
         }
         let density = state.total_mass() / state.cell.volume() * DENSITY_UNIT;
         let within = (1.0 - DENSITY_MARGIN) * low <= density && density <= (1.0 + DENSITY_MARGIN) * high;
-        let message = format!("the density is {density:.4} g/cm³, the model was trained for {low} to {high} g/cm³");
+        let surfaces = if density < low && self.is_bulk() { ", without vacuum or surfaces" } else { "" };
+        let message =
+            format!("the density is {density:.4} g/cm³, the model was trained for {low} to {high} g/cm³{surfaces}");
         (!within).then_some(Violation { quantity: Quantity::Density, atoms: Vec::new(), message })
     }
 

@@ -20,12 +20,16 @@ impl Model {
     /// Checks a structure that this model is to move; returns what it has not seen about the surroundings of its atoms.
     ///
     /// # Errors
-    /// `Input` for atoms at one place, a cell too small for its atoms, or bonds that the model does not know.
+    /// `Input` for atoms at one place, a cell too small for its atoms, or bonds that the model does not know; `Model` for an
+    /// unknown element or a wrong mass.
     pub fn check_start(&self, state: &State) -> Result<Option<String>> {
         let metadata = self.metadata();
+        self.assign(&state.numbers, &state.masses)?;
         check_room(state)?;
         check_distances(state, &metadata.domain)?;
-        if let Some(mismatch) = bonds::mismatch(state, &metadata.domain.bonds, metadata.fast.as_ref()).map_err(refused)? {
+        if let Some(mismatch) =
+            bonds::mismatch(state, &metadata.domain.bonds, metadata.fast.as_ref()).map_err(refused)?
+        {
             return Err(Error::Input(format!(
                 "{mismatch}; give {} whole molecules of the kind it was trained on, or another model; a run with guard='off' \
                  does not look at bonds",
