@@ -165,7 +165,7 @@ FORMS = {
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_calculator_of_any_precision_and_layout(models, form):
-    """Energies, forces and virial reach the core as float64; under numpy 1.26 a float32 stress made a float32 virial."""
+    """All reach the core as float64; under numpy 1.26 a float32 stress made a float32 virial."""
     atoms = Atoms("ArAr", [[0, 0, 0], [4, 1, 0]], cell=[8, 8, 8], pbc=True)
     atoms.set_momenta([[0.1, 0, 0], [0, 0.2, 0]])
     energy, forces, virial = CalculatorEnergy(Odd(**FORMS[form]), {0: atoms}).evaluate(

@@ -11,8 +11,9 @@ use crate::state::State;
 
 /// Atoms are nearer than this only by mistake, Å: half of the shortest bond, that of H₂.
 const CLOSEST: f64 = 0.37;
-/// So are those nearer than this times the smallest distance in the training data.
+/// So are those nearer than this times the smallest distance in the training data, up to so many Å.
 const CLOSEST_SHARE: f64 = 0.4;
+const CLOSEST_MOST: f64 = 1.5;
 /// Atoms per Å³ beyond which a cell is too small by mistake: several times those of diamond.
 const DENSEST: f64 = 1.0;
 
@@ -56,9 +57,9 @@ fn check_room(state: &State) -> Result<()> {
 /// Refuses atoms at one place, periodic images included.
 fn check_distances(state: &State, domain: &Domain) -> Result<()> {
     let symbol = |i: usize| elements::symbol(state.numbers[i]);
-    let bound = |i, j| CLOSEST.max(CLOSEST_SHARE * domain.smallest_pair_distance(symbol(i), symbol(j)));
-    let reach = CLOSEST.max(CLOSEST_SHARE * domain.closest_approach());
-    let mut search = NeighborSearch::new(reach)?;
+    let absurd = |seen: f64| (CLOSEST_SHARE * seen).clamp(CLOSEST, CLOSEST_MOST);
+    let bound = |i, j| absurd(domain.smallest_pair_distance(symbol(i), symbol(j)));
+    let mut search = NeighborSearch::new(absurd(domain.closest_approach()))?;
     search.update(&state.positions, &state.cell).map_err(refused)?;
     let mut worst = None::<(f64, usize, usize)>;
     for i in 0..state.len() {
