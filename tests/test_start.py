@@ -302,6 +302,7 @@ def test_what_cannot_move_gives_no_nan(models, tmp_path):
         temperatures = [line.split()[4:] for line in log.read_text().splitlines() if not line.startswith("#")]
         assert np.isfinite(np.array(temperatures, dtype=float)).all()
     with Simulation(one_atom(), models("free_flight")) as simulation:
+        assert simulation.report["ns_per_day"] == 0.0
         simulation.step(2)
         assert simulation.state.temperature_K == {"total": 0.0, "Ar": 0.0}
 
