@@ -126,6 +126,15 @@ REFUSED = {
     "negative_temperature": ({"domain": {"temperature_K": [-3.0, 300.0]}}, "temperature_K"),
     "negative_uncertainty": ({"domain": {"largest_uncertainty": [-0.1, 0.1]}}, "largest_uncertainty"),
     "negative_neighbor_count": ({"domain": {"smallest_neighbor_count": -1}}, "flashmd"),
+    "bonds_without_a_length": ({"domain": {"bonds": [{"species": ["O", "H"], "counts": [2, 1]}]}}, "flashmd"),
+    "bonds_as_long_as_a_cutoff": (
+        {"domain": {"bonds": [{"species": ["O", "H"], "longest_A": 6.0, "counts": [2, 1]}]}},
+        "bonds",
+    ),
+    "half_a_bond": (
+        {"domain": {"bonds": [{"species": ["O", "H"], "longest_A": 1.3, "counts": [2, 0.5]}]}},
+        "flashmd",
+    ),
     "domain_is_a_list": ({"domain": 3}, "flashmd"),
 }
 

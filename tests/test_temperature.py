@@ -50,5 +50,11 @@ def test_motion_of_the_whole_is_no_heat():
     assert kinetic_energy(moving, MASSES) > kinetic_energy(momenta, MASSES)
 
 
-def test_one_atom_has_no_temperature():
-    assert np.isnan(temperatures(np.ones((1, 3)), MASSES[:1], SYMBOLS[:1])["total"])
+def test_what_cannot_move_has_no_temperature():
+    """Zero, and never a number that is none."""
+    assert temperatures(np.ones((1, 3)), MASSES[:1], SYMBOLS[:1]) == {"total": 0.0, SYMBOLS[0]: 0.0}
+    fixed = SYMBOLS == "O"
+    momenta = draw_momenta(MASSES, 300.0, seed=1, fixed=fixed)
+    found = temperatures(momenta, MASSES, SYMBOLS, fixed)
+    assert found["O"] == 0.0
+    assert found["H"] == found["total"] == pytest.approx(300.0, rel=0.2)

@@ -80,6 +80,14 @@ class Model:
     def outputs(self) -> list[str]: ...
     @property
     def device(self) -> str: ...
+    def check_start(
+        self, positions: _F64, masses: _F64, numbers: NDArray[np.int64], cell: _F64, pbc: NDArray[np.bool_]
+    ) -> str | None:
+        """Check a structure that is to be moved; returns what the model has not seen about it, surfaces, if anything.
+
+        Raises InputError for atoms at one place, a cell too small for its atoms, or bonds the model does not know.
+        """
+
     def stride(
         self,
         positions: _F64,

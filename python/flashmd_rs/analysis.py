@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from flashmd_rs import _checks
 from flashmd_rs._structure import F64
 from flashmd_rs.errors import InputError
 from flashmd_rs.neighbors import neighbor_list
@@ -33,10 +34,13 @@ def radial_distribution(
         Bin centres [B] in Å and g [B].
 
     Raises:
-        InputError: no frames, an axis that is not periodic, or a species that is missing.
+        InputError: no frames, a number out of its range, an axis that is not periodic, or a species that is missing.
     """
     if not frames:
         raise InputError("no frames to average over")
+    r_max_A, bin_A = _checks.positive("r_max_A", r_max_A, "Å"), _checks.positive("bin_A", bin_A, "Å")
+    if bin_A > r_max_A:
+        raise InputError(f"got bin_A={bin_A:g}, wider than r_max_A={r_max_A:g}: wanted several bins")
     edges = np.arange(0.0, r_max_A + 0.5 * bin_A, bin_A)
     symbols = np.array(frames[0].get_chemical_symbols())
     centre, neighbor = symbols == pair[0], symbols == pair[1]

@@ -214,7 +214,8 @@ def _temperature_rows(trajectory: Trajectory) -> list[tuple[str, str]]:
         return rows
     for name, values in trajectory.temperature_K.items():
         mean = float(np.mean(second_half(values)))
-        wanted = "" if target is None else f" (target {target:g} K, {mean - target:+.1f})"
+        # A species that cannot move has no temperature to compare.
+        wanted = "" if target is None or mean == 0.0 else f" (target {target:g} K, {mean - target:+.1f})"
         rows.append((f"T {'all' if name == 'total' else name}", f"{mean:.1f} K{wanted}"))
     rows[0] = (rows[0][0], f"{rows[0][1]}, mean of the second half")
     return rows

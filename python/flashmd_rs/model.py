@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from flashmd_rs import _checks, _core, _runtime_library, _threads
-from flashmd_rs._structure import F64, check_unconstrained, geometry, momenta, with_state
+from flashmd_rs._structure import F64, Geometry, check_unconstrained, geometry, momenta, with_state
 from flashmd_rs._warn import warn
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
 from flashmd_rs.errors import InputError, ModelError, RuntimeLibraryError
@@ -199,7 +199,7 @@ class Model:
 
         Raises:
             ModelError: the model does not move atoms, or does not know a species or a mass.
-            InputError: no momenta, constraints, or an unusable structure.
+            InputError: no momenta, constraints, an unusable structure, or bonds that the model does not know.
             StabilityError: the result is not finite.
         """
         if self.stride_fs is None:
@@ -211,8 +211,21 @@ class Model:
         start = momenta(atoms)
         if start is None:
             raise InputError("the structure has no momenta: set them, for example with ase.md.velocitydistribution")
+        self._check_start(arrays)
         end = self._core.stride(arrays.positions, start, arrays.masses, arrays.numbers, arrays.cell, arrays.pbc)
         return with_state(atoms, *end)
+
+    def _check_start(self, structure: Geometry) -> None:
+        """Check a structure that is to be moved; warn of surfaces where the model was trained on bulk only.
+
+        Raises:
+            InputError: two atoms are at one place, the cell is too small for its atoms, or bonds are otherwise than the
+                model knows them.
+        """
+        s = structure
+        note = self._core.check_start(s.positions, s.masses, s.numbers, s.cell, s.pbc)
+        if note is not None:
+            warn(note)
 
     def energy(self, atoms: ase.Atoms) -> float:
         """Potential energy in eV, of a model of kind ``"energy"``."""

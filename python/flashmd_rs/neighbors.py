@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from flashmd_rs import _core
+from flashmd_rs import _checks, _core
 from flashmd_rs._structure import check_is_atoms, geometry
 from flashmd_rs.errors import InputError
 
@@ -34,16 +34,15 @@ def neighbor_list(quantities: str, atoms: Any, cutoff: float) -> Any:
         >>> neighbor_list("ijd", Atoms("HH", [[0, 0, 0], [0, 0, 0.74]]), 2.0)
         (array([0, 1]), array([1, 0]), array([0.74, 0.74]))
     """
-    if not quantities or any(letter not in _LETTERS for letter in quantities):
+    if not isinstance(quantities, str) or not quantities or any(letter not in _LETTERS for letter in quantities):
         raise InputError(f"got quantities {quantities!r}, wanted letters out of {_LETTERS!r}")
-    if not isinstance(cutoff, int | float | np.number) or not 0.0 < cutoff < np.inf:
-        raise InputError(f"got cutoff {cutoff!r}, wanted a positive number of Å")
+    radius = _checks.positive("cutoff", cutoff, "Å")
     check_is_atoms(atoms)
     if len(atoms) == 0:
         found: Any = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3), int))
     else:
         arrays = geometry(atoms)
-        found = _core.neighbor_list(arrays.positions, arrays.cell, arrays.pbc, float(cutoff))
+        found = _core.neighbor_list(arrays.positions, arrays.cell, arrays.pbc, radius)
     by_letter = dict(zip(_LETTERS, found, strict=True))
     chosen = tuple(by_letter[letter] for letter in quantities)
     return chosen[0] if len(chosen) == 1 else chosen

@@ -174,7 +174,8 @@ class Guard(Option):
     """Guard: what becomes of a state that the model's metadata does not cover, or that explodes, freezes or evaporates.
 
     It watches pair distances, momenta, neighbour counts, density, temperature and the model's own uncertainty. Every
-    violation is counted in the report.
+    violation is counted in the report. Before the first stride it refuses atoms at one place and bonds that the model
+    does not know; a stride into an absurd state (beyond 100 000 K) ends the run whatever the policy, unless it is off.
 
     Attributes:
         policy: ``"warn"`` says it once per quantity and goes on; ``"collect"`` also keeps the structure in
@@ -229,7 +230,7 @@ class Checkpoint(Option):
 
     def __post_init__(self) -> None:
         check_path("checkpoint", self.path)
-        _checks.flag("allow_other_model", self.allow_other_model)
+        self._set(allow_other_model=_checks.flag("allow_other_model", self.allow_other_model))
         if self.interval is not None:
             self._set(interval=_checks.whole("interval", self.interval, "strides"))
 

@@ -67,11 +67,11 @@ def degrees_of_freedom(
 def temperatures(
     momenta: F64, masses: F64, symbols: NDArray[np.str_], fixed: NDArray[np.bool_] | None = None
 ) -> dict[str, float]:
-    """Temperature in K of the whole (``"total"``) and of each chemical symbol; NaN where nothing can move."""
+    """Temperature in K of the whole (``"total"``) and of each chemical symbol; 0 where nothing can move."""
     moving = momenta if fixed is not None and fixed.any() else internal_momenta(momenta, masses)
     twice_kinetic = np.sum(moving**2, axis=1) / masses
     result = {}
     for name, count in degrees_of_freedom(masses, symbols, fixed).items():
         energy = twice_kinetic.sum() if name == "total" else twice_kinetic[symbols == name].sum()
-        result[name] = float(energy / (count * kB)) if count > 1e-9 else float("nan")
+        result[name] = float(energy / (count * kB)) if count > 1e-9 else 0.0
     return result

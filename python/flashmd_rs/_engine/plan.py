@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flashmd_rs import _checks
 from flashmd_rs._engine.checkpoint import (
     PROGRAM,
     RunDescription,
@@ -102,6 +103,9 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         arguments = _defaults_of(saved, arguments)
     settings = validate(opened, len(structures), arguments)
     inputs = system_inputs(structures, settings, None if saved is None else saved.step)
+    if saved is None and settings.guard.policy != "off":
+        for system in inputs:
+            opened._check_start(system)
     energy = None
     if arguments.energy_model is not None:
         energy = energy_source(arguments.energy_model, structures, opened)
@@ -269,7 +273,8 @@ def check_distinct(checkpoint: Path | None, outputs: dict[int, Files]) -> None:
 
 def _find_checkpoint(checkpoint: Checkpoint | None, resume: bool | str) -> SavedRun | None:
     """The checkpoint to go on from, if there is one to go on from."""
-    if not isinstance(resume, bool) and resume != "auto":
+    resume = _checks.plain(resume)
+    if not isinstance(resume, bool | str) or resume not in (True, False, "auto"):
         raise InputError(f"got resume={resume!r}, wanted True, False or 'auto'")
     if checkpoint is None:
         if resume:

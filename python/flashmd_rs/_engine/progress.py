@@ -104,8 +104,8 @@ class _Lines:
 
 
 def ns_per_day(time_ps: float, seconds: float) -> float:
-    """Simulated nanoseconds per day of wall time."""
-    return time_ps / 1000.0 * 86400.0 / seconds if seconds > 0 else float("nan")
+    """Simulated nanoseconds per day of wall time; 0 before any was spent."""
+    return time_ps / 1000.0 * 86400.0 / seconds if seconds > 0 else 0.0
 
 
 def _in_notebook() -> bool:

@@ -272,8 +272,8 @@ def check_seed(seed: int | None) -> int:
     """
     if seed is None:
         return int.from_bytes(os.urandom(4))
-    if isinstance(seed, bool) or not _checks.is_whole(seed) or not 0 <= seed <= _checks.LARGEST_SEED:
-        raise InputError(f"got seed={seed!r}, wanted a whole number from 0 to 2⁶⁴ − 1")
+    if not _checks.is_whole(seed) or not 0 <= int(seed) <= _checks.LARGEST_SEED:
+        raise InputError(f"got seed={_checks.shown(seed)}, wanted a whole number from 0 to 2⁶⁴ − 1")
     return int(seed)
 
 
@@ -332,8 +332,8 @@ def _temperatures(wanted: float | Sequence[float] | None, systems: int) -> list[
     """One temperature per system; a single number is for all of them."""
     if wanted is None:
         return None
-    if np.ndim(wanted) == 1:
-        each = list(np.asarray(wanted, dtype=object))
+    if np.iterable(wanted) and not isinstance(wanted, str | bytes):
+        each = list(wanted)
         if len(each) != systems:
             raise InputError(f"got {len(each)} temperatures for {systems} systems, wanted one, or one per system")
         return [_checks.positive("temperature_K", value, "K", zero=True) for value in each]
@@ -379,6 +379,7 @@ def _option(name: str, wanted: Any, kinds: dict[str, Any]) -> Any:
 def _rescaling(wanted: Any) -> EnergyRescaling | None:
     if isinstance(wanted, EnergyRescaling):
         return wanted
+    wanted = _checks.plain(wanted)
     if isinstance(wanted, str) and wanted in get_args(Scope):
         return EnergyRescaling(cast(Scope, wanted))
     if not isinstance(wanted, bool | str) or wanted not in _AUTO:
@@ -394,17 +395,19 @@ def _guard(wanted: Any) -> Guard:
 
 
 def _metropolis(wanted: Any, thermostat: Thermostat | None, model: Model) -> bool:
-    if _checks.flag("metropolis", wanted) and thermostat is None:
+    metropolis = _checks.flag("metropolis", wanted)
+    if metropolis and thermostat is None:
         raise InputError("metropolis accepts strides at the temperature of a thermostat: give temperature_K")
-    if wanted and model.kind == "direct":
+    if metropolis and model.kind == "direct":
         raise ModelError(
             f"metropolis needs reversible strides, and {model.name} is of kind 'direct', whose are not: take a model "
             "of kind splitting, hybrid or action, such as the bundled 'water-nve'"
         )
-    return bool(wanted)
+    return metropolis
 
 
 def _rotation(wanted: Any, model: Model) -> bool:
+    wanted = _checks.plain(wanted)
     if not isinstance(wanted, bool | str) or wanted not in _AUTO:
         raise InputError(f"got random_rotation={wanted!r}, wanted True, False or 'auto'")
     if wanted == "auto":

@@ -49,8 +49,8 @@ def by_replica(atoms: ase.Atoms | Sequence[ase.Atoms], first: int) -> dict[int, 
     Raises:
         InputError: an empty list, or a number that is none.
     """
-    if isinstance(first, bool) or not _checks.is_whole(first) or not 0 <= first < 2**63:
-        raise InputError(f"got replica={first!r}, wanted a whole number, at least 0")
+    if not _checks.is_whole(first) or not 0 <= int(first) < 2**63:
+        raise InputError(f"got replica={_checks.shown(first)}, wanted a whole number, at least 0")
     if not isinstance(atoms, Sequence):
         return {int(first): atoms}
     if not atoms:

@@ -14,7 +14,7 @@ import openmm
 from ase import Atoms
 from openmm import unit
 
-from flashmd_rs._structure import F64
+from flashmd_rs._structure import F64, geometry
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY, OpenMMReference
 
@@ -141,6 +141,8 @@ class ModelIntegrator(Integrator):
         interval = max(1, round(interval_fs / self.step_fs))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
+            # The guard is off, which would let bonds pass that the model does not know.
+            self._model._check_start(geometry(reference.atoms()))
             # Given as a list of one, a run that fails keeps its frames up to the failure.
             (run,) = flashmd_rs.rollout(
                 [reference.atoms()], self._model, steps=round(time_fs / self.step_fs), interval=interval, **options

@@ -1,7 +1,6 @@
 //! The class `Edges`.
 
-use flashmd::neighbors::NeighborSearch;
-use flashmd::neighbors::{PaddedEdges, Part};
+use flashmd::neighbors::{NeighborSearch, PaddedEdges, Part, as_input};
 use numpy::{PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArray2, ToPyArray};
 use pyo3::prelude::*;
 
@@ -38,7 +37,7 @@ impl Edges {
         let positions = finite_positions(py, &positions)?;
         let cell = convert::cell(py, &cell, &pbc)?;
         detached(py, || {
-            self.search.update(&positions, &cell)?;
+            self.search.update(&positions, &cell).map_err(|e| as_input(e, "mend it or give a smaller cutoff"))?;
             self.arrays.assemble(&[Part { search: &self.search, rotation: None }])
         })?;
         Ok(self.search.edges())

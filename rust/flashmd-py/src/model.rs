@@ -93,6 +93,20 @@ impl Model {
         self.inner.device().name()
     }
 
+    fn check_start(
+        &self,
+        py: Python<'_>,
+        positions: PyReadonlyArray2<'_, f64>,
+        masses: PyReadonlyArray1<'_, f64>,
+        numbers: PyReadonlyArray1<'_, i64>,
+        cell: PyReadonlyArray2<'_, f64>,
+        pbc: PyReadonlyArray1<'_, bool>,
+    ) -> PyResult<Option<String>> {
+        let (masses, numbers, cell, pbc) = (&masses, &numbers, &cell, &pbc);
+        let state = Atoms { positions: &positions, momenta: None, masses, numbers, cell, pbc }.state(py)?;
+        detached(py, || self.inner.check_start(&state))
+    }
+
     #[allow(clippy::too_many_arguments, reason = "the arrays of an ase.Atoms")]
     fn stride<'py>(
         &self,

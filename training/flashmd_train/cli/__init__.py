@@ -18,6 +18,7 @@ for command in (
     fit.energy,
     export.export,
     export.pressure,
+    export.restamp,
     studies.study,
     studies.ranking,
     studies.active,

@@ -1,4 +1,4 @@
-"""Commands for model files: export, pressure."""
+"""Commands for model files: export, pressure, restamp."""
 
 from __future__ import annotations
 
@@ -39,3 +39,29 @@ def pressure(
 
     for row in settle_pressure(model, output, data):
         typer.echo(json.dumps(row))
+
+
+def restamp(
+    model: Annotated[Path, typer.Argument(help="ONNX file, which is changed.")],
+    changes: Annotated[
+        str | None, typer.Option(help='JSON of metadata to set, such as \'{"domain": {"bonds": []}}\'.')
+    ] = None,
+    data: Annotated[
+        list[Path] | None, typer.Option(help="HDF5 file of segments to measure bonds on; repeat for several.")
+    ] = None,
+    energy_model: Annotated[
+        Path | None, typer.Option(help="Reference energy model (ONNX), whose name and SHA-256 are put in.")
+    ] = None,
+) -> None:
+    """Change the metadata of a model file: given entries, the bonds of its data, its reference energy model."""
+    from flashmd_train.data.bonds import bonds
+    from flashmd_train.data.dataset import Dataset
+    from flashmd_train.export import contract
+    from flashmd_train.export.metadata import reference_energy_model
+
+    if data:
+        contract.restamp(model, {"domain": {"bonds": bonds(Dataset(data))}})
+    if energy_model:
+        contract.restamp(model, {"energy_model": reference_energy_model(energy_model)})
+    if changes:
+        contract.restamp(model, json.loads(changes))

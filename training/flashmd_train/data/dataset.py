@@ -58,6 +58,11 @@ class Dataset:
         """How each file was made."""
         return [file.recipe for file in self.files]
 
+    def evenly(self, count: int) -> list[tuple[int, int]]:
+        """(file, segment) of at most ``count`` segments, evenly over all the data."""
+        every = [(f, s) for f, file in enumerate(self.files) for s in range(len(file.temperature_K))]
+        return [every[k] for k in np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
+
     def split(self, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(file, segment) [n, 2] of the training part and of the validation part.
 

@@ -15,7 +15,7 @@ def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
     """
     closest: dict[str, float] = {}
     momentum, most, fewest = 0.0, 0, np.inf
-    for f, segment in _evenly(data, frames):
+    for f, segment in data.evenly(frames):
         file = data.files[f]
         graph = data.graph(f, file.positions[segment, 0], file.momenta[segment, 0], cutoff)
         d = norm(graph.edge_vectors).squeeze(-1)
@@ -39,9 +39,3 @@ def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
         smallest_neighbor_count=int(fewest),
     )
     return limits | (dict(density_g_per_cm3=[min(densities), max(densities)]) if densities else {})
-
-
-def _evenly(data: Dataset, frames: int) -> list[tuple[int, int]]:
-    """(file, segment) of at most ``frames`` segments, evenly over all the data."""
-    every = [(f, s) for f, file in enumerate(data.files) for s in range(len(file.temperature_K))]
-    return [every[k] for k in np.linspace(0, len(every) - 1, min(frames, len(every))).astype(int)]

@@ -27,10 +27,43 @@ def contract_inputs(graph: Graph, names: tuple[str, ...]) -> tuple[Tensor, ...]:
 
 
 def read_model(path: Path) -> tuple[onnx.ModelProto, dict]:
-    """Graph and metadata of a model file."""
+    """Graph and metadata of a model file.
+
+    Raises:
+        ValueError: the file has no metadata.
+        OSError: the file cannot be read.
+    """
     model = onnx.load(path)
-    entries = {entry.key: entry.value for entry in model.metadata_props}
-    return model, json.loads(entries["flashmd"])
+    entries = [entry for entry in model.metadata_props if entry.key == "flashmd"]
+    if len(entries) != 1:
+        raise ValueError(f"{path} has {len(entries)} entries of metadata `flashmd`, wanted one: it is no model")
+    return model, json.loads(entries[0].value)
+
+
+def restamp(path: Path, changes: dict) -> None:
+    """Change the metadata of a model file, which stays as it is otherwise.
+
+    Its SHA-256 changes too: models that name it as their reference energy model have to be restamped with the new one.
+
+    Args:
+        path: ONNX file with metadata under ``flashmd``.
+        changes: new entries; those within another, such as ``domain``, are merged with what is there.
+
+    Raises:
+        ValueError: the file has no metadata.
+        OSError: the file cannot be read or written.
+    """
+    model, metadata = read_model(path)
+    write_model(model, _merged(metadata, changes), path)
+
+
+def _merged(old: dict, new: dict) -> dict:
+    both = {
+        key: _merged(old[key], value)
+        for key, value in new.items()
+        if isinstance(value, dict) and isinstance(old.get(key), dict)
+    }
+    return old | new | both
 
 
 def write_model(model: onnx.ModelProto, metadata: dict, path: Path) -> None:

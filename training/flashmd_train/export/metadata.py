@@ -7,6 +7,7 @@ import importlib.metadata
 import sys
 from pathlib import Path
 
+from flashmd_train.data.bonds import bonds
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.models.bonded import WATER
 from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
@@ -31,7 +32,7 @@ def common_metadata(saved: dict, data: Dataset, cutoff: float, domain: dict) -> 
         masses_u=list(data.masses),
         time_reversible=False,
         reference="; ".join(systems),
-        domain=domain,
+        domain=domain | ({"bonds": joined} if (joined := bonds(data)) else {}),
         provenance=dict(
             command=" ".join(["flashmd-train", *sys.argv[1:]]),
             config=saved["config"],

@@ -36,6 +36,9 @@ def test_publishing_writes_the_contracts_metadata(
     assert 0.9 < metadata["domain"]["density_g_per_cm3"][0] < 1.1
     assert [i.name for i in model.graph.input] == list(DIRECT_INPUTS[:6])
     assert [o.name for o in model.graph.output] == ["displacement", "momenta_out", "residual_scale", "uncertainty"]
+    (bond,) = metadata["domain"]["bonds"]
+    assert dict(zip(bond["species"], bond["counts"])) == {"O": 2, "H": 1}
+    assert 1.1 < bond["longest_A"] < 1.4
     table = ranking(tmp_path / "d.onnx", [data_file], 2)
     assert f"| {data_file.stem} | all |" in table
     assert "| all | all |" in table

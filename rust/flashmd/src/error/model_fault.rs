@@ -45,6 +45,8 @@ pub enum ModelFault {
     OutOfRange { key: &'static str, value: f64, least: f64, most: f64 },
     #[error("`{key}` in the metadata's domain is {value}; it must be a number of at least 0")]
     UnsoundDomain { key: &'static str, value: f64 },
+    #[error("`bonds` in the metadata's domain holds {problem}")]
+    UnsoundBonds { problem: String },
     #[error("`species` in the metadata is empty; it must list the chemical symbols the model knows")]
     NoSpecies,
     #[error("`species` in the metadata holds {symbol:?}, which is not a chemical symbol")]

@@ -4,13 +4,21 @@
 //! alone is found here.
 
 use crate::error::{Error, Result, list_atoms};
+use crate::linalg::{dot, scale, sub};
 use crate::state::{State, not_finite};
+use crate::units::KB;
 use crate::violation::{Quantity, Violation};
 
 /// Kinetic temperature over that of the thermostat and of the start beyond which a system has exploded, and below which it has
 /// frozen.
 const EXPLODED: f64 = 10.0;
 const FROZEN: f64 = 0.1;
+/// Kinetic temperature, K, that no structure with bonds survives, and its multiple of that of the thermostat and of the start
+/// that no fluctuation reaches: a state beyond both is absurd.
+const ABSURD_KELVIN: f64 = 1e5;
+const ABSURD: f64 = 50.0;
+/// A single atom may go beyond by this factor.
+const ABSURD_ATOM: f64 = 10.0;
 /// Most steps of velocity Verlet in a stride: nothing can end a run between them.
 const MOST_STEPS: f64 = 10_000.0;
 /// Fewer degrees of freedom than this reach both by chance.
@@ -96,6 +104,42 @@ pub fn check_temperature(state: &State, target: Option<f64>, start: f64) -> Opti
         return Some(violation(Quantity::Explosion, "exploded"));
     }
     (kelvin < FROZEN * low).then(|| violation(Quantity::Freezing, "frozen"))
+}
+
+/// Checks that a stride of `time` (Å·√(u/eV)) from `before` to `state` has not led where no structure holds together, against
+/// the temperatures (K) of the thermostat, if there is one, and of the start of the run.
+///
+/// # Errors
+/// `Stability` that names the temperature, or the atoms that are too fast or moved too far.
+pub fn check_absurd(before: &State, state: &State, time: f64, target: Option<f64>, start: f64) -> Result<()> {
+    let usual = target.map_or(start, |target| start.max(target));
+    let bound = ABSURD_KELVIN.max(ABSURD * usual);
+    let kelvin = state.temperature();
+    let advice = "start from a relaxed structure of the kind the model was trained on, or use another model";
+    if kelvin > bound {
+        let message = format!(
+            "the system has exploded: its temperature is {kelvin:.3e} K, where {usual:.1} K was the highest of its bath and \
+             its start; {advice}"
+        );
+        return Err(Error::unstable(Quantity::Explosion.name(), Vec::new(), message));
+    }
+    let most = 3.0 * KB * ABSURD_ATOM * bound;
+    let velocity = before.frame_velocity();
+    let thrown = |i: usize| {
+        let moved = sub(scale(1.0 / time, sub(state.positions[i], before.positions[i])), velocity);
+        state.masses[i] * dot(moved, moved) > most
+    };
+    let momenta = state.internal_momenta().zip(&state.masses).enumerate();
+    let fast = momenta.filter(|(i, (p, m))| dot(*p, *p) / *m > most || thrown(*i));
+    let atoms: Vec<usize> = fast.map(|(i, _)| i).collect();
+    if atoms.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the system has exploded: {} moved faster in this stride than any atom at {bound:.3e} K; {advice}",
+        list_atoms(&atoms)
+    );
+    Err(Error::unstable(Quantity::Explosion.name(), atoms, message))
 }
 
 /// The error that the policy to stop makes of violations.

@@ -7,7 +7,8 @@ use std::collections::BTreeMap;
 
 use serde::Deserialize;
 
-use crate::error::{ModelFault, Result, list_atoms};
+use super::bonds::BondCounts;
+use crate::error::{ModelFault, Result, list_atoms, one_line};
 use crate::state::State;
 use crate::violation::{Quantity, Violation};
 
@@ -44,6 +45,8 @@ pub struct Domain {
     pub smallest_neighbor_count: Option<u64>,
     /// Largest uncertainty to trust, one per column of the output `uncertainty`, in its unit.
     pub largest_uncertainty: Option<Vec<f64>>,
+    /// The bonds of every atom; looked at before a run, not in it.
+    pub bonds: Vec<BondCounts>,
 }
 
 /// The edges of one system as the network saw them.
@@ -66,11 +69,11 @@ pub struct Neighborhoods<'a> {
 }
 
 impl Domain {
-    /// Checks that every bound is a number.
+    /// Checks that every bound is a number, and bonds are between `species`.
     ///
     /// # Errors
     /// `Model`, naming the key.
-    pub(super) fn validate(&self) -> Result<()> {
+    pub(super) fn validate(&self, species: &[String]) -> Result<()> {
         let ranges = [("temperature_K", self.temperature_K), ("density_g_per_cm3", self.density_g_per_cm3)];
         let largest = self.largest_uncertainty.iter().flatten().map(|&x| ("largest_uncertainty", x));
         let ends = ranges.iter().flat_map(|&(key, range)| range.into_iter().flatten().map(move |x| (key, x)));
@@ -81,7 +84,10 @@ impl Domain {
                 return Err(ModelFault::UnsoundDomain { key, value }.into());
             }
         }
-        Ok(())
+        match self.bonds.iter().find_map(|bond| bond.problem(species)) {
+            Some(problem) => Err(ModelFault::UnsoundBonds { problem: one_line(&problem) }.into()),
+            None => Ok(()),
+        }
     }
 
     /// Largest of the closest distances, Å; 0 if none is stated.
@@ -89,13 +95,23 @@ impl Domain {
         self.smallest_pair_distance_A.values().fold(0.0, |m, &d| d.max(m))
     }
 
+    /// Closest distance of atoms of two species, Å; 0 if none is stated.
+    pub(super) fn smallest_pair_distance(&self, a: &str, b: &str) -> f64 {
+        let pairs = &self.smallest_pair_distance_A;
+        pairs.get(&format!("{a}-{b}")).or_else(|| pairs.get(&format!("{b}-{a}"))).copied().unwrap_or(0.0)
+    }
+
+    /// True if the training data were bulk, without surfaces: even the atom with the fewest neighbours had half as many as
+    /// the one with the most.
+    pub(super) fn is_bulk(&self) -> bool {
+        let counts = self.smallest_neighbor_count.zip(self.largest_neighbor_count);
+        self.density_g_per_cm3.is_some()
+            && counts.is_some_and(|(fewest, most)| fewest > 0 && fewest.saturating_mul(2) >= most)
+    }
+
     /// Squares of the distances that count as too close, by pair of indices into `species`; 0 where nothing is stated.
     fn too_close(&self, species: &[String]) -> Vec<f32> {
-        let stated = |a: &str, b: &str| {
-            let pairs = &self.smallest_pair_distance_A;
-            pairs.get(&format!("{a}-{b}")).or_else(|| pairs.get(&format!("{b}-{a}"))).copied().unwrap_or(0.0)
-        };
-        let bound = |a: &String, b: &String| (DISTANCE_MARGIN * stated(a, b)).powi(2) as f32;
+        let bound = |a: &String, b: &String| (DISTANCE_MARGIN * self.smallest_pair_distance(a, b)).powi(2) as f32;
         species.iter().flat_map(|a| species.iter().map(move |b| bound(a, b))).collect()
     }
 
@@ -188,14 +204,16 @@ impl Domain {
         (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Evaporation, atoms, message })
     }
 
-    fn check_density(&self, state: &State) -> Option<Violation> {
+    pub(super) fn check_density(&self, state: &State) -> Option<Violation> {
         let [low, high] = self.density_g_per_cm3?;
         if state.cell.pbc() != [true; 3] {
             return None;
         }
         let density = state.total_mass() / state.cell.volume() * DENSITY_UNIT;
         let within = (1.0 - DENSITY_MARGIN) * low <= density && density <= (1.0 + DENSITY_MARGIN) * high;
-        let message = format!("the density is {density:.4} g/cm³, the model was trained for {low} to {high} g/cm³");
+        let surfaces = if density < low && self.is_bulk() { ", without vacuum or surfaces" } else { "" };
+        let message =
+            format!("the density is {density:.4} g/cm³, the model was trained for {low} to {high} g/cm³{surfaces}");
         (!within).then_some(Violation { quantity: Quantity::Density, atoms: Vec::new(), message })
     }
 

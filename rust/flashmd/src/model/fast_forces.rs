@@ -5,7 +5,7 @@ use serde::Deserialize;
 /// Inner steps of a stride: each costs a look at every bond.
 const MOST_INNER_STEPS: f64 = 1024.0;
 /// Longest bond, Å.
-const LONGEST_BOND: f64 = 5.0;
+pub(super) const LONGEST_BOND: f64 = 5.0;
 /// Entries of a table of pair energies.
 const TABLE: std::ops::RangeInclusive<usize> = 2..=4096;
 /// A table has to end at zero, in eV and eV/Å, so that no force jumps at its end.

@@ -175,12 +175,12 @@ impl Metadata {
     fn check(&self, stride_fs: Option<f64>) -> Result<()> {
         within("cutoff_A", self.cutoff, &CUTOFFS)?;
         within("smallest_pair_distance_A", self.domain.closest_approach(), &DISTANCES)?;
-        self.domain.validate()?;
         if self.kind.spec().moves_atoms {
             let stride_fs = stride_fs.ok_or_else(|| self.lacks("stride_fs", ""))?;
             within("stride_fs", stride_fs, &STRIDES)?;
         }
         self.check_species()?;
+        self.domain.validate(&self.species)?;
         match &self.masses {
             None if self.kind.spec().moves_atoms => Err(self.lacks("masses_u", "").into()),
             None => Ok(()),

@@ -1,6 +1,7 @@
 //! Models: a contract-checked ONNX file with an open session.
 
 mod batch;
+mod bonds;
 pub mod contract;
 pub mod domain;
 pub mod fast_forces;
@@ -14,10 +15,12 @@ mod operators;
 pub mod process;
 mod protobuf_limits;
 pub mod session;
+mod start;
 mod tensors;
 mod watchdog;
 
 pub use batch::{Batch, Outputs};
+pub use bonds::BondCounts;
 pub use contract::Contract;
 pub use kinds::{Kind, KindSpec};
 pub use metadata::Metadata;

@@ -1,8 +1,8 @@
 //! The full neighbour list as users see it: ASE's `ijdDS`.
 
 use super::FREE_EDGES;
-use super::search::NeighborSearch;
-use crate::error::{Error, Result};
+use super::search::{NeighborSearch, as_input};
+use crate::error::Result;
 use crate::linalg::{Vec3, norm};
 use crate::state::Cell;
 
@@ -24,14 +24,6 @@ pub struct FullList {
     pub shifts: Vec<[i64; 3]>,
 }
 
-/// Nothing runs here that could be unstable: a list too long is a bad argument.
-fn too_many(error: Error) -> Error {
-    match error {
-        Error::Stability(e) => Error::Input(format!("{}; mend it or give a smaller cutoff", e.message)),
-        other => other,
-    }
-}
-
 /// All ordered pairs with d < `cutoff`, sorted by (i, j, S).
 ///
 /// S is that of the positions as given; for one (i, j) the order is the same as that of the wrapped atoms.
@@ -41,7 +33,7 @@ fn too_many(error: Error) -> Error {
 pub fn full_list(positions: &[Vec3], cell: &Cell, cutoff: f64) -> Result<FullList> {
     let most = (FREE_EDGES / 2).max(PAIRS_PER_ATOM.saturating_mul(positions.len()));
     let mut search = NeighborSearch::new(cutoff)?.with_max_pairs(most);
-    search.update(positions, cell).map_err(too_many)?;
+    search.update(positions, cell).map_err(|error| as_input(error, "mend it or give a smaller cutoff"))?;
     let total = search.edges();
     let images: Vec<[i64; 3]> = positions.iter().map(|&r| cell.image_of(r)).collect();
     let mut list = FullList {

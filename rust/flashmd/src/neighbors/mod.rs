@@ -10,7 +10,7 @@ mod threads;
 
 pub use full_list::{FullList, full_list};
 pub use padded_edges::{MAX_SLOTS, PaddedEdges, Part};
-pub use search::{Edge, NeighborSearch};
+pub use search::{Edge, NeighborSearch, as_input};
 
 /// Edges that are always allowed, however few atoms they are among.
 const FREE_EDGES: usize = 8_000_000;

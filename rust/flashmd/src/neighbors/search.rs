@@ -23,6 +23,8 @@ const WRAP_BLUR: f64 = 1e-6;
 const CUTOFFS: RangeInclusive<f64> = 1e-6..=1e9;
 /// Fewest atoms worth a thread of their own.
 const ATOMS_PER_THREAD: usize = 2048;
+/// What is out of bounds about an atom that is too far away.
+const POSITION: &str = "position";
 /// Blocks of cells per thread, so that a thread with easy ones can take more.
 const BLOCKS_PER_THREAD: usize = 8;
 
@@ -131,7 +133,7 @@ impl NeighborSearch {
     /// Finds all pairs of `positions` (Å, finite) in `cell`.
     ///
     /// # Errors
-    /// `Input` if an atom is absurdly far away or the cell absurdly thin; `Stability` beyond the pair limit.
+    /// `Stability` if an atom is absurdly far away, or beyond the pair limit; `Input` if the cell is absurdly thin.
     pub fn update(&mut self, positions: &[Vec3], cell: &Cell) -> Result<()> {
         self.wrap(positions, cell)?;
         self.cells.fit(&self.wrapped, cell, self.cutoff)?;
@@ -142,16 +144,18 @@ impl NeighborSearch {
         self.wrapped.clear();
         for (i, &r) in positions.iter().enumerate() {
             if !(0..3).all(|k| cell.coordinate(r, k).abs() < MAX_IMAGE) {
-                return Err(Error::Input(format!(
-                    "atom {i} is at {r:?} Å, more than {MAX_IMAGE:e} cells (along an open axis: Å) away; wrap the atoms"
-                )));
+                return Err(far(
+                    i,
+                    format!("atom {i} is at {r:?} Å, more than {MAX_IMAGE:e} cells (along an open axis: Å) away"),
+                ));
             }
             let wrapped = cell.wrap(r);
             let inside = |k| (-WRAP_BLUR..=1.0 + WRAP_BLUR).contains(&cell.coordinate(wrapped, k));
             if !(0..3).all(|k| !cell.pbc()[k] || inside(k)) {
-                return Err(Error::Input(format!(
-                    "atom {i} at {r:?} Å is so far outside this skewed cell that its place in it is lost; wrap the atoms"
-                )));
+                return Err(far(
+                    i,
+                    format!("atom {i} at {r:?} Å is so far outside this skewed cell that its place in it is lost"),
+                ));
             }
             self.wrapped.push(wrapped);
         }
@@ -243,6 +247,21 @@ impl NeighborSearch {
         let end = block.rows.get(cell_in_block + 1).map_or(block.candidates.len(), |next| next.candidates);
         let first = rows.marks + place * rows.words;
         (&block.candidates[rows.candidates..end], &block.marks[first..first + rows.words])
+    }
+}
+
+/// The error of an atom that is too far away to be placed. In a run it has flown there.
+fn far(atom: usize, message: String) -> Error {
+    Error::unstable(POSITION, vec![atom], message)
+}
+
+/// A failed search of a structure that a user has just given, where nothing is unstable: `advice` says what to do if there
+/// are too many pairs.
+pub fn as_input(error: Error, advice: &str) -> Error {
+    match error {
+        Error::Stability(e) if e.quantity == POSITION => Error::Input(format!("{}; wrap the atoms", e.message)),
+        Error::Stability(e) => Error::Input(format!("{}; {advice}", e.message)),
+        other => other,
     }
 }
 

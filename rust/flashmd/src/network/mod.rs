@@ -227,10 +227,14 @@ impl Network {
     }
 }
 
-/// In a run, an atom too far away for the neighbour search is an instability, not a bad argument.
+/// In a run a search that fails is an instability, not a bad argument; what has come apart cannot be wrapped together.
 fn lost(error: Error) -> Error {
     match error {
-        Error::Input(message) => Error::unstable("position", Vec::new(), message),
+        Error::Stability(mut e) => {
+            e.message += "; start from a relaxed structure, or use a model trained for it";
+            Error::Stability(e)
+        }
+        Error::Input(message) => Error::unstable("cell", Vec::new(), message),
         other => other,
     }
 }

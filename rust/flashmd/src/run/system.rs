@@ -12,6 +12,7 @@ use crate::filters::thermostat::{HalfStep, Thermostat};
 use crate::linalg::{Mat3, Vec3};
 use crate::propagators::{Outcome, verlet};
 use crate::state::{Cell, State};
+use crate::units::FS;
 use crate::violation::{Quantity, Violation};
 
 /// What a run must carry from stride to stride beside the state.
@@ -252,7 +253,15 @@ impl System {
         let Some(GuardPolicy::Fallback { timestep_fs, .. }) = self.guard else { return Ok(()) };
         self.statistics.guard.fallback_left -= 1;
         self.statistics.guard.fallbacks += 1;
-        energy.with(|e| verlet::advance(&mut self.state, stride_fs, timestep_fs, e))
+        energy.with(|e| verlet::advance(&mut self.state, stride_fs, timestep_fs, e))?;
+        self.check_absurd(stride_fs)
+    }
+
+    /// Ends the system where a stride has led to numbers that are finite and nothing else.
+    fn check_absurd(&self, stride_fs: f64) -> Result<()> {
+        let target = self.thermostat.as_ref().map(Thermostat::temperature);
+        let start = self.statistics.start_temperature;
+        guard::check_absurd(self.before(), &self.state, stride_fs * FS, target, start)
     }
 
     fn apply_thermostat(&mut self, half: HalfStep) {
@@ -270,6 +279,7 @@ impl System {
     ) -> Result<Vec<Violation>> {
         let Outcome { result, mut violations } = outcome;
         let Some(policy) = self.guard else { return result.map(|()| Vec::new()) };
+        let result = result.and_then(|()| self.check_absurd(stride_fs));
         let target = self.thermostat.as_ref().map(Thermostat::temperature);
         violations.extend(guard::check_temperature(self.before(), target, self.statistics.start_temperature));
         let falls_back = matches!(policy, GuardPolicy::Fallback { .. });

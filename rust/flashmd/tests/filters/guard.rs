@@ -7,6 +7,7 @@ use flashmd::filters::guard::{self, GuardPolicy};
 use flashmd::propagators::{Outcome, Propagator, verlet};
 use flashmd::random::Key;
 use flashmd::run::{Frame, Observer, System};
+use flashmd::units::FS;
 use flashmd::violation::{Quantity, Violation};
 
 const STRIDE_FS: f64 = 4.0;
@@ -122,4 +123,75 @@ fn explosion_and_freezing_are_told_from_fluctuations() {
         assert!(guard::check_temperature(&other, Some(factor * factor * kelvin), kelvin).is_none());
     }
     assert!(guard::check_temperature(&state, None, 0.0).is_none(), "a start at rest says nothing");
+}
+
+#[test]
+fn a_stride_into_the_absurd_ends_a_system_of_any_size() {
+    let before = argon(4);
+    let (kelvin, time) = (before.temperature(), STRIDE_FS * FS);
+    let check = |state: &State, target| guard::check_absurd(&before, state, time, target, kelvin);
+    let mut drifting = before.clone();
+    drifting.drift(time);
+    assert!(check(&drifting, None).is_ok());
+
+    // All of it, which is none if that was asked for.
+    let mut hot = drifting.clone();
+    hot.momenta.iter_mut().flatten().for_each(|p| *p *= 40.0);
+    let e = check(&hot, Some(KELVIN)).unwrap_err().to_string();
+    assert!(e.contains("has exploded: its temperature is 1.") && e.contains("e5 K"), "{e}");
+    assert!(check(&hot, Some(1e4)).is_ok());
+    assert!(guard::check_absurd(&hot, &hot, time, None, hot.temperature()).is_ok());
+
+    // One of many, by its momentum or by its way.
+    let mut fast = drifting.clone();
+    fast.momenta[5][1] = (2.0 * 39.948 * 200.0_f64).sqrt();
+    assert!(fast.temperature() < 5e4);
+    let mut thrown = drifting.clone();
+    thrown.positions[5][2] += 40.0;
+    for state in [&fast, &thrown] {
+        let e = check(state, None).unwrap_err().to_string();
+        assert!(e.contains("atom 5 moved faster in this stride than any atom at"), "{e}");
+    }
+
+    // A whole that flies fast is no hotter for it, and one atom is never hot.
+    let mut flying = before.clone();
+    flying.momenta.iter_mut().for_each(|p| p[0] += 400.0);
+    let mut flown = flying.clone();
+    flown.drift(time);
+    assert!(guard::check_absurd(&flying, &flown, time, None, kelvin).is_ok());
+}
+
+#[test]
+fn an_absurd_stride_stops_a_report_and_is_taken_back_by_a_fallback() {
+    /// Throws the first atom out in every stride.
+    struct Throw(FreeFlight);
+    impl Propagator for Throw {
+        fn stride_fs(&self) -> f64 {
+            self.0.stride_fs
+        }
+        fn advance(&mut self, states: &mut [&mut State]) -> Result<Vec<Outcome>> {
+            states.iter_mut().for_each(|state| state.positions[0][0] += 90.0);
+            self.0.advance(states)
+        }
+    }
+    let mut throw = Throw(FreeFlight { stride_fs: STRIDE_FS });
+    for (policy, fails) in [
+        (Some(GuardPolicy::Report), true),
+        (Some(GuardPolicy::Stop), true),
+        (Some(GuardPolicy::fallback(1, 1.0, STRIDE_FS).unwrap()), false),
+        (None, false),
+    ] {
+        let mut system = System::new(argon(3));
+        system.guard = policy;
+        let mut energy = AnalyticEnergy(Harmonic { sites: system.state.positions.clone(), k: 0.3 });
+        let options = Rollout { steps: 4, energy: Some(&mut energy), ..Rollout::default() };
+        let mut list = vec![system];
+        options.run(&mut list, &mut throw, &mut Notes::default()).unwrap();
+        assert_eq!(list[0].failure.is_some(), fails, "{policy:?}");
+        let fallbacks = list[0].statistics.guard.fallbacks;
+        assert_eq!(fallbacks, if matches!(policy, Some(GuardPolicy::Fallback { .. })) { 4 } else { 0 });
+        if let Some(e) = &list[0].failure {
+            assert_eq!((e.quantity.as_str(), e.atoms.as_slice(), e.step), ("explosion", &[0][..], 1));
+        }
+    }
 }

@@ -57,6 +57,25 @@ fn numbers_must_be_within_what_a_simulation_can_be_made_of() {
 }
 
 #[test]
+fn bonds_must_be_between_species_of_the_model() {
+    let with = |bond: &str| format!("false, \"domain\": {{\"bonds\": [{bond}]}}");
+    let sound = r#"{"species": ["O", "H"], "longest_A": 1.35, "counts": [2, 1]}"#;
+    assert_eq!(
+        Contract::read(&File::with_metadata("false", &with(sound)).bytes()).unwrap().metadata.domain.bonds[0].counts,
+        [2, 1]
+    );
+    for bond in [
+        r#"{"species": ["O", "C"], "longest_A": 1.35, "counts": [2, 1]}"#,
+        r#"{"species": ["O", "H"], "longest_A": -1.0, "counts": [2, 1]}"#,
+        r#"{"species": ["O", "H"], "longest_A": 1e9, "counts": [2, 1]}"#,
+        r#"{"species": ["O", "O"], "longest_A": 1.5, "counts": [2, 1]}"#,
+    ] {
+        refused_with!("false" => &with(bond), ModelFault::UnsoundBonds { .. });
+    }
+    refused_with!("false" => &with(r#"{"species": ["O"], "longest_A": 1.5, "counts": [2, 1]}"#), ModelFault::MalformedMetadata { .. });
+}
+
+#[test]
 fn species_must_be_elements_with_a_mass_each() {
     refused_with!("[\"H\", \"O\"]" => "[]", ModelFault::NoSpecies);
     for symbol in ["Xx", "X"] {

@@ -52,6 +52,11 @@ impl Thermostat {
     /// `Input` if it cannot.
     pub fn check(&self, state: &State) -> Result<()> {
         match self {
+            _ if state.degrees_of_freedom() == 0 => Err(Error::Input(
+                "the structure is a single atom, which has no motion but that of the centre of mass, and no temperature: \
+                 leave the thermostat out, or give more atoms"
+                    .into(),
+            )),
             Self::Bussi(_) if state.internal_kinetic_energy() == 0.0 => Err(Error::Input(
                 "the Bussi thermostat scales momenta, and all of them are zero; draw momenta or use Langevin".into(),
             )),
