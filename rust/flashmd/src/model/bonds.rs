@@ -9,6 +9,9 @@ use crate::linalg::norm;
 use crate::neighbors::NeighborSearch;
 use crate::state::State;
 
+/// Pairs within the length of a bond that a structure may have: beyond, it has collapsed.
+const PAIRS_PER_ATOM: usize = 1000;
+
 /// How many bonds all atoms of two species have with each other.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(non_snake_case)] // the keys of the contract carry their units
@@ -84,7 +87,7 @@ pub(super) fn mismatch(state: &State, stated: &[BondCounts], fast: Option<&FastF
     if rules.is_empty() {
         return Ok(None);
     }
-    let mut search = NeighborSearch::new(reach)?;
+    let mut search = NeighborSearch::new(reach)?.with_max_pairs(PAIRS_PER_ATOM * state.len());
     search.update(&state.positions, &state.cell)?;
     let symbol = |i: usize| elements::symbol(state.numbers[i]);
     let mut found: Vec<(usize, &Rule<'_>)> = Vec::new();

@@ -14,6 +14,8 @@ const CLOSEST: f64 = 0.37;
 /// So are those nearer than this times the smallest distance in the training data, up to so many Å.
 const CLOSEST_SHARE: f64 = 0.4;
 const CLOSEST_MOST: f64 = 1.5;
+/// Pairs so near that a structure may have: beyond, it has collapsed.
+const PAIRS_PER_ATOM: usize = 100;
 /// Atoms per Å³ beyond which a cell is too small by mistake: several times those of diamond.
 const DENSEST: f64 = 1.0;
 
@@ -59,7 +61,8 @@ fn check_distances(state: &State, domain: &Domain) -> Result<()> {
     let symbol = |i: usize| elements::symbol(state.numbers[i]);
     let absurd = |seen: f64| (CLOSEST_SHARE * seen).clamp(CLOSEST, CLOSEST_MOST);
     let bound = |i, j| absurd(domain.smallest_pair_distance(symbol(i), symbol(j)));
-    let mut search = NeighborSearch::new(absurd(domain.closest_approach()))?;
+    let most = PAIRS_PER_ATOM * state.len();
+    let mut search = NeighborSearch::new(absurd(domain.closest_approach()))?.with_max_pairs(most);
     search.update(&state.positions, &state.cell).map_err(refused)?;
     let mut worst = None::<(f64, usize, usize)>;
     for i in 0..state.len() {
