@@ -221,7 +221,7 @@ def test_cost_grows_with_atoms_not_with_their_square():
     [
         ("", 2.0, "wanted letters"),
         ("ijx", 2.0, "'ijx'"),
-        ("ij", 0.0, "cutoff 0"),
+        ("ij", 0.0, "cutoff=0"),
         ("ij", -1.0, "positive number of Å"),
         ("ij", float("nan"), "positive"),
         ("ij", float("inf"), "positive"),
