@@ -392,7 +392,7 @@ class TestNothingIsLost:
     def test_any_damage_is_seen(self, models, tmp_path):
         """Every single byte of the file changed, one by one: never another run, never anything but CheckpointError."""
         path = tmp_path / "c"
-        rollout(make_crystal(1), models("pair_stride"), steps=2, seed=1, checkpoint=path, **BATH)
+        rollout(make_crystal(1).repeat((2, 1, 1)), models("pair_stride"), steps=2, seed=1, checkpoint=path, **BATH)
         (tmp_path / "c.previous").unlink()
         good = path.read_bytes()
         whole = read_checkpoint(path)

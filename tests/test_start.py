@@ -166,7 +166,7 @@ def test_bonds_are_looked_at_before_a_run_not_within(water, tmp_path):
         (WATER | {"longest_A": 0.0}, "longest_A of at most"),
         (WATER | {"longest_A": 50.0}, "longest_A of at most"),
         (WATER | {"species": ["O", "O"]}, "the same count twice"),
-        (WATER | {"counts": [2, -1]}, "does not fit contract"),
+        (WATER | {"counts": [2, -1]}, "does not fit the contract"),
         ({"species": ["O", "H"]}, "missing field `longest_A`"),
     ],
 )

@@ -47,6 +47,7 @@ def test_energies(run):
 def test_frames_are_unwrapped(models, gas):
     gas.set_cell([5, 5, 5])
     gas.set_pbc(True)
+    gas.positions = 1.25 * np.mgrid[:4, :4, :4].reshape(3, -1).T[: len(gas)]
     gas.positions += 12.5
     start = gas.positions.copy()
     run = rollout(gas, models("free_flight"), steps=3, temperature_K=60)

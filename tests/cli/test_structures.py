@@ -142,10 +142,10 @@ class TestMomenta:
         assert "0.000" in momenta_of(result)
         assert "a thousand times too slow" in result.stderr
         assert "--units real" in result.stderr
-        assert len(result.stderr.splitlines()) == 1
+        assert result.stderr.count("warning: momenta") == 1
         result = run("water.lmp", "--units", "real")
         assert momenta_of(result).startswith("from the structure")
-        assert result.stderr == ""
+        assert "momenta" not in result.stderr
 
 
 class TestLabels:

@@ -125,8 +125,10 @@ class H5mdSegment:
 def _opened(path: Path | BinaryIO) -> Any:
     import h5py
 
-    # Another program may have locked what this one has written whole; HDF5 would refuse.
-    return h5py.File(path, "r", locking=False)
+    try:
+        return h5py.File(path, "r")
+    except BlockingIOError:  # another program, or the lock of this run, has it; it was written whole
+        return h5py.File(path, "r", locking=False)
 
 
 def _rows(atoms: ase.Atoms) -> Table:
