@@ -1,8 +1,8 @@
 """Density of the bundled water at constant pressure against OpenMM's, 258 flexible TIP3P waters at 300 K and 1 bar.
 
     python benches/npt.py reference     # OpenMM, Monte Carlo barostat, 0.5 fs: benches/results/npt-openmm.json
-    python benches/npt.py study         # the bundled model: benches/results/npt-flashmd.json
-    python benches/npt.py compare       # both densities, their difference, and its standard error
+    python benches/npt.py study         # the bundled model: benches/results/npt-flashmd-1.json, or of another --seed
+    python benches/npt.py compare       # both densities, their difference, and its standard error, over all seeds
 
 Needs ``pip install '.[evaluate]'``.
 """
@@ -91,19 +91,25 @@ def study(
     kept = run.times_ps > discard_ps
     densities = [density(frame.get_volume()) for frame, keep in zip(run.frames, kept) if keep]
     settings = dict(time_ps=time_ps, discard_ps=discard_ps, model=model, barostat=barostat, sha256=run.report["sha256"])
-    save("npt-flashmd.json", settings, densities)
+    save(f"npt-flashmd-{seed}.json", settings, densities)
 
 
 @app.command()
 def compare() -> None:
     """Relative difference of the densities and its standard error; exit 1 if it is beyond one per cent."""
-    ours, theirs = (json.loads((RESULTS / f"npt-{name}.json").read_text()) for name in ("flashmd", "openmm"))
-    for name, result in (("OpenMM", theirs), ("flashmd-rs", ours)):
-        typer.echo(f"{name:11}{result['density_g_per_cm3']:.4f} ± {result['standard_error']:.4f} g/cm³")
-    difference = ours["density_g_per_cm3"] / theirs["density_g_per_cm3"] - 1
-    error = np.hypot(ours["standard_error"], theirs["standard_error"]) / theirs["density_g_per_cm3"]
+    ours, theirs = _over_runs("npt-flashmd-*.json"), _over_runs("npt-openmm.json")
+    for name, (mean, error) in (("OpenMM", theirs), ("flashmd-rs", ours)):
+        typer.echo(f"{name:11}{mean:.4f} ± {error:.4f} g/cm³")
+    difference, error = ours[0] / theirs[0] - 1, np.hypot(ours[1], theirs[1]) / theirs[0]
     typer.echo(f"difference {100 * difference:+.2f} ± {100 * error:.2f} %")
     raise typer.Exit(abs(difference) > 0.01)
+
+
+def _over_runs(pattern: str) -> tuple[float, float]:
+    """Mean density over runs of equal length and its standard error, g/cm³."""
+    results = [json.loads(path.read_text()) for path in sorted(RESULTS.glob(pattern))]
+    means, errors = (np.array([r[key] for r in results]) for key in ("density_g_per_cm3", "standard_error"))
+    return float(means.mean()), float(np.sqrt((errors**2).sum()) / len(results))
 
 
 if __name__ == "__main__":
