@@ -33,6 +33,7 @@ from flashmd_rs import (
     rollout,
 )
 from flashmd_rs._engine.checkpoint import read_checkpoint
+from flashmd_rs._engine.recorder import Recorder
 from flashmd_rs._engine.signals import NOTICES, between_strides
 from flashmd_rs._engine.wall_time import WallTime
 from flashmd_rs.cli.app import app
@@ -78,6 +79,21 @@ class TestNotices:
             resume(tmp_path / "c", model=models("pair_stride"), observers=[(Sends(number, 8), 1)])
         assert read_checkpoint(tmp_path / "c").step == 8
         assert signal.getsignal(number) == signal.SIG_DFL
+
+    def test_one_more_waits_until_the_files_are_closed(self, models, tmp_path, monkeypatch):
+        close = Recorder.close
+
+        def interrupted(recorder):
+            signal.raise_signal(signal.SIGTERM)
+            close(recorder)
+
+        monkeypatch.setattr(Recorder, "close", interrupted)
+        path = tmp_path / "run.traj"
+        options = {"checkpoint": Checkpoint(tmp_path / "c", interval=2), "trajectory": path, "interval": 1, **BATH}
+        with pytest.raises(SystemExit):
+            rollout(start(), models("pair_stride"), steps=12, observers=[(Sends(signal.SIGTERM, 9), 1)], **options)
+        assert [found.name for found in tmp_path.glob("run*")] == ["run.traj"]
+        assert len(ase.io.read(path, ":")) == 10
 
     @pytest.mark.parametrize("handler", [signal.SIG_IGN, lambda *_: None])
     def test_what_is_handled_or_ignored_stays_so(self, models, tmp_path, handler):

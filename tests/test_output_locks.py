@@ -54,6 +54,36 @@ class TestTwoRuns:
         first.step(2)
         assert len(first.trajectory) == 5
 
+    @pytest.mark.parametrize("suffix", SUFFIXES)
+    def test_between_two_calls_it_is_still_the_first_ones(self, begin, tmp_path, suffix):
+        path = tmp_path / f"run{suffix}"
+        first = begin(trajectory=path)
+        first.run(steps=1)
+        for _ in range(2):
+            with pytest.raises(BlockingIOError, match="another run is writing it"):
+                begin(trajectory=path)
+            first.run(steps=1)
+        first.close()
+        begin(trajectory=path)
+
+    def test_who_comes_second_does_not_remove_the_file(self, tmp_path, monkeypatch):
+        """Also where neither saw it before both opened it."""
+        path = tmp_path / "run.extxyz"
+        monkeypatch.setattr(Path, "exists", lambda _: False)
+        first = OutputLock(path, "trajectory")
+        with pytest.raises(BlockingIOError):
+            OutputLock(path, "trajectory")
+        assert path.is_file()
+        first.close()
+
+    @pytest.mark.parametrize("suffix", [".traj", ".h5md"])
+    def test_parts_without_their_first_are_not_removed(self, tmp_path, suffix):
+        part = tmp_path / f"run.segment-1{suffix}"
+        part.write_bytes(b"frames")
+        with pytest.raises(InputError, match="parts of that trajectory"):
+            check_trajectory_path(tmp_path / f"run{suffix}")
+        assert part.exists()
+
     def test_any_output_against_any_other(self, begin, tmp_path):
         paths = {name: tmp_path / f"{name}.extxyz" for name in ("trajectory", "log", "violations")}
         files = {"trajectory": paths["trajectory"], "logfile": paths["log"]}

@@ -3,6 +3,7 @@
 import warnings
 
 import ase.io
+import h5py
 import numpy as np
 import pytest
 from ase import Atoms
@@ -11,7 +12,7 @@ from ase.calculators.calculator import Calculator, PropertyNotImplementedError
 from ase.calculators.emt import EMT
 from ase.units import bar, kB
 
-from flashmd_rs import InputError, Output, Simulation, resume, rollout
+from flashmd_rs import Checkpoint, InputError, Output, Simulation, resume, rollout
 from flashmd_rs._engine.checkpoint import read_checkpoint
 from flashmd_rs._engine.settings import Settings
 from flashmd_rs.analysis import mean_and_error
@@ -412,3 +413,38 @@ class As(Calculator):
         copy.symbols[:] = self.symbol
         copy.calc = EMT()
         self.results = {"energy": copy.get_potential_energy(), "forces": copy.get_forces(), "stress": copy.get_stress()}
+
+
+class TestLearnedMeanwhile:
+    """A run goes on with an energy that it began without, or the other way round."""
+
+    @pytest.mark.parametrize("first", [True, False])
+    def test_h5md_keeps_what_is_known_of_each_frame(self, models, tmp_path, first):
+        path, checkpoint = tmp_path / "run.h5md", tmp_path / "c"
+        options = {"temperature_K": 50, "interval": 1, "seed": 1, "trajectory": path, "progress": False}
+        energies = [models("pair_energy"), None] if first else [None, models("pair_energy")]
+        for steps, energy in zip((4, 9), energies, strict=True):
+            saved = Checkpoint(checkpoint, interval=2)
+            rollout(
+                make_crystal(),
+                models("pair_stride"),
+                steps=steps,
+                energy_model=energy,
+                checkpoint=saved,
+                resume="auto",
+                rescale_energy=False,
+                **options,
+            )
+        with h5py.File(path) as file:
+            known = np.isfinite(file["observables/potential_energy/value"][()])
+            assert len(file["observables/pressure/value"]) == len(file["observables/pressure/step"]) == 10
+            assert len(file["particles/trajectory/position/value"]) == 10
+        np.testing.assert_array_equal(known, np.arange(10) <= 4 if first else np.arange(10) > 4)
+
+    def test_stress_can_be_asked_for_later(self, models, tmp_path):
+        options = {"temperature_K": 50, "seed": 1, "progress": False, "energy_model": models("pair_energy")}
+        rollout(make_crystal(), models("pair_stride"), steps=2, checkpoint=tmp_path / "c", **options)
+        later = Output(tmp_path / "later.extxyz", stress=True)
+        go_on = {"steps": 4, "model": models("pair_stride"), "energy_model": models("pair_energy")}
+        run = resume(tmp_path / "c", trajectory=later, progress=False, **go_on)
+        assert run[-1].calc.results.keys() == {"energy", "stress"}

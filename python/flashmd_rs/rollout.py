@@ -197,7 +197,8 @@ def resume(
         seed: another seed from here on.
         trajectory: another file for the frames from here on, which begins with the first one after the checkpoint; the
             one before is left as it is. An existing file is replaced, as by :func:`rollout`. The old name begins a new
-            file if the old one was moved away.
+            file if the old one was moved away. ``Output(None)`` goes on with the file that the run has, if any, and
+            else keeps the last frame alone.
         interval: another number of strides between kept frames from here on; those at its multiples are kept.
         logfile: another file for the log from here on, as ``trajectory``.
         model: the model's file, if it has moved, or an open :class:`Model`.

@@ -245,7 +245,10 @@ class Simulation:
         self._run.save(path)
 
     def close(self) -> None:
-        """Keep the last frame, save the last checkpoint, finish the files; what was measured can still be asked for."""
+        """Keep the last frame, save the last checkpoint, finish the files and let other runs have them.
+
+        What was measured can still be asked for.
+        """
         self._run.close()
 
     @property

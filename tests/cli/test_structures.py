@@ -101,6 +101,7 @@ class TestFrames:
         refused(run("out.traj@0"), "would replace the structure it starts from")
         water().write("a.gro")
         refused(run("a.gro", "--topology", "out.traj"), "would replace the structure it starts from")
+        refused(run("a.gro", "--logfile", "a.gro"), "the log would replace the structure it starts from")
 
 
 class TestMomenta:

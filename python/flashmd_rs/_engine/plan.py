@@ -163,6 +163,8 @@ def plan_continuation(path: PathLike, wanted: Continuation) -> Plan:
     structures = by_replica(saved.structures, saved.replica)
     energy = _energy_of(saved, wanted.energy_model, structures, opened)
     settings = changed(replace(saved.settings, steps=_planned(saved)), opened, len(structures), wanted)
+    if settings.stress and energy is None:
+        energy = reference_energy_model(opened)
     _check_continuation(saved, settings, energy, wanted.allow_other_model)
     _check_stress(settings, energy, structures)
     files = replace(saved.files, **given)

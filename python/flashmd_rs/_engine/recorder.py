@@ -130,6 +130,7 @@ class Recorder:
         self._log: LogWriter | None = None
         self._collector: FrameWriter | None = None
         self._locks: list[OutputLock] = []
+        self._used = False
         # Where the trajectory ended before a frame whose line in the log could not be written.
         self._before_frame: FileOffset | None = None
         # Frames before the open writer's first, and the readers of what closed ones wrote.
@@ -211,6 +212,7 @@ class Recorder:
                 self._log = LogWriter(
                     self._logfile, header, species, len(self.atoms), offsets["logfile"] or None, self._log_columns
                 )
+            self._used = True
             for lock in self._locks:
                 lock.follow()
         except BaseException:
@@ -218,7 +220,7 @@ class Recorder:
             raise
 
     def lock(self, offsets: FileOffsets | None = None) -> None:
-        """Keep other runs from the files until they are closed; before any file of any system is emptied.
+        """Keep other runs from the files until :meth:`release`; before any file of any system is emptied.
 
         Args:
             offsets: where those of a run to be continued ended.
@@ -291,17 +293,22 @@ class Recorder:
         }
 
     def close(self) -> None:
-        """Finish the files."""
+        """Finish the files, which stay this run's: it may open them again."""
         opened = [output for output in (self._collector, self._log, self._writer) if output is not None]
         with ExitStack() as stack:
             for lock in self._locks:
-                stack.callback(lock.close, used=bool(opened))
+                stack.callback(lock.follow)
             for output in opened:
                 stack.callback(output.close)
-        self._locks = []
         if self._writer is not None:
             self._readers.append((self._before, self._writer.reader()))
         self._writer = self._log = self._collector = None
+
+    def release(self) -> None:
+        """Let others have the files; those that were made for a lock and never opened are removed."""
+        for lock in self._locks:
+            lock.close(used=self._used)
+        self._locks = []
 
     def frame(self, index: int) -> ase.Atoms:
         """A copy of a kept frame; from a file, once that is closed, unless it is the last."""

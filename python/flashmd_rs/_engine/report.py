@@ -11,7 +11,7 @@ from flashmd_rs._engine.system_input import SystemInput
 from flashmd_rs._structure import with_state
 from flashmd_rs.describe import versions
 from flashmd_rs.energies.sources import has_virial
-from flashmd_rs.errors import StabilityError
+from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.model import Model
 from flashmd_rs.options import Checkpoint, Output
 from flashmd_rs.writers import labels_left_out, last_good_file, write_frames
@@ -91,11 +91,12 @@ def with_last_good(error: StabilityError, atoms: ase.Atoms, trajectory: Path | N
     saved_to = None
     if trajectory is not None:
         target = last_good_file(trajectory)
-        left_out = labels_left_out(target, frame)
         try:
+            left_out = labels_left_out(target, frame)
             write_frames(target, [left_out.of(frame)], "last good frame")
-        except OSError as failure:
-            message += f"; the last good frame could not be saved to {target}: {failure.strerror}"
+        except (OSError, InputError) as failure:
+            reason = failure.strerror if isinstance(failure, OSError) else failure
+            message += f"; the last good frame could not be saved to {target}: {reason}"
         else:
             saved_to = str(target)
             message += f"; the last good frame is in {target}"

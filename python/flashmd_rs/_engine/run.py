@@ -185,6 +185,10 @@ class Run:
                         self.ended = not self._core.advance(strides)
                     except _OutOfTime:
                         self.out_of_time = self.step < target
+                    except BaseException:
+                        # Notices are still held: the next one must not end the program while files are closed.
+                        self._suspend()
+                        raise
                     if progress:
                         self._show_where_it_is()
             except BaseException:
@@ -234,6 +238,8 @@ class Run:
                 self._finish()
             finally:
                 self._closed = True
+                for recorder in self.recorders:
+                    recorder.release()
                 self._open.close()
 
     def save(self, path: str | os.PathLike[str]) -> None:
@@ -326,6 +332,8 @@ class Run:
         self._pauses = pauses
         with ExitStack() as stack:
             for recorder in self.recorders:
+                if not self._begun:
+                    stack.callback(recorder.release)
                 stack.callback(recorder.close)
 
     def _suspend(self) -> None:
@@ -416,6 +424,8 @@ class Run:
                 warn(message)
         if self.plan.description.single and 0 in self._failures:
             self.finish()
+            for recorder in self.recorders:
+                recorder.release()
             raise self._failures[0] from None
 
 

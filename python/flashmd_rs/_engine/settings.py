@@ -225,6 +225,7 @@ def changed(settings: Settings, model: Model, systems: int, wanted: Continuation
     stride = _stride(model, None)
     steps = count_steps(wanted.steps, wanted.time_ps, stride)
     interval = given_interval(wanted.interval, wanted.trajectory)
+    asks_stress = isinstance(wanted.trajectory, Output) and wanted.trajectory.stress
     temperatures = _temperatures(wanted.temperature_K, systems)
     if temperatures is not None and settings.thermostat is None:
         raise InputError(
@@ -238,6 +239,7 @@ def changed(settings: Settings, model: Model, systems: int, wanted: Continuation
         interval=settings.interval if interval is None else interval,
         temperature_K=settings.temperature_K if temperatures is None else temperatures,
         seed=settings.seed if wanted.seed is None else check_seed(wanted.seed),
+        stress=settings.stress or asks_stress,
     )
 
 

@@ -123,8 +123,11 @@ def run(
 
     atoms = read_structure(structure, format=format, index=index, units=units, topology=topology)
     read = [path for name in (structure, topology) if name is not None and (path := structure_path(name)) is not None]
-    if trajectory is not None and trajectory.exists() and any(trajectory.samefile(path) for path in read):
-        raise InputError(f"the trajectory would replace the structure it starts from: {trajectory}")
+    violations = options["guard_violations_file"]
+    for what, file in (("trajectory", trajectory), ("log", logfile), ("file of violations", violations)):
+        output = Path("-" if file is None else file)
+        if output.exists() and any(output.samefile(path) for path in read):
+            raise InputError(f"the {what} would replace the structure it starts from: {output}")
     if guard == "collect" and options["guard_violations_file"] is None:
         raise InputError("--guard collect needs the file for the structures: give --guard-violations-file FILE")
     if wall_time is not None and checkpoint is None:

@@ -37,7 +37,7 @@ from flashmd_rs.writers.files import OutputLock, check_replaceable, check_writab
 from flashmd_rs.writers.frames import FileOffset, FrameReader, FrameWriter, StoredFrame, require
 from flashmd_rs.writers.log import LogWriter
 from flashmd_rs.writers.memory import memory_file
-from flashmd_rs.writers.segmented import SegmentedFrames, check_is_no_segment
+from flashmd_rs.writers.segmented import SegmentedFrames, check_segments
 from flashmd_rs.writers.xtc import Xtc
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def check_trajectory_path(path: str | os.PathLike[str]) -> Path:
         require(_LIBRARIES[suffix], suffix)
     check_writable(target, "trajectory")
     if suffix in _SEGMENTED:
-        check_is_no_segment(target)
+        check_segments(target)
         check_replaceable(target, "trajectory")
     return target
 

@@ -40,14 +40,14 @@ class OutputLock:
             locks.check_unlocked(self._handle.fileno(), alone=emptied)
             locks.lock(self._handle.fileno())
         except BlockingIOError:
-            self.close(used=False)
+            self._handle.close()
             reason = f"cannot write the {what}: another run is writing it, or another program has locked it"
             reason += "; end that, or give another file"
             raise BlockingIOError(errno.EWOULDBLOCK, reason, str(path)) from None
 
     def follow(self) -> None:
         """Take the file that has been renamed to this one's name, if any: a new file has no locks."""
-        if not os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat()):
+        if self._path.exists() and not os.path.samestat(os.fstat(self._handle.fileno()), self._path.stat()):
             replaced = self._handle
             self._handle = OutputLock(self._path, self._what, self._emptied)._handle
             replaced.close()

@@ -75,10 +75,16 @@ class H5mdSegment:
         try:
             if not self._tables:
                 self._tables = _lay_out(self._h5, rows, fixed, boundary)
+            for name in rows.keys() - self._tables.keys():  # what a run has learned to measure meanwhile
+                table = _add_table(self._h5, name, rows[name])
+                table.resize(len(self._tables[_STEP]), axis=0)
+                table[:] = np.nan
+                self._tables[name] = table
+            end = len(self._tables[_STEP]) + len(rows[_STEP])
             for name, table in self._tables.items():
-                values, start = rows.get(name, np.array([np.nan])), len(table)
-                table.resize(start + len(values), axis=0)
-                table[start:] = values
+                start = len(table)
+                table.resize(end, axis=0)
+                table[start:] = rows.get(name, np.nan)
             self._h5.flush()
             self._file.commit()
         except BaseException:
@@ -162,13 +168,19 @@ def _lay_out(h5: Any, rows: Table, fixed: Table, boundary: list[str]) -> dict[st
     for name, values in fixed.items():
         h5[f"{_PARTICLES}/{name}"] = values
     h5[f"{_PARTICLES}/mass"].attrs["unit"] = "u"
-    for name, values in rows.items():
-        shape = values.shape[1:]
-        chunk = max(1, _CHUNK // values[0].nbytes)
-        table = h5.create_dataset(name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
-        if _TABLES[name] is not None:
-            table.attrs["unit"] = _TABLES[name]
-    for name in (_VELOCITY, _EDGES, _ENERGY, _PRESSURE, _STRESS):
-        if name in h5:
-            h5[f"{name}/step"], h5[f"{name}/time"] = h5[_STEP], h5[_TIME]
-    return {name: h5[name] for name in rows}
+    for name in (_STEP, _TIME):
+        _add_table(h5, name, rows[name])
+    return {name: h5[name] if name in h5 else _add_table(h5, name, values) for name, values in rows.items()}
+
+
+def _add_table(h5: Any, name: str, values: NDArray[Any]) -> Any:
+    """An empty table of such rows; one of values has the steps and times of the positions."""
+    shape = values.shape[1:]
+    chunk = max(1, _CHUNK // values[0].nbytes)
+    table = h5.create_dataset(name, (0, *shape), values.dtype, maxshape=(None, *shape), chunks=(chunk, *shape))
+    if _TABLES[name] is not None:
+        table.attrs["unit"] = _TABLES[name]
+    element, _, column = name.rpartition("/")
+    if column == "value" and element != _POSITION:
+        h5[f"{element}/step"], h5[f"{element}/time"] = h5[_STEP], h5[_TIME]
+    return table

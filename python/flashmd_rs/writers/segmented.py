@@ -197,14 +197,19 @@ def _part(path: Path, name: int | str) -> Path:
     return path if name == 0 else path.with_name(f"{path.stem}.segment-{name}{path.suffix}")
 
 
-def check_is_no_segment(path: Path) -> None:
-    """Refuse the name of a segment, which the trajectory it would belong to may write or remove.
+def check_segments(path: Path) -> None:
+    """Refuse the name of a segment, and that of a trajectory of which only segments are left: a new one removes them.
 
     Raises:
-        InputError: it is one.
+        InputError: it is one of them.
     """
     if re.search(r"\.segment-(\d+|joined)$", path.stem):
         raise InputError(f"{path.name} is the name of a part of another trajectory: give the file another name")
+    if not path.exists() and path.parent.is_dir() and (parts := _segments(path)):
+        raise InputError(
+            f"{path} is not there, but {len(parts)} parts of that trajectory are, as {min(parts).name}: put the file "
+            "back, or move its parts too"
+        )
 
 
 def _segments(path: Path) -> list[Path]:
