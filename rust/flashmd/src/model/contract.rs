@@ -36,7 +36,7 @@ impl Contract {
     /// Checks the bytes of a model file; runs nothing.
     ///
     /// # Errors
-    /// `Model` for anything that is not a contract-1 model, saying what is wrong.
+    /// `Model` for anything that is not a model of the contract, saying what is wrong.
     pub fn read(bytes: &[u8]) -> Result<Self> {
         if bytes.len() > MAX_BYTES {
             return Err(ModelFault::TooLarge { bytes: bytes.len(), most: MAX_BYTES }.into());
