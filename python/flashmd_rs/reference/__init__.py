@@ -1,8 +1,8 @@
 """Reference molecular dynamics of any potential, and the file that keeps its segments; no PyTorch.
 
-A system (:mod:`~flashmd_rs.reference.systems` lists them) builds its atoms and its potential on one of two back ends,
-:mod:`~flashmd_rs.reference.openmm_system` and :mod:`~flashmd_rs.reference.ase_system`. A data file is described by a
-:class:`~flashmd_rs.reference.recipe.Recipe`, simulated on all cores by
+A :class:`~flashmd_rs.reference.system.System` is start structures and a potential: an ASE calculator
+(:mod:`~flashmd_rs.reference.ase_system`) or an OpenMM system (:mod:`~flashmd_rs.reference.openmm_system`). A data file
+is described by a :class:`~flashmd_rs.reference.recipe.Recipe`, simulated on all cores by
 :func:`~flashmd_rs.reference.generate.generate`, kept as HDF5 by :mod:`~flashmd_rs.reference.store`, and tested by
 :func:`~flashmd_rs.reference.check.check`.
 

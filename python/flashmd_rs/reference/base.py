@@ -1,8 +1,7 @@
 """A reference simulation, independent of what computes its forces.
 
 Two back ends implement it, :class:`~flashmd_rs.reference.openmm_system.OpenMMReference` and
-:class:`~flashmd_rs.reference.ase_system.ASEReference`; a system is one file that builds its atoms and its potential on
-one of them.
+:class:`~flashmd_rs.reference.ase_system.ASEReference`.
 
 The Langevin bath is the same for both: velocity Verlet with exact Ornstein–Uhlenbeck kicks every few steps. It leaves
 unchanged the distribution that velocity Verlet of the same time step conserves, and its momenta are Maxwell–Boltzmann
@@ -15,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms, units
@@ -48,46 +47,33 @@ class Frame(NamedTuple):
 
 
 class Reference(ABC):
-    """A periodic system that can be simulated, in ASE units.
+    """Atoms and a potential that can be simulated, in ASE units.
 
     Attributes:
         description: potential and method, in words a paper could print.
-        size_is: what ``size`` counts.
-        size: default number of these.
-        timestep_fs: time step of velocity Verlet, fs, in segments and in the bath before them.
-        equilibration_timestep_fs: time step while a chain equilibrates, fs.
-        temperatures_K: default temperatures, K.
-        spacing_fs: default time between frames, fs.
-        length_fs: default length of a segment, fs.
-        decorrelation_fs: default time in the bath between segments, fs.
-        equilibration_ps: default time in the bath before the first segment of a chain, ps.
-        anneal_K: the first third of the equilibration is at least this hot, K.
+        timestep_fs: time step of velocity Verlet, fs.
         numbers: atomic numbers [A].
         masses: [A], u.
-        cell: [3, 3], rows are lattice vectors, Å.
+        cell: [3, 3], rows are lattice vectors, Å; zeros along axes without one.
+        periodic: along which of them the system repeats [3].
         molecules: [A], index of each atom's molecule; molecules are wrapped into the box as wholes.
     """
 
-    description: ClassVar[str]
-    size_is: ClassVar[str]
-    size: ClassVar[int]
+    description: str
     timestep_fs: float
-    equilibration_timestep_fs: ClassVar[float]
-    temperatures_K: ClassVar[tuple[float, ...]]
-    spacing_fs: ClassVar[float]
-    length_fs: ClassVar[float]
-    decorrelation_fs: ClassVar[float]
-    equilibration_ps: ClassVar[float]
-    anneal_K: ClassVar[float] = 0.0
-
     numbers: NDArray[np.int_]
     masses: F64
     cell: F64
+    periodic: NDArray[np.bool_]
     molecules: NDArray[np.int_]
 
     @abstractmethod
-    def start(self, rng: np.random.Generator) -> None:
-        """Set a first structure, energy-minimised where necessary, with all atoms at rest."""
+    def start(self, structure: int = 0) -> None:
+        """Set a start structure, without overlaps, with all atoms at rest.
+
+        Args:
+            structure: its number; they are taken in turn.
+        """
 
     @abstractmethod
     def set(self, positions: F64, momenta: F64) -> None:
@@ -165,22 +151,36 @@ class Reference(ABC):
         internal: F64 = momenta - self.masses[:, None] * momenta.sum(0) / self.masses.sum()
         return internal
 
-    def equilibrate(self, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
-        """Equilibrate a first structure: a third of ``time_ps`` in a strong bath, then a weak one.
+    def equilibrate(
+        self,
+        temperature_K: float,
+        rng: np.random.Generator,
+        time_ps: float,
+        anneal_K: float = 0.0,
+        structure: int = 0,
+    ) -> None:
+        """Equilibrate a start structure: a third of ``time_ps`` in a strong bath, then a weak one.
 
         The strong bath is at ``anneal_K`` or at ``temperature_K``, whichever is hotter.
         """
-        self.start(rng)
-        hot = max(temperature_K, self.anneal_K)
-        step = self.equilibration_timestep_fs
+        self.start(structure)
+        hot = max(temperature_K, anneal_K)
         self.draw_momenta(hot, rng)
-        self.langevin(1000 * time_ps / 3, hot, rng, 5.0, step)
-        self.langevin(1000 * time_ps * 2 / 3, temperature_K, rng, 2.0, step)
+        self.langevin(1000 * time_ps / 3, hot, rng, 5.0)
+        self.langevin(1000 * time_ps * 2 / 3, temperature_K, rng, 2.0)
 
-    def equilibrate_once(self, path: Path, temperature_K: float, rng: np.random.Generator, time_ps: float) -> None:
+    def equilibrate_once(
+        self,
+        path: Path,
+        temperature_K: float,
+        rng: np.random.Generator,
+        time_ps: float,
+        anneal_K: float = 0.0,
+        structure: int = 0,
+    ) -> None:
         """As :meth:`equilibrate`, but the end is kept in the file ``path`` (NPZ), from which later calls begin."""
         if not path.exists():
-            self.equilibrate(temperature_K, rng, time_ps)
+            self.equilibrate(temperature_K, rng, time_ps, anneal_K, structure)
             frame = self.get()
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as temporary:
@@ -191,7 +191,14 @@ class Reference(ABC):
     def atoms(self) -> Atoms:
         """The current frame as ``ase.Atoms`` with momenta."""
         frame = self.get()
-        return Atoms(self.numbers, frame.positions, cell=self.cell, pbc=True, masses=self.masses, momenta=frame.momenta)
+        return Atoms(
+            self.numbers,
+            frame.positions,
+            cell=self.cell,
+            pbc=self.periodic,
+            masses=self.masses,
+            momenta=frame.momenta,
+        )
 
 
 def virial_pressure(

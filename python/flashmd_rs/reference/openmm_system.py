@@ -1,4 +1,4 @@
-"""Reference systems whose forces come from OpenMM.
+"""References whose forces come from OpenMM.
 
 OpenMM's leapfrog integrators store velocities half a step off the positions, so the integrator here is an explicit
 velocity Verlet: positions and momenta of one frame are at the same instant.
@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import numpy as np
 import openmm
-from ase import units
+from ase import Atoms, units
 from openmm import unit
 
 from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Frame, Reference
 
 EV_PER_KJ_MOL = units.kJ / units.mol
+# Largest number of steps of L-BFGS that a start structure is minimised by.
+MINIMISATION_STEPS = 500
 # ASE's unit of velocity, √(eV/u), in OpenMM's, nm/ps.
 NM_PS_PER_ASE_VELOCITY = 0.1 * units.fs * 1000.0
 
@@ -36,32 +38,76 @@ class OpenMMReference(Reference):
     """An ``openmm.System`` on the CPU platform.
 
     Args:
-        system: the potential, with its box.
-        numbers: atomic numbers [A].
-        timestep_fs: time step of velocity Verlet, fs; None for the system's default.
+        system: the potential; where it is periodic, the cell of the structures takes the place of its box.
+        structures: start structures, of the same atoms in the same cell.
+        timestep_fs: time step of velocity Verlet, fs.
         threads: CPU threads; results are reproducible to the last bit only on one.
+        description: potential and method.
 
     Attributes:
         context: the ``openmm.Context`` in which everything runs.
         integrator: its velocity Verlet.
+
+    Raises:
+        ValueError: other atoms than the structures', or a box that OpenMM refuses.
     """
 
     def __init__(
-        self, system: openmm.System, numbers: list[int], timestep_fs: float | None = None, threads: int = 1
+        self,
+        system: openmm.System,
+        structures: list[Atoms],
+        timestep_fs: float,
+        threads: int = 1,
+        description: str = "OpenMM system",
     ) -> None:
-        self.timestep_fs = timestep_fs or type(self).timestep_fs
-        self.numbers = np.array(numbers)
-        self.masses = np.array([system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(len(numbers))])
-        box = system.getDefaultPeriodicBoxVectors()
-        self.cell = np.array([vector.value_in_unit(unit.angstrom) for vector in box])
-        self.integrator = velocity_verlet(self.timestep_fs)
+        first = structures[0]
+        self.timestep_fs, self.description = timestep_fs, description
+        self._starts = [atoms.get_positions() for atoms in structures]
+        self.numbers = first.numbers.copy()
+        masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles())]
+        if len(masses) != len(first):
+            raise ValueError(
+                f"the OpenMM system has {len(masses)} particles, the structure {len(first)} atoms: wanted the same "
+                "atoms in the same order"
+            )
+        self.masses = np.array(masses)
+        self.periodic = np.full(3, system.usesPeriodicBoundaryConditions())
+        self.cell = first.cell.array.copy()
+        if self.periodic.any():
+            system = self._with_box(system, first)
+        self.integrator = velocity_verlet(timestep_fs)
         platform = openmm.Platform.getPlatformByName("CPU")
         # Without the second property PME sums charges in an order that changes from call to call.
         properties = {"Threads": str(threads), "DeterministicForces": "true"}
-        self.context = openmm.Context(system, self.integrator, platform, properties)
-        self.molecules = np.empty(len(numbers), int)
+        try:
+            self.context = openmm.Context(system, self.integrator, platform, properties)
+        except openmm.OpenMMException as error:
+            raise ValueError(f"OpenMM refuses the system in a cell of {first.cell.lengths().round(3)} Å: {error}") from None
+        self.molecules = np.empty(len(masses), int)
         for index, members in enumerate(self.context.getMolecules()):
             self.molecules[list(members)] = index
+
+    @staticmethod
+    def _with_box(system: openmm.System, atoms: Atoms) -> openmm.System:
+        """The system in the cell of a structure."""
+        if atoms.cell.rank < 3:
+            raise ValueError("the OpenMM system is periodic, the structure has no cell: set the cell")
+        copy = openmm.XmlSerializer.clone(system)
+        try:
+            copy.setDefaultPeriodicBoxVectors(*(atoms.cell.array * 0.1))
+        except openmm.OpenMMException as error:
+            raise ValueError(
+                f"OpenMM wants a cell in reduced form, a along x and b in the xy plane, got {atoms.cell.tolist()}: {error}"
+            ) from None
+        return copy
+
+    def start(self, structure: int = 0) -> None:
+        """Set a start structure, minimised, with all atoms at rest."""
+        positions = self._starts[structure % len(self._starts)]
+        self.set(positions, np.zeros_like(positions))
+        # Removes overlaps; what is left of order the bath melts or not, as the temperature has it.
+        openmm.LocalEnergyMinimizer.minimize(self.context, 10.0, MINIMISATION_STEPS)
+        self.set(self.get().positions, np.zeros_like(positions))
 
     def set(self, positions: F64, momenta: F64) -> None:
         """Set positions and momenta; the context is reinitialised."""
@@ -109,8 +155,3 @@ class OpenMMReference(Reference):
     def energy_source(self) -> openmm.Context:
         """The context itself."""
         return self.context
-
-    def minimise_from(self, positions: F64, iterations: int = 200) -> None:
-        """Set positions (Å) [A, 3], remove overlaps with L-BFGS, and set all momenta to zero."""
-        self.set(positions, np.zeros_like(positions))
-        openmm.LocalEnergyMinimizer.minimize(self.context, 10.0, iterations)

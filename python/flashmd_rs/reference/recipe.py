@@ -3,96 +3,80 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import dataclass, fields
 from typing import Any, NamedTuple
 
 import numpy as np
+from ase.cell import Cell
 from numpy.typing import NDArray
 
 from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
-from flashmd_rs.reference.systems import system
+from flashmd_rs.reference.system import System, default_timestep_fs
 
 # Friction of the bath between segments: strong, so that a short time renews the momenta.
 DECORRELATION_FRICTION_PER_PS = 20.0
 # Largest change of the total energy in a segment, as a share of the kinetic energy; stable runs stay below a hundredth.
 LARGEST_ENERGY_CHANGE = 0.1
-# Fields of a recipe for which a system has no default.
-_WITHOUT_DEFAULT = ("system", "seed", "replicas", "density_g_per_cm3")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Recipe:
     """Everything that determines the numbers in a data file, apart from the machine and the versions.
 
     Attributes:
-        system: name of the system, a key of :data:`~flashmd_rs.reference.systems.SYSTEMS`.
-        size: its size, in what its ``size_is`` counts.
+        system: start structures and potential.
         temperatures_K: temperatures of the chains, K.
-        replicas: chains at each temperature.
+        replicas: chains at each temperature; they take the start structures in turn.
         seed: seed of every random number.
-        timestep_fs: time step of velocity Verlet, fs.
+        timestep_fs: time step of velocity Verlet, fs; None for the system's own.
         spacing_fs: time between frames, fs.
         length_fs: length of a segment, fs.
         decorrelation_fs: time in the bath between segments, fs; 0 makes each chain one NVE run, cut into segments.
         equilibration_ps: time in the bath before the first segment of a chain, ps.
-        density_g_per_cm3: density of a box of water, g/cm³; None for the system's own.
+        anneal_K: the first third of the equilibration is at least this hot, K.
 
     Raises:
         ValueError: a number that is out of bounds or does not divide into time steps.
     """
 
-    system: str
-    size: int
+    system: System
     temperatures_K: tuple[float, ...]
-    replicas: int
-    seed: int
-    timestep_fs: float
-    spacing_fs: float
-    length_fs: float
-    decorrelation_fs: float
-    equilibration_ps: float
-    density_g_per_cm3: float | None = None
+    replicas: int = 1
+    seed: int = 1
+    timestep_fs: float | None = None
+    spacing_fs: float = 8.0
+    length_fs: float = 64.0
+    decorrelation_fs: float = 40.0
+    equilibration_ps: float = 5.0
+    anneal_K: float = 0.0
 
     def __post_init__(self) -> None:
-        system(self.system)
-        if self.density_g_per_cm3 is not None and not (self.system == "water" and 0.5 < self.density_g_per_cm3 < 1.5):
-            raise ValueError(
-                f"density_g_per_cm3 is for water, from 0.5 to 1.5, got {self.density_g_per_cm3} for {self.system}"
-            )
-        for name in ("size", "replicas", "timestep_fs", "spacing_fs", "length_fs", "equilibration_ps"):
-            if not getattr(self, name) > 0:
+        if self.timestep_fs is None:
+            default = default_timestep_fs(self.system.structures[0].get_masses())
+            object.__setattr__(self, "timestep_fs", default)
+        for name in ("replicas", "timestep_fs", "spacing_fs", "length_fs", "equilibration_ps"):
+            if not 0 < getattr(self, name) < np.inf:
                 raise ValueError(f"{name} must be positive, got {getattr(self, name)}")
         if not self.temperatures_K or not all(0 < t < np.inf for t in self.temperatures_K):
             raise ValueError(f"temperatures_K must be positive, got {self.temperatures_K}")
         if len(set(self.temperatures_K)) < len(self.temperatures_K):
             raise ValueError(f"a temperature is given twice in {self.temperatures_K}; ask for replicas instead")
-        if self.seed < 0 or self.decorrelation_fs < 0:
-            raise ValueError(
-                f"seed and decorrelation_fs must not be negative, got {self.seed} and {self.decorrelation_fs}"
-            )
+        for name in ("seed", "decorrelation_fs", "anneal_K"):
+            if not 0 <= getattr(self, name) < np.inf:
+                raise ValueError(f"{name} must not be negative, got {getattr(self, name)}")
         for name, total, part in (
-            ("spacing_fs", self.spacing_fs, self.timestep_fs),
+            ("spacing_fs", self.spacing_fs, self.step_fs),
             ("length_fs", self.length_fs, self.spacing_fs),
         ):
             if abs(total / part - round(total / part)) > 1e-9:
                 raise ValueError(f"{name} = {total} fs is not a multiple of {part} fs")
 
-    @classmethod
-    def of(cls, name: str, seed: int = 1, replicas: int = 1, **given: Any) -> Recipe:
-        """A recipe of the system ``name``, with the system's defaults for every field not given or None."""
-        defaults = system(name)
-        names = (field.name for field in fields(cls) if field.name not in _WITHOUT_DEFAULT)
-        values = {name: getattr(defaults, name) if given.get(name) is None else given[name] for name in names}
-        density = given.get("density_g_per_cm3")
-        return cls(system=name, seed=seed, replicas=replicas, density_g_per_cm3=density, **values)
-
-    @classmethod
-    def from_attributes(cls, stored: dict[str, Any]) -> Recipe:
-        """The recipe that :meth:`attributes` described."""
-        values = {field.name: stored.get(field.name) for field in fields(cls)}
-        return cls(**(values | {"temperatures_K": tuple(stored["temperatures_K"])}))
+    @property
+    def step_fs(self) -> float:
+        """Time step of velocity Verlet, fs."""
+        assert self.timestep_fs is not None
+        return self.timestep_fs
 
     @property
     def chains(self) -> int:
@@ -108,17 +92,23 @@ class Recipe:
         """Temperature (K) of segment ``number`` of the file; chains take turns."""
         return self.temperatures_K[number % self.chains % len(self.temperatures_K)]
 
+    def structure(self, number: int) -> int:
+        """Number of the start structure of the chain of segment ``number``."""
+        return number % self.chains // len(self.temperatures_K) % len(self.system.structures)
+
     def build(self) -> Reference:
         """The system, on one thread."""
-        more = {} if self.density_g_per_cm3 is None else {"density_g_per_cm3": self.density_g_per_cm3}
-        make: Callable[..., Reference] = system(self.system)
-        return make(self.size, self.timestep_fs, **more)
+        return self.system.reference(self.timestep_fs)
 
     def attributes(self) -> dict[str, Any]:
-        """The attribute ``recipe`` of a data file: the fields and the system's description."""
-        kind = system(self.system)
-        values = {"reference": kind.description, "size_is": kind.size_is, **asdict(self)}
-        return values | {"temperatures_K": list(self.temperatures_K)}
+        """The attribute ``recipe`` of a data file: what determines the system's numbers, and the fields."""
+        own = {field.name: getattr(self, field.name) for field in fields(self) if field.name != "system"}
+        return {
+            "reference": f"{self.system.potential.description}, velocity Verlet",
+            **self.system.attributes(),
+            **own,
+            "temperatures_K": list(self.temperatures_K),
+        }
 
 
 class Segment(NamedTuple):
@@ -145,8 +135,9 @@ _built = threading.local()
 
 
 def _reference(recipe: Recipe) -> Reference:
-    if getattr(_built, "recipe", None) != recipe:
-        _built.recipe, _built.reference = recipe, recipe.build()
+    key = recipe.attributes()
+    if getattr(_built, "key", None) != key:
+        _built.key, _built.reference = key, recipe.build()
     reference: Reference = _built.reference
     return reference
 
@@ -167,7 +158,9 @@ def simulate(recipe: Recipe, number: int, before: tuple[NDArray[Any], NDArray[An
     rng = np.random.default_rng([recipe.seed, number])
     temperature = recipe.temperature(number)
     if before is None:
-        reference.equilibrate(temperature, rng, recipe.equilibration_ps)
+        reference.equilibrate(
+            temperature, rng, recipe.equilibration_ps, recipe.anneal_K, structure=recipe.structure(number)
+        )
     else:
         reference.set(before[0].astype(float), before[1].astype(float))
     if recipe.decorrelation_fs:
@@ -191,8 +184,8 @@ def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segmen
     # Written so that NaN fails as well.
     if not gained < LARGEST_ENERGY_CHANGE * kinetic[0]:
         raise FloatingPointError(
-            f"{recipe.system} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a segment, "
-            f"without a bath; take a shorter time step than {recipe.timestep_fs} fs"
+            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a segment, "
+            f"without a bath; take a shorter time step than {recipe.step_fs} fs"
         )
     positions = positions - _lattice_shift(positions[0], reference)
     return Segment(positions.astype("f4"), momenta.astype("f4"), forces.astype("f4"), energy, temperature_K)
@@ -200,7 +193,10 @@ def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segmen
 
 def _lattice_shift(positions: F64, reference: Reference) -> F64:
     """Lattice vectors [A, 3] to subtract so that each molecule's first atom is in the box and f4 keeps its digits."""
+    if not reference.periodic.any():
+        return np.zeros_like(positions)
     _, first = np.unique(reference.molecules, return_index=True)
-    boxes = np.floor(positions[first] @ np.linalg.inv(reference.cell))
-    shift: F64 = (boxes @ reference.cell)[reference.molecules]
+    cell = Cell(reference.cell).complete().array
+    boxes = np.floor(positions[first] @ np.linalg.inv(cell)) * reference.periodic
+    shift: F64 = (boxes @ cell)[reference.molecules]
     return shift

@@ -1,7 +1,7 @@
 """The HDF5 file of segments: appended to one by one, readable after a crash of the writer.
 
 Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`` [S, F, A, 3] f4, ``energy`` [S, F] f8,
-``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3]; attributes ``recipe`` (JSON), ``units``,
+``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3], ``periodic`` [3]; attributes ``recipe`` (JSON), ``units``,
 ``versions`` (JSON).
 
 The file is written in HDF5's single-writer mode, in which the file on disk is consistent at every instant: a process
@@ -145,6 +145,7 @@ def _create(path: Path, attributes: dict[str, Any], n_frames: int, reference: Re
         packages = ("flashmd-rs", "openmm", "ase", "numpy")
         file.attrs["versions"] = json.dumps({name: _version(name) for name in packages})
         file["numbers"], file["masses"], file["cell"] = reference.numbers, reference.masses, reference.cell
+        file["periodic"] = reference.periodic
         frame = (n_frames, n_atoms, 3)
         for name in ("positions", "momenta", "forces"):
             file.create_dataset(name, (0, *frame), "f4", maxshape=(None, *frame), chunks=(1, *frame))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from flashmd_train.cli import data, export, fit, studies
+from flashmd_train.cli.errors import plain_errors
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
@@ -23,4 +24,4 @@ for command in (
     studies.ranking,
     studies.active,
 ):
-    app.command()(command)
+    app.command()(plain_errors()(command))

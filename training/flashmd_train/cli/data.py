@@ -8,46 +8,51 @@ from typing import Annotated
 
 import typer
 
-from flashmd_rs.reference.systems import SYSTEMS
+from flashmd_rs.cli.system_flags import with_system_flags
+from flashmd_rs.reference.options import SystemOptions
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.cli.errors import plain_errors
 
+TemperaturesK = Annotated[list[float] | None, typer.Option("--temperature-k", help="Temperature, K; repeat for several.")]
+TimestepFs = Annotated[
+    float | None, typer.Option(help="Step of velocity Verlet, fs.", show_default="by the lightest mass")
+]
 
+
+@with_system_flags("generate")
 def generate(
-    system: Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}.")],
     output: Annotated[Path, typer.Argument(help="HDF5 file; a rerun goes on where it stopped.")],
-    size: Annotated[int | None, typer.Option(help="Molecules or cells; the system's own by default.")] = None,
+    system: SystemOptions,
     segments: Annotated[int, typer.Option(help="NVE segments to store.")] = 1000,
-    temperature_k: Annotated[list[float] | None, typer.Option(help="Temperatures in K; repeat for several.")] = None,
-    replicas: Annotated[int, typer.Option(help="Independent chains of segments per temperature.")] = 1,
+    temperature_k: TemperaturesK = None,
+    replicas: Annotated[
+        int, typer.Option(help="Independent chains of segments per temperature; they take the structures in turn.")
+    ] = 1,
     seed: int = 1,
-    timestep_fs: Annotated[float | None, typer.Option(help="Step of velocity Verlet, fs.")] = None,
-    spacing_fs: Annotated[float | None, typer.Option(help="Time between stored frames, fs.")] = None,
-    length_fs: Annotated[float | None, typer.Option(help="Length of a segment, fs.")] = None,
+    timestep_fs: TimestepFs = None,
+    spacing_fs: Annotated[float, typer.Option(help="Time between stored frames, fs.")] = 8.0,
+    length_fs: Annotated[float, typer.Option(help="Length of a segment, fs.")] = 64.0,
     decorrelation_fs: Annotated[
-        float | None,
+        float,
         typer.Option(help="Time under the thermostat between segments, fs; 0 makes each chain one NVE run."),
-    ] = None,
+    ] = 40.0,
     equilibration_ps: Annotated[
-        float | None, typer.Option(help="Time under the thermostat before the first segment of a chain, ps.")
-    ] = None,
-    density_g_per_cm3: Annotated[
-        float | None, typer.Option(help="Density of water; models for NpT want several.")
-    ] = None,
+        float, typer.Option(help="Time under the thermostat before the first segment of a chain, ps.")
+    ] = 5.0,
+    anneal_k: Annotated[float, typer.Option(help="The first third of that is at least this hot, K.")] = 0.0,
     workers: Annotated[int | None, typer.Option(help="Processes; as many as cores by default.")] = None,
     cluster: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler, or 'local' for one on this machine.")
     ] = None,
 ) -> None:
-    """Simulate a reference system and store NVE segments, on all cores or a Dask cluster."""
+    """Simulate a system by its reference and store NVE segments, on all cores or a Dask cluster."""
     from flashmd_rs.reference.generate import generate as generate_segments
     from flashmd_rs.reference.recipe import Recipe
 
     with plain_errors():
-        recipe = Recipe.of(
-            system,
-            size=size,
-            temperatures_K=tuple(temperature_k) if temperature_k else None,
+        recipe = Recipe(
+            system=system.load(),
+            temperatures_K=tuple(temperature_k or ()),
             replicas=replicas,
             seed=seed,
             timestep_fs=timestep_fs,
@@ -55,7 +60,7 @@ def generate(
             length_fs=length_fs,
             decorrelation_fs=decorrelation_fs,
             equilibration_ps=equilibration_ps,
-            density_g_per_cm3=density_g_per_cm3,
+            anneal_K=anneal_k,
         )
         generate_segments(output, recipe, segments, workers, cluster)
 
@@ -79,23 +84,25 @@ def check(
     raise typer.Exit(bool(refused))
 
 
+@with_system_flags("generate")
 def structure(
-    system: Annotated[str, typer.Argument(help=f"One of {', '.join(SYSTEMS)}.")],
     output: Annotated[Path, typer.Argument(help="Extended XYZ file.")],
-    size: Annotated[int | None, typer.Option(help="Molecules or cells; the system's own by default.")] = None,
-    temperature_k: float = 300.0,
+    system: SystemOptions,
+    temperature_k: TemperaturesK = None,
     time_ps: Annotated[float, typer.Option(help="Equilibration, ps.")] = 30.0,
+    anneal_k: Annotated[float, typer.Option(help="The first third of that is at least this hot, K.")] = 0.0,
+    timestep_fs: TimestepFs = None,
     seed: int = 7,
 ) -> None:
     """Write an equilibrated structure with momenta."""
     import numpy as np
     from ase.io import write
 
-    from flashmd_rs.reference.recipe import Recipe
-
     with plain_errors(), atomic_write(output) as temporary:
-        reference = Recipe.of(system, size=size).build()
-        reference.equilibrate(temperature_k, np.random.default_rng(seed), time_ps)
+        if not temperature_k:
+            raise ValueError("got no temperature_k, wanted that of the structure")
+        reference = system.load().reference(timestep_fs)
+        reference.equilibrate(temperature_k[0], np.random.default_rng(seed), time_ps, anneal_k)
         write(temporary, reference.atoms(), columns=["symbols", "positions", "momenta", "masses"])
 
 
