@@ -105,8 +105,16 @@ def _assigned(texts: list[str], name: str) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not (key.isidentifier() and equals):
             raise ValueError(f"got --{name.replace('_', '-')} {text!r}, wanted NAME=VALUE")
-        values[key] = yaml.safe_load(value)
+        values[key] = _number(yaml.safe_load(value))
     return values
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 1e-3, without a point, for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _fill(
@@ -116,7 +124,12 @@ def _fill(
     unknown = sorted(defaults.keys() - values.keys())
     if unknown and strict:
         raise ValueError(f"{config} sets unknown flags {', '.join(unknown)}; known are {', '.join(values)}")
-    for name in defaults.keys() & values.keys():
-        source = context.get_parameter_source(name)
-        if source is None or source.name == "DEFAULT":
-            values[name] = defaults[name]
+    for flag in context.command.params:
+        source = context.get_parameter_source(flag.name or "")
+        if flag.name in defaults and (source is None or source.name == "DEFAULT"):
+            value = defaults[flag.name]
+            try:
+                alone = getattr(flag, "multiple", False) and not isinstance(value, list)
+                values[flag.name] = flag.process_value(context, [value] if alone else value)
+            except typer.BadParameter as error:
+                raise ValueError(f"{config} sets {flag.name} = {value!r}: {error.message}") from None

@@ -226,8 +226,8 @@ def force_repeatability(reference: Reference) -> float:
         )
     if difference:
         warn(
-            f"forces on the same atoms differ by {difference:.2g} eV/Å from one evaluation to the next: files that are made "
-            "again agree to that only"
+            f"forces on the same atoms differ by {difference:.2g} eV/Å from one evaluation to the next: files that are "
+            "made again agree to that only"
         )
     return difference
 

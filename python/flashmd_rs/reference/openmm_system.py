@@ -18,9 +18,10 @@ from flashmd_rs.reference.base import Frame, Reference
 EV_PER_KJ_MOL = units.kJ / units.mol
 # Largest number of steps of L-BFGS that a start structure is minimised by.
 MINIMISATION_STEPS = 500
-# Relative difference within which masses are those of one element, and the lightest that a mass is told by.
+# Relative difference within which masses are those of one element.
 SAME_MASS = 1e-3
-HEAVY = 3
+# Hydrogen between these masses, u, took from its neighbours, whose masses tell no element any more.
+HEAVIEST_PROTIUM_U, HEAVIEST_REPARTITIONED_U = 1.1, 6.0
 # ASE's unit of velocity, √(eV/u), in OpenMM's, nm/ps.
 NM_PS_PER_ASE_VELOCITY = 0.1 * units.fs * 1000.0
 
@@ -48,11 +49,12 @@ def with_masses(system: openmm.System, atoms: Atoms) -> Atoms:
     wanted = "wanted the same atoms in the same order"
     if len(masses) != len(atoms):
         raise ValueError(f"the OpenMM system has {len(masses)} particles, the structure {len(atoms)} atoms: {wanted}")
-    off = np.abs(atomic_masses[:, None] / masses - 1)
-    # Repartitioned hydrogen may be as heavy as helium.
-    nearest, every = HEAVY + off[HEAVY:].argmin(0), np.arange(len(masses))
+    hydrogen = masses[atoms.numbers == 1]
+    repartitioned = ((hydrogen > HEAVIEST_PROTIUM_U) & (hydrogen < HEAVIEST_REPARTITIONED_U)).any()
+    off, every = np.abs(atomic_masses[:, None] / masses - 1), np.arange(len(masses))
+    nearest = off.argmin(0)
     other = (off[nearest, every] < SAME_MASS) & (off[atoms.numbers, every] > SAME_MASS)
-    if other.any():
+    if other.any() and not repartitioned:
         i = int(other.argmax())
         raise ValueError(
             f"particle {i} of the OpenMM system has the mass of {chemical_symbols[nearest[i]]}, {masses[i]:g} u, "

@@ -84,12 +84,20 @@ class SystemOptions:
         if self.forcefield:
             return forcefield_system(self.structure, self.forcefield, self.description)
         structures = load_structures(self.structure, self.structure_args)
-        if self.openmm:
-            potential: Potential = openmm_potential(self.openmm, self.openmm_args, self.description, self.flexible)
-        else:
-            assert self.calculator is not None
-            potential = calculator_potential(self.calculator, self.calculator_args, self.description)
-        return System(tuple(structures), potential)
+        return System(tuple(structures), self.load_potential())
+
+    def load_potential(self) -> Potential:
+        """The potential for atoms that come from elsewhere; only a force field still needs its structure.
+
+        Raises:
+            ValueError: no or several potentials, or something that is not what it should be.
+            OSError: a file is missing.
+        """
+        if self.openmm and not (self.calculator or self.forcefield):
+            return openmm_potential(self.openmm, self.openmm_args, self.description, self.flexible)
+        if self.calculator and not (self.openmm or self.forcefield):
+            return calculator_potential(self.calculator, self.calculator_args, self.description)
+        return self.load().potential
 
     def with_given(self, given: SystemOptions) -> SystemOptions:
         """These options, with those of ``given`` that are not empty in their place.
