@@ -125,6 +125,7 @@ def test_a_structure_that_is_missing_or_unknown_to_the_calculator() -> None:
     ("structures", "message"),
     [
         ([], "got no start structure"),
+        ([Atoms()], "a start structure has no atoms"),
         ([atoms(), bulk("Cu")], "start structure 2 is Cu in a cell of .* the first Cu4"),
         ([atoms(), atoms(cell=[4.0] * 3)], "one data file holds the same atoms in the same cell"),
         ([atoms(), atoms(pbc=(1, 1, 0))], "start structure 2"),
@@ -172,7 +173,7 @@ def command(
 @with_system_flags("evaluate", required=False)
 def without(system: SystemOptions | None) -> None:
     """Print what came."""
-    typer.echo(system)
+    typer.echo(repr(system))
 
 
 @with_system_flags("generate", strict=False)
@@ -203,12 +204,12 @@ def test_flags_and_a_file_of_them(tmp_path: Path) -> None:
     assert run("command", "--config", path, *more) == (0, f"1 5 [500.0] {ending}")
     path.write_text(path.read_text().replace("[300, 400]", "1e2"))
     assert run("command", "--config", path) == (0, f"2 8 [100.0] {ending}")
+    assert run("sharing", "--config", path) == (0, "8")
+    assert run("without") == (0, "None")
     path.write_text(path.read_text().replace("8", "some"))
     code, output = run("command", "--config", path)
     assert code == 1
     assert "sets segments = 'some': Input should be a valid integer" in output
-    assert run("without") == (0, "None")
-    assert run("sharing", "--config", path) == (0, "8")
 
 
 @pytest.mark.parametrize(

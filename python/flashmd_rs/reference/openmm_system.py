@@ -52,7 +52,8 @@ def with_masses(system: openmm.System, atoms: Atoms) -> Atoms:
     hydrogen = masses[atoms.numbers == 1]
     repartitioned = ((hydrogen > HEAVIEST_PROTIUM_U) & (hydrogen < HEAVIEST_REPARTITIONED_U)).any()
     off, every = np.abs(atomic_masses[:, None] / masses - 1), np.arange(len(masses))
-    nearest = off.argmin(0)
+    # Number 0 is no element.
+    nearest = 1 + off[1:].argmin(0)
     other = (off[nearest, every] < SAME_MASS) & (off[atoms.numbers, every] > SAME_MASS)
     if other.any() and not repartitioned:
         i = int(other.argmax())

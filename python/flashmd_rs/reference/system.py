@@ -33,7 +33,7 @@ class System:
         potential: of all of them.
 
     Raises:
-        ValueError: no structure, structures of other atoms or cells, or an element of two masses.
+        ValueError: no structure or no atoms, structures of other atoms or cells, or an element of two masses.
     """
 
     structures: tuple[Atoms, ...]
@@ -42,6 +42,8 @@ class System:
     def __post_init__(self) -> None:
         if not self.structures:
             raise ValueError("got no start structure, wanted at least one")
+        if not all(len(atoms) for atoms in self.structures):
+            raise ValueError("a start structure has no atoms")
         own = tuple(self.potential.with_masses(atoms) for atoms in self.structures)
         object.__setattr__(self, "structures", own)
         first = self.structures[0]
