@@ -31,7 +31,7 @@ from flashmd_train.fit.config import Data, DirectTraining, Loss, Optimizer
 from flashmd_train.models.config import DirectConfig
 
 # Flexible TIP3P, in a clone of the repository.
-WATER = Path(__file__).parents[3] / "examples" / "systems" / "water" / "system.yaml"
+WATER = Path("examples/systems/water/system.yaml")
 STRIDE_FS = 1.0
 CUTOFF_A = 4.0
 TARGET_K = 300.0
@@ -193,9 +193,7 @@ def _data(folder: Path, scale: Scale) -> None:
 def water(molecules: int) -> System:
     """So many flexible waters."""
     if not WATER.exists():
-        raise ValueError(
-            f"there is no {WATER}: the study runs from a clone of the repository, as pip install -e ./training"
-        )
+        raise ValueError(f"there is no {WATER} here: run the study in a clone of the repository")
     size = dict(molecules=molecules)
     return load_system(WATER, structure_args=size, openmm_args=size)
 
