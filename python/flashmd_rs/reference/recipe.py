@@ -184,8 +184,8 @@ def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segmen
     # Written so that NaN fails as well.
     if not gained < LARGEST_ENERGY_CHANGE * kinetic[0]:
         raise FloatingPointError(
-            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a segment, "
-            f"without a bath; take a shorter time step than {recipe.step_fs} fs"
+            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a "
+            f"segment, without a bath; take a shorter time step than {recipe.step_fs} fs"
         )
     positions = positions - _lattice_shift(positions[0], reference)
     return Segment(positions.astype("f4"), momenta.astype("f4"), forces.astype("f4"), energy, temperature_K)

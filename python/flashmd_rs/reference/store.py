@@ -1,8 +1,9 @@
 """The HDF5 file of segments: appended to one by one, readable after a crash of the writer.
 
 Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`` [S, F, A, 3] f4, ``energy`` [S, F] f8,
-``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3], ``periodic`` [3]; attributes ``recipe`` (JSON), ``units``,
-``versions`` (JSON).
+``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3], ``periodic`` [3]; attributes ``recipe`` (JSON),
+``units``, ``versions`` (JSON), and ``force_repeatability_eV_per_A``, the largest difference between forces on one frame
+by two calculators.
 
 The file is written in HDF5's single-writer mode, in which the file on disk is consistent at every instant: a process
 killed at any moment leaves all segments up to the last flush. Such a file is still marked as open; the next writer
@@ -35,13 +36,14 @@ class Store:
         path: the file; made if it does not exist.
         recipe: the recipe of the file.
         reference: the system, for the atoms and the box of a new file.
+        repeatability: of the forces, for a new file, eV/Å; None where nothing is known of it.
 
     Raises:
         ValueError: the file was made by another recipe, or is no data file.
         BlockingIOError: another process is writing it.
     """
 
-    def __init__(self, path: Path, recipe: Recipe, reference: Reference) -> None:
+    def __init__(self, path: Path, recipe: Recipe, reference: Reference, repeatability: float | None = None) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = FileLock(f"{path}.lock")
         try:
@@ -49,7 +51,7 @@ class Store:
         except Timeout:
             raise BlockingIOError(f"another process is writing {path}") from None
         try:
-            self._file = self._open(path, recipe, reference)
+            self._file = self._open(path, recipe, reference, repeatability)
         except BaseException:
             self._lock.release()
             raise
@@ -77,12 +79,12 @@ class Store:
         self._file.flush()
 
     @staticmethod
-    def _open(path: Path, recipe: Recipe, reference: Reference) -> h5py.File:
+    def _open(path: Path, recipe: Recipe, reference: Reference, repeatability: float | None) -> h5py.File:
         attributes = json.loads(json.dumps(recipe.attributes()))
         if path.exists():
             _check_recipe(path, attributes)
         else:
-            _create(path, attributes, recipe.frames, reference)
+            _create(path, attributes, recipe.frames, reference, repeatability)
         if _marked_open(path):
             _rescue(path, recipe.frames, reference)
         file = h5py.File(path, "r+", libver="latest")
@@ -136,12 +138,20 @@ def _rescue(path: Path, n_frames: int, reference: Reference) -> None:
                     new[name][n] = old[name][n]
 
 
-def _create(path: Path, attributes: dict[str, Any], n_frames: int, reference: Reference) -> None:
+def _create(
+    path: Path,
+    attributes: dict[str, Any],
+    n_frames: int,
+    reference: Reference,
+    repeatability: float | None = None,
+) -> None:
     """Write a file without segments, atomically."""
     n_atoms = len(reference.numbers)
     with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["recipe"] = json.dumps(attributes)
         file.attrs["units"] = UNITS
+        if repeatability is not None:
+            file.attrs["force_repeatability_eV_per_A"] = repeatability
         packages = ("flashmd-rs", "openmm", "ase", "numpy")
         file.attrs["versions"] = json.dumps({name: _version(name) for name in packages})
         file["numbers"], file["masses"], file["cell"] = reference.numbers, reference.masses, reference.cell

@@ -13,7 +13,9 @@ from flashmd_rs.reference.options import SystemOptions
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.cli.errors import plain_errors
 
-TemperaturesK = Annotated[list[float] | None, typer.Option("--temperature-k", help="Temperature, K; repeat for several.")]
+TemperaturesK = Annotated[
+    list[float] | None, typer.Option("--temperature-k", help="Temperature, K; repeat for several.")
+]
 TimestepFs = Annotated[
     float | None, typer.Option(help="Step of velocity Verlet, fs.", show_default="by the lightest mass")
 ]
@@ -84,7 +86,7 @@ def check(
     raise typer.Exit(bool(refused))
 
 
-@with_system_flags("generate")
+@with_system_flags("generate", strict=False)
 def structure(
     output: Annotated[Path, typer.Argument(help="Extended XYZ file.")],
     system: SystemOptions,
