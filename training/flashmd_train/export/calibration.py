@@ -65,7 +65,9 @@ def one_stride_scale(model: ScaledStride, validation: StridePairs) -> torch.Tens
         for s in range(kinds):
             predicted[s] += float(p_hat[graph.species == s].double().square().sum())
             true[s] += float(p[graph.species == s].double().square().sum())
-    return torch.tensor(np.sqrt(true / predicted), dtype=model.momentum_scale.dtype)
+    # The momenta of a species in no held-out box stay as they are.
+    ratio = np.divide(true, predicted, out=np.ones(kinds), where=predicted > 0)
+    return torch.tensor(np.sqrt(ratio), dtype=model.momentum_scale.dtype)
 
 
 def _balance(model: ScaledStride, validation: StridePairs) -> None:

@@ -68,6 +68,8 @@ def add_mean_field(graph: onnx.ModelProto, metadata: dict, data: Dataset, picks:
         picks: (file, segment) [n, 2] of the segments whose first and last frames are compared.
     """
     frames = reference_frames(data, picks)
+    if not frames:
+        return metadata
     with TemporaryDirectory() as folder:
         path = Path(folder) / "energy.onnx"
 
@@ -88,9 +90,12 @@ def add_mean_field(graph: onnx.ModelProto, metadata: dict, data: Dataset, picks:
 
 
 def reference_frames(data: Dataset, picks: NDArray[np.int_]) -> list[ReferenceFrame]:
-    """The first and last frames of segments ``picks`` [n, 2], with the pressures of their references."""
+    """The first and last frames of segments ``picks`` [n, 2], with the pressures of their references.
+
+    Structures that are not periodic in all directions have none.
+    """
     frames = []
-    for f, file in enumerate(data.files):
+    for f, file in ((f, file) for f, file in enumerate(data.files) if file.periodic.all()):
         reference = Recipe.from_attributes(file.recipe).build()
         for s, k in ((s, k) for s in picks[picks[:, 0] == f, 1] for k in (0, -1)):
             q = file.positions[s, k].astype(float)
