@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flashmd_rs.evaluation.claims import density_estimate, temperature_estimates
+from flashmd_rs.evaluation.claims import density_estimate, named_temperatures, temperature_estimates
 from flashmd_rs.evaluation.estimates import shown
 from flashmd_rs.evaluation.results import RunFigures, Runs
 from flashmd_rs.evaluation.tables import header, row, stable_until_each
@@ -12,14 +12,14 @@ from flashmd_rs.evaluation.tables import header, row, stable_until_each
 
 def bath_table(integrators: Runs, ensemble: str) -> list[str]:
     """Temperatures of all atoms and by species, density at constant pressure, and how long runs were stable."""
-    species = [k for k in temperature_estimates(next(iter(integrators.values()))) if k != "total"]
+    names = named_temperatures(temperature_estimates(next(iter(integrators.values()))))
     density = ["density, g/cm³"] if ensemble == "npt" else []
     tested = any(run.get("accepted") is not None for runs in integrators.values() for run in runs)
-    columns = [*(f"T of {k}, K" for k in species), *density, *(["strides accepted"] if tested else [])]
+    columns = [*(f"T of {k}, K" for k in names[1:]), *density, *(["strides accepted"] if tested else [])]
     lines = header("", "T, K", *columns, "sound until, ps", "violations of the domain")
     for runs in integrators.values():
         kelvin = temperature_estimates(runs)
-        cells = [shown(kelvin.get(k), 1) for k in ("total", *species)]
+        cells = [shown(kelvin.get(k), 1) for k in names]
         if density:
             cells.append(shown(density_estimate(runs), 4))
         if tested:

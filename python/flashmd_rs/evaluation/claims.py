@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts
@@ -108,7 +109,9 @@ def _stable(results: Results, protocol: EvaluationProtocol) -> Iterator[Claim]:
 def _temperatures(results: Results, protocol: EvaluationProtocol, floor: float) -> Iterator[Claim]:
     for text, ensembles in results.items():
         for ensemble in ("nvt", "npt"):
-            for name, kelvin in temperature_estimates(ensembles[ensemble]).items():
+            estimates = temperature_estimates(ensembles[ensemble])
+            for name in named_temperatures(estimates):
+                kelvin = estimates[name]
                 off, error = kelvin.mean - protocol.temperature_K, kelvin.error
                 of = "" if name == "total" else f" of {name}"
                 quantity = f"T{of} − {protocol.temperature_K:g} K in {ensemble}, K"
@@ -130,6 +133,11 @@ def temperature_estimates(runs: list[RunFigures]) -> dict[str, Estimate]:
 def density_estimate(runs: list[RunFigures]) -> Estimate | None:
     """Density over starts, g/cm³."""
     return over_starts(run.get("density_estimate_g_per_cm3") for run in runs)
+
+
+def named_temperatures(estimates: Mapping[str, object]) -> list[str]:
+    """Names of temperatures that say something of their own: a single species is all atoms."""
+    return [name for name in estimates if name == "total" or len(estimates) > 2]
 
 
 def pair_blocks(runs: list[RunFigures], pair: str) -> F64 | None:
@@ -175,7 +183,7 @@ def chance(ours: F64, theirs: F64) -> float:
         return 1.0
     scaled, rng = (together[:, kept] - mean[kept]) / scatter[kept], np.random.default_rng(0)
 
-    def largest(order: np.ndarray) -> float:
+    def largest(order: NDArray[np.int_]) -> float:
         return float(np.abs(scaled[order[:count]].mean(0) - scaled[order[count:]].mean(0)).max())
 
     observed = largest(np.arange(len(together)))
@@ -185,7 +193,7 @@ def chance(ours: F64, theirs: F64) -> float:
 
 def diffusion_estimates(runs: list[RunFigures]) -> dict[str, Estimate]:
     """Diffusion coefficients over starts by species, 1e-5 cm²/s."""
-    species = next((run["diffusion"] for run in runs if "diffusion" in run), {})
+    species: dict[str, Any] = next((run["diffusion"] for run in runs if "diffusion" in run), {})
     found = {symbol: over_starts(run.get("diffusion", {}).get(symbol) for run in runs) for symbol in species}
     return {symbol: estimate for symbol, estimate in found.items() if estimate is not None}
 

@@ -22,20 +22,20 @@ def reference_of(integrators: Runs) -> str | None:
 
 def claims_table(claims: list[Claim], results: Results) -> list[str]:
     """Figure, error, floor and verdict of every claim."""
-    names = {
-        text: next(runs[0]["name"] for runs in of.values() if runs) for text, of in results.items() if any(of.values())
-    }
+    first = {text: next((runs[0] for runs in of.values() if runs), {}) for text, of in results.items()}
     lines = header("", "quantity", "value", "floor", "verdict", "")
     for claim in claims:
         value = Estimate(claim.value, claim.error, 0.0)
         digits = 1 if claim.floor >= 1 else 3
         verdict = f"**{claim.verdict}**"
         text = shown(value, digits) if claim.quantity.startswith("stable") else shown(value, digits, "+")
-        lines.append(row(names[claim.integrator], claim.quantity, text, f"{claim.floor:g}", verdict, claim.note))
+        lines.append(
+            row(first[claim.integrator]["name"], claim.quantity, text, f"{claim.floor:g}", verdict, claim.note)
+        )
     explained = paragraph(
-        "Undecided: the standard error is more than half of the floor. g(r) and diffusion coefficients are compared with",
-        "those of the first velocity Verlet of the reference; they also meet a claim where they differ by no more than",
-        "chance, g(r) by a permutation test on blocks, diffusion coefficients by their joint 95 % interval.",
+        "Undecided: the standard error is more than half of the floor. g(r) and diffusion coefficients are compared",
+        "with those of the first velocity Verlet of the reference; they also meet a claim where they differ by no more",
+        "than chance, g(r) by a permutation test on blocks, diffusion coefficients by their joint 95 % interval.",
     )
     return [*lines, "", explained]
 
@@ -54,8 +54,8 @@ def cost_table(ensembles: dict[str, Runs]) -> list[str]:
             evaluations = f"{np.mean([run['evaluations_per_ps'] for run in runs]):.4g}"
             lines.append(row(runs[0]["name"], _short(ensemble), f"{own:.3g}", against, evaluations, shown(ms, 0)))
     explained = paragraph(
-        "Wall time on one thread of the machine that made this page, which did other work beside it. Evaluations are of",
-        "the network, of the forces, or of r-RESPA's outer forces; a reference energy model's are not among them.",
+        "Wall time on one thread of the machine that made this page, which did other work beside it. Evaluations are",
+        "of the network, of the forces, or of r-RESPA's outer forces; a reference energy model's are not among them.",
     )
     return [*lines, "", explained]
 

@@ -138,7 +138,8 @@ class ModelIntegrator(Integrator):
         self.name = Path(model).stem + suffix
         if self._model.stride_fs is None:
             raise ValueError(
-                f"got {model}, an energy model, wanted a model with a stride; verlet:FS@{model} is velocity Verlet by it"
+                f"got {model}, an energy model, wanted a model with a stride; verlet:FS@{model} is velocity Verlet"
+                " by it"
             )
         self.step_fs = self._model.stride_fs
         self._metropolis = policy == METROPOLIS
@@ -351,8 +352,8 @@ class Respa(SteppedIntegrator):
         """Raise ValueError for a system without bonds that OpenMM knows."""
         if harmonic_bonds(reference) is None:
             raise ValueError(
-                "r-RESPA splits bonds off the other forces of an OpenMM system; this reference has no bonds that OpenMM "
-                "knows: leave respa out"
+                "r-RESPA splits bonds off the other forces of an OpenMM system; this reference has no bonds that "
+                "OpenMM knows: leave respa out"
             )
 
     def begin(self, reference: Reference, potential: Potential | None, bath: Bath | None, seed: int) -> None:

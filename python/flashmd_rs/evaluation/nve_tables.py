@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flashmd_rs.evaluation.claims import temperature_estimates
+from flashmd_rs.evaluation.claims import named_temperatures, temperature_estimates
 from flashmd_rs.evaluation.estimates import Estimate, at_mean_energies, over_starts, shown, slope
 from flashmd_rs.evaluation.protocol import FEWEST_STARTS
 from flashmd_rs.evaluation.results import RunFigures, Runs
@@ -19,10 +19,9 @@ def _scatter(values: list[float]) -> Estimate | None:
 
 def energy_table(nve: Runs) -> list[str]:
     """Drift, noise and temperatures."""
-    species = [k for k in next(iter(nve.values()))[0]["temperature_K"] if k != "total"]
+    names = named_temperatures(next(iter(nve.values()))[0]["temperature_K"])
     columns = ("0–5 ps, eV/ps", "last half, eV/ps", "whole run, eV/ps", "meV/atom/ps", "rms of E, eV", "T, K")
-    several = species if len(species) > 1 else []
-    lines = header("", *columns, *(f"T of {k}, K" for k in several), "sound until, ps")
+    lines = header("", *columns, *(f"T of {k}, K" for k in names[1:]), "sound until, ps")
     for runs in nve.values():
         per_atom, kelvin = 1000 / runs[0]["atoms"], temperature_estimates(runs)
         whole = over_starts(slope(run) for run in runs)
@@ -36,7 +35,7 @@ def energy_table(nve: Runs) -> list[str]:
                 shown(whole, 4, "+"),
                 shown(scaled, 4, "+"),
                 shown(_scatter([run["sigma_energy_eV"] for run in runs]), 3),
-                *(shown(kelvin.get(name), 1) for name in ("total", *several)),
+                *(shown(kelvin.get(name), 1) for name in names),
                 stable_until_each(runs),
             )
         )
@@ -71,14 +70,14 @@ def equipartition_table(nve: Runs) -> list[str]:
         for part in PARTS.values():
             alone, others = differences(runs, part), {} if runs is verlet else differences(verlet, part)
             pairs = [alone[start] - others[start] for start in alone if start in others]
-            for value in (_scatter(list(alone.values())), _scatter(pairs), at_mean_energies(runs, alone)):
-                cells.append(shown(value, 1, "+"))
+            found = (_scatter(list(alone.values())), _scatter(pairs), at_mean_energies(runs, alone))
+            cells += [shown(value, 1, "+") for value in found]
         lines.append(row(runs[0]["name"], *cells))
     explained = paragraph(
         "Less Verlet's: from the same starts. At mean energies: by regression over starts on what their bonds hold",
         "beyond k_B·T, and on what they hold in all beyond the mean of the reference's bath, at none of either",
-        f"({FEWEST_STARTS} starts or more of a system with bonds). Bonds that are hot by chance stay hot for longer than",
-        "a run, and cold in a start that is hot by chance; neither is the integrator's doing.",
+        f"({FEWEST_STARTS} starts or more of a system with bonds). Bonds that are hot by chance stay hot for longer",
+        "than a run, and cold in a start that is hot by chance; neither is the integrator's doing.",
     )
     return [*lines, "", explained, ""]
 

@@ -60,7 +60,7 @@ def mean_square_displacement(positions: F64, times_ps: F64) -> tuple[F64, F64]:
 
 
 def diffusion(lags_ps: F64, msd_A2: F64) -> Estimate | None:
-    """Diffusion coefficient D = slope/6 in 1e-5 cm²/s of blocks [B, L]; None for fewer than three lags of 1 ps or more."""
+    """Diffusion coefficient D = slope/6 of blocks [B, L], 1e-5 cm²/s; None for fewer than three lags from 1 ps on."""
     late = lags_ps >= FIRST_LAG_PS
     if late.sum() < 3:
         return None
@@ -136,7 +136,7 @@ def dihedral_blocks(frames: list[Atoms], dihedral: tuple[int, int, int, int]) ->
     """Distribution of a dihedral angle by block of successive frames.
 
     Returns:
-        Angles [:data:`DIHEDRAL_BINS`], degrees from −180 to 180, and densities [BLOCKS, :data:`DIHEDRAL_BINS`], 1/degree.
+        Angles [D], degrees from −180 to 180, and densities [B, D], 1/degree.
     """
     angles = np.array([frame.get_dihedral(*dihedral, mic=bool(frame.pbc.any())) for frame in frames])
     angles = (angles + 180.0) % 360.0 - 180.0

@@ -98,7 +98,7 @@ def _introduction(protocol: EvaluationProtocol, ensembles: dict[str, Runs]) -> s
     return paragraph(
         f"{protocol.system.formula}, {first['atoms']} atoms, {protocol.temperature_K:g} K, {protocol.seeds} start(s).",
         f"Reference: {protocol.system.potential.description}; energies are its own. Models run without rescaling but",
-        "where a row says so. ± are standard errors: of one run from the integrated correlation time of its temperatures",
-        "(Madras and Sokal 1988) or from blocks of it, over starts also from their scatter, whichever is larger. T of NVE",
-        "are means of the second half of a run, those of baths leave out five relaxation times.",
+        "where a row says so. ± are standard errors: of one run from the integrated correlation time of its",
+        "temperatures (Madras and Sokal 1988) or from blocks of it, over starts also from their scatter, whichever is",
+        "larger. T of NVE are means of the second half of a run, those of baths leave out five relaxation times.",
     )

@@ -85,7 +85,7 @@ def _draw_blocks(integrators: Runs, kind: str, abscissa: str, label: str, path: 
 
 
 def draw_motion(integrators: Runs, path: Path) -> bool:
-    """Draw mean-square displacements and vibrational densities of states of the first start; False if there are none."""
+    """Draw mean-square displacements and vibrational densities of states of the first start; False without any."""
     shown = [(k, runs[0]) for k, runs in enumerate(integrators.values()) if "msd_A2" in runs[0]]
     if not shown:
         return False

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from ase import Atoms
 
+from flashmd_rs._structure import F64
 from flashmd_rs.analysis import first_peak
 from flashmd_rs.evaluation.bond_energy import stretch_excess
 from flashmd_rs.evaluation.integrators import Bath, Integrator, ModelIntegrator, RunResult, parse_integrator
@@ -145,7 +146,7 @@ def _cost(run: RunResult, wanted_fs: float) -> RunFigures:
     }
 
 
-def _motion(frames: list[Atoms], times_ps: np.ndarray) -> RunFigures:
+def _motion(frames: list[Atoms], times_ps: F64) -> RunFigures:
     """Mean-square displacement and diffusion coefficient by species."""
     positions = internal_positions(frames)
     msd, coefficients = {}, {}
@@ -184,7 +185,7 @@ def _structure(frames: list[Atoms], protocol: EvaluationProtocol) -> RunFigures:
     return {"pairs": pairs, "periodic": bool(frames[0].pbc.all()), "dihedrals": angles}
 
 
-def _rounded(values: np.ndarray) -> list:
+def _rounded(values: F64) -> Any:
     """Values as lists, with :data:`DIGITS` significant digits."""
     return np.vectorize(lambda x: float(f"{x:.{DIGITS}g}"), otypes=[float])(values).tolist()
 
