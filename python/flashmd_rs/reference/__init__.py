@@ -24,6 +24,3 @@ def require_extra() -> None:
             f"reference MD and evaluation need {', '.join(missing)}; from a clone of this repository: "
             "pip install '.[evaluate]'"
         )
-
-
-require_extra()
