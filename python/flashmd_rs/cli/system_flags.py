@@ -14,12 +14,15 @@ import typer
 from flashmd_rs.cli.flags import field_help
 
 
-def with_system_flags(section: str, required: bool = True) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_system_flags(
+    section: str, required: bool = True, strict: bool = True
+) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator that gives a command the flags of a system instead of its parameter ``system``.
 
     Args:
         section: part of the file of ``--config`` that holds defaults of the command's own flags.
         required: if the command cannot do without a system; otherwise ``system`` is None where none is named.
+        strict: if every name in the section must be a flag of the command; it need not for one that shares another's.
     """
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
@@ -35,7 +38,7 @@ def with_system_flags(section: str, required: bool = True) -> Callable[[Callable
             given = {name: values.pop(name) for name in flags if name != "config"}
             try:
                 system, defaults = _resolve(config, given, section)
-                _fill(values, defaults, config, context)
+                _fill(values, defaults, config, context, strict)
             except ValueError as error:
                 raise InputError(str(error)) from None
             if system is None and required:
@@ -84,9 +87,7 @@ def _resolve(config: Path | None, given: dict[str, Any], section: str) -> tuple[
     from flashmd_rs.reference.options import SystemOptions, read_system_file
 
     named = {
-        name: _assigned(values, name) if name.endswith("_args") else values
-        for name, values in given.items()
-        if values
+        name: _assigned(values, name) if name.endswith("_args") else values for name, values in given.items() if values
     }
     for name in ("structure", "forcefield"):
         if name in named:
@@ -110,12 +111,14 @@ def _assigned(texts: list[str], name: str) -> dict[str, Any]:
     return values
 
 
-def _fill(values: dict[str, Any], defaults: dict[str, Any], config: Path | None, context: typer.Context) -> None:
+def _fill(
+    values: dict[str, Any], defaults: dict[str, Any], config: Path | None, context: typer.Context, strict: bool
+) -> None:
     """Put ``defaults`` where a flag was not given."""
     unknown = sorted(defaults.keys() - values.keys())
-    if unknown:
+    if unknown and strict:
         raise ValueError(f"{config} sets unknown flags {', '.join(unknown)}; known are {', '.join(values)}")
-    for name, value in defaults.items():
+    for name in defaults.keys() & values.keys():
         source = context.get_parameter_source(name)
         if source is None or source.name == "DEFAULT":
-            values[name] = value
+            values[name] = defaults[name]
