@@ -134,7 +134,8 @@ class Segment(NamedTuple):
 _built = threading.local()
 
 
-def _reference(recipe: Recipe) -> Reference:
+def built_reference(recipe: Recipe) -> Reference:
+    """The reference of a recipe, built once per thread."""
     key = recipe.attributes()
     if getattr(_built, "key", None) != key:
         _built.key, _built.reference = key, recipe.build()
@@ -154,7 +155,7 @@ def simulate(recipe: Recipe, number: int, before: tuple[NDArray[Any], NDArray[An
     Raises:
         FloatingPointError: the total energy was not conserved.
     """
-    reference = _reference(recipe)
+    reference = built_reference(recipe)
     rng = np.random.default_rng([recipe.seed, number])
     temperature = recipe.temperature(number)
     if before is None:

@@ -66,6 +66,10 @@ class Store:
     def __len__(self) -> int:
         return len(self._file["temperature_K"])
 
+    def start(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Positions and momenta [A, 3] of the first frame of segment ``number``."""
+        return self._file["positions"][number, 0], self._file["momenta"][number, 0]
+
     def end(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Positions and momenta [A, 3] of the last frame of segment ``number``."""
         return self._file["positions"][number, -1], self._file["momenta"][number, -1]
