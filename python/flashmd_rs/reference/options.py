@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from flashmd_rs.reference.openmm_sources import forcefield_system, openmm_potential
+from flashmd_rs.reference.potentials import Potential
 from flashmd_rs.reference.system import System, calculator_potential, load_structures
 
 # What else a file may hold: defaults of the flags of these commands.
@@ -59,12 +60,20 @@ class SystemOptions:
         if self.forcefield:
             return forcefield_system(self.structure, self.forcefield, self.description, self.folder)
         structures = load_structures(self.structure, self.structure_args, self.folder)
-        if self.openmm:
-            potential = openmm_potential(self.openmm, self.openmm_args, self.description, self.folder)
-        else:
-            assert self.calculator is not None
-            potential = calculator_potential(self.calculator, self.calculator_args, self.description, self.folder)
-        return System(tuple(structures), potential)
+        return System(tuple(structures), self.load_potential())
+
+    def load_potential(self) -> Potential:
+        """The potential for atoms that come from elsewhere; only a force field still needs its structure.
+
+        Raises:
+            ValueError: no or several potentials, or something that is not what it should be.
+            OSError: a file is missing.
+        """
+        if self.openmm and not (self.calculator or self.forcefield):
+            return openmm_potential(self.openmm, self.openmm_args, self.description, self.folder)
+        if self.calculator and not (self.openmm or self.forcefield):
+            return calculator_potential(self.calculator, self.calculator_args, self.description, self.folder)
+        return self.load().potential
 
     def with_given(self, given: SystemOptions) -> SystemOptions:
         """These options, with those of ``given`` that are not empty in their place."""
@@ -88,7 +97,9 @@ def read_system_file(path: Path) -> tuple[SystemOptions, dict[str, dict[str, Any
     known = {f.name for f in fields(SystemOptions)} - {"folder"}
     unknown = sorted(content.keys() - known - set(SECTIONS))
     if unknown:
-        raise ValueError(f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join([*sorted(known), *SECTIONS])}")
+        raise ValueError(
+            f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join([*sorted(known), *SECTIONS])}"
+        )
     sections = {name: dict(content.pop(name, None) or {}) for name in SECTIONS}
     for name in ("structure", "forcefield"):
         value = content.get(name, ())

@@ -1,0 +1,100 @@
+"""The fastest vibration in the segments of a data file, which may be short and sparse."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+from ase import units
+from scipy.optimize import nnls
+
+from flashmd_rs._structure import F64
+
+# Frequencies are told apart by so much, and looked for up to here, 1/cm: beyond H2's 4401.
+STEP_PER_CM = 10.0
+HIGHEST_PER_CM = 5000.0
+# Share of the power of the accelerations that lies below the highest frequency.
+POWER = 0.95
+# Correlations are taken over at most this time, fs, and segments.
+LONGEST_LAG_FS = 128.0
+MOST_SEGMENTS = 200
+# Angular frequency, in ASE's unit, of one wave per centimetre.
+RADIANS_PER_CM = units.invcm / units._hbar * units._e / (units.s)
+
+
+def highest_per_cm(path: Path) -> float:
+    """The highest frequency with significant power in the motion of any species of a data file, 1/cm.
+
+    Velocities v and, where the file has forces, accelerations a of a species have correlations ⟨v(0)v(t)⟩ = ∫S cos ωt,
+    ⟨v(0)a(t)⟩ = −∫S ω sin ωt and ⟨a(0)a(t)⟩ = ∫S ω² cos ωt with one spectral density S ≥ 0 (Wiener–Khinchin). S on a
+    grid follows by non-negative least squares (Lawson & Hanson, Solving Least Squares Problems, 1974) from all three at
+    the times of the frames. As ⟨a²⟩/⟨v²⟩ is the mean of ω², frames need not resolve the fastest vibration. Without
+    forces, differences of velocities take their place, and frequencies are found up to half a wave per spacing. The highest frequency is that below which 95 % of
+    ∫S ω² lies.
+
+    Raises:
+        ValueError: no segments in the file.
+    """
+    with h5py.File(path, "r") as file:
+        spacing_fs = float(json.loads(file.attrs["recipe"])["spacing_fs"])
+        numbers, count = file["numbers"][:], len(file["temperature_K"])
+        if not count:
+            raise ValueError(f"{path} holds no segments yet")
+        root = np.sqrt(file["masses"][:])[:, None]
+        chosen = np.unique(np.linspace(0, count - 1, min(count, MOST_SEGMENTS)).astype(int))
+        velocities = file["momenta"][chosen] / root
+        accelerations = file["forces"][chosen] / root if "forces" in file else None
+    return max(
+        _highest(velocities[:, :, own], None if accelerations is None else accelerations[:, :, own], spacing_fs)
+        for own in (numbers == z for z in np.unique(numbers))
+    )
+
+
+def fastest_period_fs(path: Path) -> float:
+    """Period of the fastest vibration in a data file, fs.
+
+    Raises:
+        ValueError: no segments in the file.
+    """
+    return period_fs(highest_per_cm(path))
+
+
+def period_fs(per_cm: float) -> float:
+    """Period of a vibration of a wave number, fs."""
+    return float(2 * np.pi / (RADIANS_PER_CM * per_cm) / units.fs)
+
+
+def _highest(v: F64, a: F64 | None, spacing_fs: float) -> float:
+    """Highest frequency (1/cm) in velocities and accelerations times √m [S, F, A, 3]."""
+    lags = min(v.shape[1], 1 + max(1, int(LONGEST_LAG_FS / spacing_fs)))
+    spacing = spacing_fs * units.fs
+    top = HIGHEST_PER_CM if a is not None else min(HIGHEST_PER_CM, np.pi / spacing / RADIANS_PER_CM)
+    grid = np.arange(STEP_PER_CM, top + STEP_PER_CM, STEP_PER_CM)
+    omega = RADIANS_PER_CM * grid
+    phase = omega * spacing * np.arange(lags)[:, None]
+    series, response = (
+        (a, omega) if a is not None else (np.diff(v, axis=1) / spacing, 2 / spacing * np.sin(phase[1] / 2))
+    )
+    equations = [(np.cos(phase), _correlation(v, v, lags))]
+    equations.append((np.cos(phase) * response**2, _correlation(series, series, min(lags, series.shape[1]))))
+    if a is not None:
+        equations.append((-np.sin(phase) * omega, 0.5 * (_correlation(v, a, lags) - _correlation(a, v, lags))))
+    velocity, acceleration = (np.sqrt(values[0]) for _, values in equations[:2])
+    sizes = (velocity**2, acceleration**2, velocity * acceleration)
+    rows, right = [], []
+    for (matrix, values), size in zip(equations, sizes, strict=False):
+        # Later lags are means over fewer pairs of frames.
+        weight = np.sqrt(np.arange(v.shape[1], v.shape[1] - len(values), -1) / v.shape[1]) / size
+        rows.append(weight[:, None] * matrix[: len(values)])
+        right.append(weight * values)
+    density, _ = nnls(np.concatenate(rows) * velocity**2, np.concatenate(right))
+    power = np.cumsum(density * response**2)
+    return float(grid[np.searchsorted(power, POWER * power[-1])])
+
+
+def _correlation(first: F64, second: F64, lags: int) -> F64:
+    """⟨first(0)·second(t)⟩ at t of 0, 1, … frames [lags]."""
+    frames = first.shape[1]
+    return np.array([np.mean(first[:, : frames - k] * second[:, k:], dtype=float) for k in range(lags)])
