@@ -6,8 +6,8 @@ Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`
 
 The file is written in HDF5's single-writer mode, in which the file on disk is consistent at every instant: a process
 killed at any moment leaves all segments up to the last flush. Such a file is still marked as open; the next writer
-copies its segments into a new one and continues. Room on the disk is reserved before each segment: a disk that fills
-leaves all segments before.
+copies its segments into a new one and continues. A disk that fills is found out before a segment is
+written, and leaves all before.
 """
 
 from __future__ import annotations
@@ -108,25 +108,28 @@ class Store:
         """
         n = len(self)
         rows = {name: np.asarray(getattr(segment, name)) for name in self._columns}
-        self._reserve(sum(row.nbytes for row in rows.values()), n)
+        self._check_room(sum(row.nbytes for row in rows.values()))
         for name, row in rows.items():
             self._file[name].resize(n + 1, axis=0)
             self._file[name][n] = row
         self._file.flush()
 
-    def _reserve(self, bytes_each: int, segments: int) -> None:
-        """Room for one more segment; HDF5 ends the process where it finds none."""
+    def _check_room(self, size: int) -> None:
+        """Raise OSError if the disk has no room for one more segment of ``size`` bytes; HDF5 would end the process."""
         if not hasattr(os, "posix_fallocate"):
             return
-        size = self._initial_bytes + (segments + 1 - self._initial_segments) * (bytes_each + bytes_each // 8) + MARGIN
+        handle = self._file.id.get_vfd_handle()
+        end = os.fstat(handle).st_size
         try:
-            os.posix_fallocate(self._file.id.get_vfd_handle(), 0, size)
+            os.posix_fallocate(handle, end, size + MARGIN)
         except OSError as error:
             if error.errno in _FULL:
                 raise OSError(
-                    f"{self._path} holds {segments} whole segments and there is no room for more "
+                    f"{self._path} holds {len(self)} whole segments and there is no room for more "
                     f"({os.strerror(error.errno)}): make room and run again"
                 ) from None
+        finally:
+            os.ftruncate(handle, end)
 
     def _open(self, recipe: Origin, reference: Contents) -> h5py.File:
         path, columns = self._path, self._columns
@@ -137,10 +140,9 @@ class Store:
             _create(path, attributes, recipe.frames, reference, columns)
         if _marked_open(path):
             _rescue(path, recipe.frames, reference, columns)
-        self._initial_bytes = path.stat().st_size
         file = h5py.File(path, "r+", libver="latest")
         # A writer that was stopped between two data sets leaves them with different lengths.
-        self._initial_segments = complete = min(len(file[name]) for name in columns)
+        complete = min(len(file[name]) for name in columns)
         for name in columns:
             file[name].resize(complete, axis=0)
         file.swmr_mode = True

@@ -15,8 +15,8 @@ from flashmd_rs._structure import F64
 # Frequencies are told apart by so much, and looked for up to here, 1/cm: beyond H2's 4401.
 STEP_PER_CM = 10.0
 HIGHEST_PER_CM = 5000.0
-# Share of the power of the accelerations that lies below the highest frequency.
-POWER = 0.95
+# Higher frequencies must explain the correlations better by this root mean square, in units of those at time 0.
+TOLERANCE = 0.003
 # Correlations are taken over at most this time, fs, and segments.
 LONGEST_LAG_FS = 128.0
 MOST_SEGMENTS = 200
@@ -30,9 +30,9 @@ def highest_per_cm(path: Path) -> float:
     Velocities v and, where the file has forces, accelerations a of a species have correlations ⟨v(0)v(t)⟩ = ∫S cos ωt,
     ⟨v(0)a(t)⟩ = −∫S ω sin ωt and ⟨a(0)a(t)⟩ = ∫S ω² cos ωt with one spectral density S ≥ 0 (Wiener–Khinchin). S on a
     grid follows by non-negative least squares (Lawson & Hanson, Solving Least Squares Problems, 1974) from all three at
-    the times of the frames. As ⟨a²⟩/⟨v²⟩ is the mean of ω², frames need not resolve the fastest vibration. Without
-    forces, differences of velocities take their place, and frequencies are found up to half a wave per spacing. The highest frequency is that below which 95 % of
-    ∫S ω² lies.
+    the times of the frames; the highest frequency is the lowest end of the grid that twice that end does not do
+    better than. As ⟨a²⟩/⟨v²⟩ is the mean of ω², frames need not resolve the fastest vibration. Without forces, differences of velocities take
+    their place, and frequencies are found up to half a wave per spacing.
 
     Raises:
         ValueError: no segments in the file.
@@ -74,24 +74,30 @@ def _highest(v: F64, a: F64 | None, spacing_fs: float) -> float:
     grid = np.arange(STEP_PER_CM, top + STEP_PER_CM, STEP_PER_CM)
     omega = RADIANS_PER_CM * grid
     phase = omega * spacing * np.arange(lags)[:, None]
-    series, response = (
-        (a, omega) if a is not None else (np.diff(v, axis=1) / spacing, 2 / spacing * np.sin(phase[1] / 2))
-    )
-    equations = [(np.cos(phase), _correlation(v, v, lags))]
-    equations.append((np.cos(phase) * response**2, _correlation(series, series, min(lags, series.shape[1]))))
+    if a is None:
+        differences = np.diff(v, axis=1) / spacing
+        squares = _correlation(differences, differences, min(lags, differences.shape[1]))
+        response = 2 / spacing * np.sin(omega * spacing / 2)
+    else:
+        squares, response = _correlation(a, a, lags), omega
+    equations = [(np.cos(phase), _correlation(v, v, lags)), (np.cos(phase) * response**2, squares)]
     if a is not None:
         equations.append((-np.sin(phase) * omega, 0.5 * (_correlation(v, a, lags) - _correlation(a, v, lags))))
-    velocity, acceleration = (np.sqrt(values[0]) for _, values in equations[:2])
-    sizes = (velocity**2, acceleration**2, velocity * acceleration)
+    v_size, a_size = (np.sqrt(values[0]) for _, values in equations[:2])
     rows, right = [], []
-    for (matrix, values), size in zip(equations, sizes, strict=False):
+    for (matrix, values), size in zip(equations, (v_size**2, a_size**2, v_size * a_size), strict=False):
         # Later lags are means over fewer pairs of frames.
         weight = np.sqrt(np.arange(v.shape[1], v.shape[1] - len(values), -1) / v.shape[1]) / size
         rows.append(weight[:, None] * matrix[: len(values)])
         right.append(weight * values)
-    density, _ = nnls(np.concatenate(rows) * velocity**2, np.concatenate(right))
-    power = np.cumsum(density * response**2)
-    return float(grid[np.searchsorted(power, POWER * power[-1])])
+    matrix, values = v_size**2 * np.concatenate(rows), np.concatenate(right)
+
+    def error(count: int) -> float:
+        return float(nnls(matrix[:, :count], values)[1] / np.sqrt(len(values)))
+
+    least = int(np.searchsorted(grid[:-1], a_size / v_size / RADIANS_PER_CM)) + 1
+    enough = (n for n in range(least, len(grid)) if error(n) < error(min(2 * n, len(grid))) + TOLERANCE)
+    return float(grid[next(enough, len(grid)) - 1])
 
 
 def _correlation(first: F64, second: F64, lags: int) -> F64:
