@@ -93,7 +93,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
     chains = recipe.chains
     reference = recipe.build()
     repeatability = None if path.exists() else force_repeatability(reference)
-    with Store(path, recipe, reference, repeatability) as store, executor(workers, cluster) as pool:
+    with Store(path, recipe, reference, repeatability=repeatability) as store, executor(workers, cluster) as pool:
         done = len(store)
 
         def submit(number: int) -> Future[Segment]:
