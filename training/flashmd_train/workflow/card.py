@@ -33,7 +33,8 @@ def write_card(folder: Path, name: str, evaluations: list[Path], plan: Plan, sec
         "",
         f"{metadata['reference']}. A {metadata['kind']} model of {metadata['stride_fs']:g} fs for "
         f"{', '.join(metadata['species'])}, {_range(metadata['domain']['temperature_K'])} K, cutoff "
-        f"{metadata['cutoff_A']:g} Å; fastest vibration {plan.fastest_period_fs:.0f} fs. Made in {seconds / 60:.0f} min.",
+        f"{metadata['cutoff_A']:g} Å; fastest vibration {plan.fastest_period_fs:.0f} fs. "
+        f"Made in {seconds / 60:.0f} min.",
         "",
         "## One stride",
         "",
@@ -69,8 +70,8 @@ def _one_stride(validation: dict[str, Any], energy: dict[str, Any]) -> list[str]
     return [
         *lines,
         "",
-        f"Forces of the energy model: {1000 * energy['force_error_eV_A']:.1f} meV/Å, {100 * energy['force_error']:.1f} % "
-        "of the rms force.",
+        f"Forces of the energy model: {1000 * energy['force_error_eV_A']:.1f} meV/Å, "
+        f"{100 * energy['force_error']:.1f} % of the rms force.",
     ]
 
 
@@ -97,15 +98,15 @@ def _runs(found: dict[str, Any]) -> list[str]:
                 f"{'all' if k == 'total' else k} {_with_error(v)}" for k, v in runs["temperature_K"].items()
             )
             lines.append(
-                f"| {integrator['name']} | {ensemble}, {runs['wanted_ps']:g} ps | {kelvin} | {runs['stable_ps']:g} ps | "
-                f"{runs['ns_per_day']:.3g} |"
+                f"| {integrator['name']} | {ensemble}, {runs['wanted_ps']:g} ps | {kelvin} | "
+                f"{runs['stable_ps']:g} ps | {runs['ns_per_day']:.3g} |"
             )
     lines += ["", _speed(speeds, found["reference"]), ""]
     if found["claims"]:
         lines += ["| claim | value | floor | verdict |", "|---|---|---|---|"]
         lines += [
-            f"| {Path(c['integrator']).stem}: {c['quantity']} | {_with_error([c['value'], c['error']])} | {c['floor']:g} | "
-            f"{c['verdict']} |"
+            f"| {Path(c['integrator']).stem}: {c['quantity']} | {_with_error([c['value'], c['error']])} | "
+            f"{c['floor']:g} | {c['verdict']} |"
             for c in found["claims"]
         ]
     return lines

@@ -51,6 +51,8 @@ LARGEST_TRIAL_ERROR = 0.15
 CERTAINLY_FASTER_MS = 200.0
 # Share of the first round's steps that a training takes after data were added.
 LATER_ROUND = 0.4
+# The trainings may take so many times the time that their steps were planned for.
+TRAINING_PATIENCE = 1.2
 # Share of the time for training that is used: two trainings slow each other down.
 TRAINING_MARGIN = 0.85
 
@@ -143,7 +145,8 @@ class Fit:
             changed = sorted(k for k in request.keys() | found.keys() if request.get(k) != found.get(k))
             if changed:
                 raise ValueError(
-                    f"{self.folder} holds a run with another {', '.join(changed)}; name another folder, or ask for the same"
+                    f"{self.folder} holds a run with another {', '.join(changed)}; name another folder, or ask for "
+                    "the same"
                 )
         _write_json(path, request)
 
@@ -224,8 +227,8 @@ class Fit:
         needed = 1.05 * seconds / plans.SHARES["data"] / 3600
         return (
             f"{self.options.hours:g} h are too short: a step of the reference takes "
-            f"{1000 * max(each.seconds_per_step for each in probes):.1f} ms, and {plans.FEWEST_SEGMENTS} segments behind "
-            f"{self.options.equilibration_ps:g} ps of equilibration at each of {len(temperatures)} temperatures want "
+            f"{1000 * max(each.seconds_per_step for each in probes):.1f} ms, and {plans.FEWEST_SEGMENTS} segments "
+            f"behind {self.options.equilibration_ps:g} ps of equilibration at each of {len(temperatures)} temperatures want "
             f"{needed:.2g} h on {self.workers} processors; give as much, or a shorter equilibration_ps"
         )
 
@@ -288,6 +291,8 @@ class Fit:
         )
         share = plans.SHARES["training"] / (plans.SHARES["training"] + plans.SHARES["evaluation"])
         seconds = TRAINING_MARGIN * share * self.clock.seconds_left / (1 if self.workers > 1 else 2)
+        if seconds < FEWEST_STEPS * max(step_s, energy_s):
+            raise ValueError(self._too_short_to_train(max(step_s, energy_s), share))
         choices = {
             "cutoff_A": cutoff,
             "pair_force_errors": {f"{c:g} A": round(error, 4) for c, error in errors.items()},
@@ -295,11 +300,22 @@ class Fit:
             "stride_fs": stride,
             "kicks": kicks,
             "species": list(data.symbols),
-            "steps": _steps(seconds, step_s),
-            "energy_steps": _steps(seconds, energy_s),
+            "seconds": round(seconds, 1),
+            "steps": int(min(MOST_STEPS, seconds / step_s)),
+            "energy_steps": int(min(MOST_STEPS, seconds / energy_s)),
         }
         _write_json(path, choices)
         return choices
+
+    def _too_short_to_train(self, step_s: float, share: float) -> str:
+        """The sentence that says what would be needed."""
+        sequential = 1 if self.workers > 1 else 2
+        needed = self.clock.seconds + sequential * FEWEST_STEPS * step_s / (TRAINING_MARGIN * share)
+        return (
+            f"{self.options.hours:g} h are too short: a step of training takes {1000 * step_s:.0f} ms, and after "
+            f"{self.clock.seconds / 60:.1f} min of data and trials there is no time left for {FEWEST_STEPS} of them; "
+            f"the run goes on with hours of at least {1.1 * needed / 3600:.2g}"
+        )
 
     def _is_slow(self, plan: Plan, trial_folder: Path, stride_fs: float) -> bool:
         """True if strides of the trial's model take longer than the reference's steps over the same time."""
@@ -324,7 +340,10 @@ class Fit:
                 steps = steps if start is None else max(FEWEST_STEPS, round(LATER_ROUND * steps))
                 write_settings(training, model, self.data_files, steps, self.options.seed, start)
             trainings.append(training)
-        run_trainings(trainings, self.workers)
+        run_trainings(trainings, self.workers, TRAINING_PATIENCE * choices["seconds"])
+        for training in trainings:
+            if training.ended.exists():
+                self.say(f"  the time was up: {training.kind} has taken {training.step} steps")
 
     def _export(self, plan: Plan) -> None:
         potential, kind = self.systems[0].potential, self._choices(plan)["kind"]
@@ -393,21 +412,6 @@ class Fit:
             workers=self.workers,
         )
         return output
-
-
-def _steps(seconds: float, step_s: float) -> int:
-    """Steps of a training that take ``seconds``.
-
-    Raises:
-        ValueError: they are too few to train anything.
-    """
-    steps = int(min(MOST_STEPS, seconds / step_s))
-    if steps < FEWEST_STEPS:
-        raise ValueError(
-            f"a step of training takes {step_s:.2g} s and {seconds:.0f} s are left for it, {steps} steps; wanted at least "
-            f"{FEWEST_STEPS}: give {FEWEST_STEPS * step_s / max(seconds, 1e-9):.1f} times the hours"
-        )
-    return steps
 
 
 def _write_json(path: Path, content: Any) -> None:

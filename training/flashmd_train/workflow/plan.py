@@ -100,8 +100,8 @@ def matching_timestep(timestep_fs: float, spacing_fs: float) -> float:
         if ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9:
             return shorter
     raise ValueError(
-        f"a quarter of the stride, {spacing_fs:g} fs, is no multiple of the reference's time step of {timestep_fs:g} fs "
-        "or of its halves: give another stride or timestep"
+        f"a quarter of the stride, {spacing_fs:g} fs, is no multiple of the reference's time step of {timestep_fs:g} "
+        "fs or of its halves: give another stride or timestep"
     )
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -50,11 +50,18 @@ class Training(NamedTuple):
     folder: Path
 
     @property
+    def ended(self) -> Path:
+        """File that says that the time was up before the last step."""
+        return self.folder / "ended.txt"
+
+    @property
     def is_done(self) -> bool:
-        """True if its last step has been taken."""
+        """True if its last step has been taken, or its time was up."""
         path = self.folder / "checkpoint.pt"
         if not path.exists():
             return False
+        if self.ended.exists():
+            return True
         steps = yaml.safe_load(self.settings.read_text())["optimizer"]["steps"]
         return bool(torch.load(path, weights_only=False)["step"] >= steps)
 
@@ -128,34 +135,53 @@ def trial(kind: str, model: dict[str, Any], files: list[Path], folder: Path) -> 
         write_settings(training, model, files, TRIAL_STEPS, seed=0)
     settings, train = KINDS[kind]
     if not training.is_done:
-        train(read(settings, training.settings), training.folder)
+        with open(_log(training), "a") as log, redirect_stdout(log):
+            train(read(settings, training.settings), training.folder)
     figures = json.loads((training.folder / "log.jsonl").read_text().splitlines()[-1])
     return figures["seconds"] / TRIAL_STEPS, figures
 
 
-def run_trainings(trainings: list[Training], workers: int) -> None:
+def run_trainings(trainings: list[Training], workers: int, seconds: float) -> None:
     """Train what is not trained yet, side by side where there are processors for it; a rerun goes on.
+
+    Args:
+        trainings: with their settings written.
+        workers: processes.
+        seconds: wall time; a training that is not through by then ends with the weights it has.
 
     Raises:
         ValueError: a training failed; with the last line it wrote.
     """
     waiting = [training for training in trainings if not training.is_done]
-    while waiting:
-        _run_side_by_side(waiting[:workers])
-        waiting = waiting[workers:]
+    turns = math.ceil(len(waiting) / workers)
+    for turn in range(turns):
+        _run_side_by_side(waiting[turn * workers : (turn + 1) * workers], seconds / turns)
 
 
-def _run_side_by_side(trainings: list[Training]) -> None:
+def _run_side_by_side(trainings: list[Training], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     total = sum(yaml.safe_load(t.settings.read_text())["optimizer"]["steps"] for t in trainings)
-    with _processes(trainings) as running, tqdm(total=total, unit="step", desc="training", mininterval=5) as bar:
+    with _processes(trainings) as running, tqdm(total=total, unit="step", desc="training", mininterval=20) as bar:
         while any(process.poll() is None for process in running):
             time.sleep(1.0)
+            if time.monotonic() > deadline:
+                _end(trainings, running)
+                break
             bar.update(sum(t.step for t in trainings) - bar.n)
         bar.update(sum(t.step for t in trainings) - bar.n)
     for training, process in zip(trainings, running):
-        if process.returncode:
+        if process.returncode and not training.ended.exists():
             lines = _log(training).read_text().splitlines() or ["no word"]
             raise ValueError(f"training {training.folder} failed: {lines[-1]}; all it wrote is in {_log(training)}")
+
+
+def _end(trainings: list[Training], running: list[subprocess.Popen[bytes]]) -> None:
+    """End what is still running after its step, with its checkpoint."""
+    for training, process in zip(trainings, running):
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+            training.ended.write_text("the time was up\n")
 
 
 def _log(training: Training) -> Path:
