@@ -209,6 +209,7 @@ def _half_a_step_off(recipe: TrajectoryRecipe, has_forces: bool) -> str:
     )
     return (
         f"velocities of {recipe.run.name} are from {abs(offset.fs):.3f} ± {offset.error_fs:.3f} fs {late} its "
-        "positions, as leapfrog integrators write them (OpenMM, and GROMACS with integrator = md, half a time step before): "
-        f"{do}, or simulate with velocity Verlet (LAMMPS, ASE, GROMACS' md-vv), which writes both at one instant"
+        "positions, as leapfrog integrators write them (OpenMM, and GROMACS with integrator = md, half a time step "
+        f"before): {do}, or simulate with velocity Verlet (LAMMPS, ASE, GROMACS' md-vv), which writes both "
+        "at one instant"
     )
