@@ -55,6 +55,27 @@ def sentences(found: list[Finding], severity: Severity) -> list[str]:
     return chosen
 
 
+def test_frames_that_came_from_elsewhere_need_no_temperature(good: Path, tmp_path: Path) -> None:
+    """As `label` stores frames that a guard collected: without the chains and the bath of a recipe."""
+    path = tmp_path / "labelled.h5"
+    shutil.copy(good, path)
+    with h5py.File(path, "r+") as file:
+        file["momenta"][:] *= 1.3
+        file["energy"][:] -= 0.5 * (1 - 1 / 1.3**2) * (file["momenta"][:] ** 2 / file["masses"][:][:, None]).sum((2, 3))
+    assert any("Maxwell" in sentence for sentence in sentences(findings(path), Severity.REFUSAL))
+    with h5py.File(path, "r+") as file:
+        recipe = json.loads(file.attrs["recipe"])
+        file.attrs["recipe"] = json.dumps(
+            {k: v for k, v in recipe.items() if k not in ("replicas", "decorrelation_fs")}
+        )
+    assert sentences(findings(path), Severity.REFUSAL) == []
+
+
+def test_another_file_is_refused(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "other.h5", "w"), pytest.raises(ValueError, match="is not a file of segments"):
+        findings(tmp_path / "other.h5")
+
+
 class GoldPulledHarder(EMT):
     """Forces on gold are 5 % too large."""
 

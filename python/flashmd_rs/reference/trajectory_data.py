@@ -80,7 +80,7 @@ class TrajectoryRecipe:
     @property
     def temperature_K(self) -> float:
         """Temperature of the segments, K."""
-        return self.source.temperature_K or round(self.run.temperature_K, 3)
+        return self.source.temperature_K or round(self.run.temperature_K, 1)
 
     def attributes(self) -> dict[str, Any]:
         """The attribute ``recipe`` of a data file: one chain without a bath between its segments."""
