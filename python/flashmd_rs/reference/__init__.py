@@ -18,12 +18,9 @@ def require_extra() -> None:
     Raises:
         ImportError: some are not; the message names them and the command that installs them.
     """
-    missing = [name for name in ("openmm", "h5py", "scipy", "filelock") if find_spec(name) is None]
+    missing = [name for name in ("openmm", "h5py", "scipy", "filelock", "yaml") if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"reference MD and evaluation need {', '.join(missing)}; from a clone of this repository: "
             "pip install '.[evaluate]'"
         )
-
-
-require_extra()

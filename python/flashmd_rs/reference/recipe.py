@@ -134,7 +134,8 @@ class Segment(NamedTuple):
 _built = threading.local()
 
 
-def _reference(recipe: Recipe) -> Reference:
+def built_reference(recipe: Recipe) -> Reference:
+    """The reference of a recipe, built once per thread."""
     key = recipe.attributes()
     if getattr(_built, "key", None) != key:
         _built.key, _built.reference = key, recipe.build()
@@ -154,7 +155,7 @@ def simulate(recipe: Recipe, number: int, before: tuple[NDArray[Any], NDArray[An
     Raises:
         FloatingPointError: the total energy was not conserved.
     """
-    reference = _reference(recipe)
+    reference = built_reference(recipe)
     rng = np.random.default_rng([recipe.seed, number])
     temperature = recipe.temperature(number)
     if before is None:
@@ -184,8 +185,8 @@ def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segmen
     # Written so that NaN fails as well.
     if not gained < LARGEST_ENERGY_CHANGE * kinetic[0]:
         raise FloatingPointError(
-            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a segment, "
-            f"without a bath; take a shorter time step than {recipe.step_fs} fs"
+            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a "
+            f"segment, without a bath; take a shorter time step than {recipe.step_fs} fs"
         )
     positions = positions - lattice_shift(positions[0], reference.cell, reference.periodic, reference.molecules)
     return Segment(positions.astype("f4"), momenta.astype("f4"), forces.astype("f4"), energy, temperature_K)

@@ -2,7 +2,8 @@
 
 Layout, S segments of F frames of A atoms: ``positions``, ``momenta``, ``forces`` [S, F, A, 3] f4, ``energy`` [S, F] f8,
 ``temperature_K`` [S], ``numbers`` and ``masses`` [A], ``cell`` [3, 3], ``periodic`` [3]; attributes ``recipe`` (JSON),
-``units``, ``versions`` (JSON). A file made of a trajectory without them has no ``forces`` or no ``energy``.
+``units``, ``versions`` (JSON), and ``force_repeatability_eV_per_A``, the largest difference between forces on one frame
+by two calculators. A file made of a trajectory without them has no ``forces`` or no ``energy``.
 
 The file is written in HDF5's single-writer mode, in which the file on disk is consistent at every instant: a process
 killed at any moment leaves all segments up to the last flush. Such a file is still marked as open; the next writer
@@ -64,6 +65,7 @@ class Store:
         recipe: the recipe of the file.
         reference: the system, for the atoms and the box of a new file.
         columns: what a segment holds; all, or all but forces or energies.
+        repeatability: of the forces, for a new file, eV/Å; None where nothing is known of it.
 
     Raises:
         ValueError: the file was made by another recipe, or is no data file.
@@ -71,7 +73,12 @@ class Store:
     """
 
     def __init__(
-        self, path: Path, recipe: Origin, reference: Contents, columns: tuple[str, ...] = Segment._fields
+        self,
+        path: Path,
+        recipe: Origin,
+        reference: Contents,
+        columns: tuple[str, ...] = Segment._fields,
+        repeatability: float | None = None,
     ) -> None:
         self._path, self._columns = path, columns
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -81,7 +88,7 @@ class Store:
         except Timeout:
             raise BlockingIOError(f"another process is writing {path}") from None
         try:
-            self._file = self._open(recipe, reference)
+            self._file = self._open(recipe, reference, repeatability)
         except BaseException:
             self._lock.release()
             raise
@@ -95,6 +102,10 @@ class Store:
 
     def __len__(self) -> int:
         return len(self._file["temperature_K"])
+
+    def start(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Positions and momenta [A, 3] of the first frame of segment ``number``."""
+        return self._file["positions"][number, 0], self._file["momenta"][number, 0]
 
     def end(self, number: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Positions and momenta [A, 3] of the last frame of segment ``number``."""
@@ -131,13 +142,13 @@ class Store:
         finally:
             os.ftruncate(handle, end)
 
-    def _open(self, recipe: Origin, reference: Contents) -> h5py.File:
+    def _open(self, recipe: Origin, reference: Contents, repeatability: float | None) -> h5py.File:
         path, columns = self._path, self._columns
         attributes = json.loads(json.dumps(recipe.attributes()))
         if path.exists():
             _check_recipe(path, attributes)
         else:
-            _create(path, attributes, recipe.frames, reference, columns)
+            _create(path, attributes, recipe.frames, reference, columns, repeatability)
         if _marked_open(path):
             _rescue(path, recipe.frames, reference, columns)
         file = h5py.File(path, "r+", libver="latest")
@@ -192,13 +203,20 @@ def _rescue(path: Path, n_frames: int, reference: Contents, columns: tuple[str, 
 
 
 def _create(
-    path: Path, attributes: dict[str, Any], n_frames: int, reference: Contents, columns: tuple[str, ...]
+    path: Path,
+    attributes: dict[str, Any],
+    n_frames: int,
+    reference: Contents,
+    columns: tuple[str, ...],
+    repeatability: float | None = None,
 ) -> None:
     """Write a file without segments, atomically."""
     n_atoms = len(reference.numbers)
     with atomic_write(path) as temporary, h5py.File(temporary, "w", libver="latest") as file:
         file.attrs["recipe"] = json.dumps(attributes)
         file.attrs["units"] = UNITS
+        if repeatability is not None:
+            file.attrs["force_repeatability_eV_per_A"] = repeatability
         packages = ("flashmd-rs", "openmm", "ase", "numpy")
         file.attrs["versions"] = json.dumps({name: _version(name) for name in packages})
         file["numbers"], file["masses"], file["cell"] = reference.numbers, reference.masses, reference.cell

@@ -133,7 +133,7 @@ def check(
     raise typer.Exit(any(finding.severity is Severity.REFUSAL for finding in found))
 
 
-@with_system_flags("generate")
+@with_system_flags("generate", strict=False)
 def structure(
     output: Annotated[Path, typer.Argument(help="Extended XYZ file.")],
     system: SystemOptions,
