@@ -93,11 +93,9 @@ class SinglePrecision(EMT):
         self.results["forces"] = self.results["forces"].astype(np.float32).astype(float)
 
 
-class Own(Factory):
-    """A calculator's class of this file."""
-
-    def __call__(self) -> EMT:
-        return {"gold": GoldPulledHarder, "single": SinglePrecision}[self.name]()
+def own(name: str, description: str) -> CalculatorPotential:
+    """The potential of a calculator of this file."""
+    return CalculatorPotential(Factory(f"{__name__}:{name}"), description)
 
 
 def test_a_good_file_passes(good: Path) -> None:
@@ -105,11 +103,11 @@ def test_a_good_file_passes(good: Path) -> None:
 
 
 def test_single_precision_passes(good: Path) -> None:
-    assert findings(good, CalculatorPotential(Own("single"), "EMT in single precision")) == []
+    assert findings(good, own("SinglePrecision", "EMT in single precision")) == []
 
 
 def test_forces_that_are_no_gradient_are_refused_and_the_species_named(good: Path) -> None:
-    refused = sentences(findings(good, CalculatorPotential(Own("gold"), "EMT with a fault")), Severity.REFUSAL)
+    refused = sentences(findings(good, own("GoldPulledHarder", "EMT with a fault")), Severity.REFUSAL)
     assert len(refused) == 2
     assert "forces of EMT with a fault are not the gradient of its energy: Au is worst" in refused[0]
     assert refused[1].startswith("the file's forces on Au differ by 4.8 % from those of EMT with a fault")
