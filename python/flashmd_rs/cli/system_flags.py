@@ -19,6 +19,8 @@ def with_system_flags(
 ) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """A decorator that gives a command the flags of a system instead of its parameter ``system``.
 
+    A command with a parameter ``context`` is given that of Typer, which knows what came from the command line.
+
     Args:
         section: part of the file of ``--config`` that holds defaults of the command's own flags.
         required: if the command cannot do without a system; otherwise ``system`` is None where none is named.
@@ -27,7 +29,7 @@ def with_system_flags(
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         signature = inspect.signature(command, eval_str=True)
-        own = [p for p in signature.parameters.values() if p.name != "system"]
+        own = [p for p in signature.parameters.values() if p.name not in ("system", "context")]
         flags = _flags()
 
         @functools.wraps(command)
@@ -45,6 +47,8 @@ def with_system_flags(
                 raise InputError(
                     "got no system: give --structure with --calculator, --openmm or --forcefield, or --config FILE"
                 )
+            if "context" in signature.parameters:
+                values["context"] = context
             command(system=system, **values)
 
         placed = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [_context(), *own, *flags.values()]]

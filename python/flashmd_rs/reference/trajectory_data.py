@@ -80,7 +80,7 @@ class TrajectoryRecipe:
     @property
     def temperature_K(self) -> float:
         """Temperature of the segments, K."""
-        return self.source.temperature_K or round(self.run.temperature_K, 3)
+        return self.source.temperature_K or round(self.run.temperature_K, 1)
 
     def attributes(self) -> dict[str, Any]:
         """The attribute ``recipe`` of a data file: one chain without a bath between its segments."""
@@ -209,6 +209,7 @@ def _half_a_step_off(recipe: TrajectoryRecipe, has_forces: bool) -> str:
     )
     return (
         f"velocities of {recipe.run.name} are from {abs(offset.fs):.3f} ± {offset.error_fs:.3f} fs {late} its "
-        "positions, as leapfrog integrators write them (OpenMM, and GROMACS with integrator = md, half a time step before): "
-        f"{do}, or simulate with velocity Verlet (LAMMPS, ASE, GROMACS' md-vv), which writes both at one instant"
+        "positions, as leapfrog integrators write them (OpenMM, and GROMACS with integrator = md, half a time step "
+        f"before): {do}, or simulate with velocity Verlet (LAMMPS, ASE, GROMACS' md-vv), which writes both "
+        "at one instant"
     )

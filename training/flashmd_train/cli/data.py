@@ -25,6 +25,7 @@ TimestepFs = Annotated[
 def generate(
     output: Annotated[Path, typer.Argument(help="HDF5 file; a rerun goes on where it stopped.")],
     system: SystemOptions | None,
+    context: typer.Context,
     segments: Annotated[int, typer.Option(help="NVE segments to store; of a trajectory all.")] = 1000,
     temperature_k: TemperaturesK = None,
     replicas: Annotated[
@@ -69,21 +70,26 @@ def generate(
     from flashmd_rs.reference.trajectory_data import TrajectorySource, store_trajectory
 
     if trajectory is not None:
-        if temperature_k is not None and len(temperature_k) > 1:
-            raise ValueError(
-                f"got {len(temperature_k)} temperatures for a trajectory, wanted one, or none for its mean"
-            )
-        source = TrajectorySource(
+        # A file of defaults is about what is simulated: a trajectory has its own temperature and times.
+        given = {
+            name: value
+            for name, value in (("temperature_k", temperature_k), ("spacing_fs", spacing_fs), ("length_fs", length_fs))
+            if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+        }
+        temperatures = given.get("temperature_k") or [None]
+        if len(temperatures) > 1:
+            raise ValueError(f"got {len(temperatures)} temperatures for a trajectory, wanted one, or none for its mean")
+        run = TrajectorySource(
             path=trajectory,
             topology=topology,
             units=units,
             potential=None if system is None else system.load_potential(),
-            spacing_fs=spacing_fs,
-            length_fs=length_fs,
-            temperature_K=temperature_k[0] if temperature_k else None,
+            spacing_fs=given.get("spacing_fs"),
+            length_fs=given.get("length_fs"),
+            temperature_K=temperatures[0],
             synchronize=synchronize,
         )
-        store_trajectory(output, source, typer.echo)
+        store_trajectory(output, run, typer.echo)
         return
     if system is None:
         raise ValueError(

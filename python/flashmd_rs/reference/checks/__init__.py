@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 
 from flashmd_rs.reference.checks.forces import force_errors
-from flashmd_rs.reference.checks.segments import Temperature, measure
+from flashmd_rs.reference.checks.segments import Temperature, has_chains, measure
 from flashmd_rs.reference.checks.spectrum import fastest_period_fs, highest_per_cm, period_fs
 from flashmd_rs.reference.potentials import Potential
 
@@ -64,7 +64,10 @@ def findings(path: Path, potential: Potential | None = None) -> list[Finding]:
 
 def judge(path: Path, temperatures: list[Temperature], potential: Potential | None = None) -> list[Finding]:
     """As :func:`findings`, of a file that has been measured."""
-    found = [*_amount(temperatures), *_momenta(temperatures)]
+    found = _amount(temperatures)
+    # Frames of a run that was watched are not a sample at a temperature.
+    if has_chains(_recipe(path)):
+        found += _momenta(temperatures)
     for temperature in temperatures:
         found += _energy(path, temperature)
     found += _spacing(path)

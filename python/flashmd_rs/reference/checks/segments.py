@@ -94,12 +94,15 @@ def measure(path: Path) -> list[Temperature]:
 
     The tests use the first frames of segments, taken so far apart within a chain that their momenta no longer
     correlate. Where chains are NVE runs (``decorrelation_fs`` of 0) there is no bath, and momenta are tested against
-    the run's own mean temperature.
+    the run's own mean temperature. Segments of a recipe without chains, such as those of labelled frames, are
+    independent.
 
     Raises:
-        ValueError: no segments in the file, or a number that is not finite.
+        ValueError: no file of segments, no segments in it, or a number that is not finite.
     """
     with h5py.File(path, "r") as file:
+        if "recipe" not in file.attrs:
+            raise ValueError(f"{path} is not a file of segments: it has no recipe")
         recipe = json.loads(file.attrs["recipe"])
         numbers, masses = file["numbers"][:], file["masses"][:]
         momenta, bath = file["momenta"][:], file["temperature_K"][:]
@@ -110,13 +113,19 @@ def measure(path: Path) -> list[Temperature]:
         raise ValueError(f"{path} holds no segments yet")
     if not (finite and np.isfinite(momenta).all() and (energy is None or np.isfinite(energy).all())):
         raise ValueError(f"{path} holds numbers that are not finite")
-    chain = np.arange(len(bath)) % (len(recipe["temperatures_K"]) * recipe["replicas"])
+    chains = len(recipe["temperatures_K"]) * recipe["replicas"] if has_chains(recipe) else len(bath)
+    chain = np.arange(len(bath)) % chains
     found = []
     for t in np.unique(bath):
         own = bath == t
         its_energy = None if energy is None else energy[own]
         found.append(_temperature(recipe, numbers, masses, momenta[own], its_energy, chain[own], float(t)))
     return found
+
+
+def has_chains(recipe: dict[str, Any]) -> bool:
+    """True if segments come from simulations at their temperature, false of frames that came from elsewhere."""
+    return "decorrelation_fs" in recipe
 
 
 def _temperature(
@@ -132,7 +141,7 @@ def _temperature(
     scaled = momenta.astype(float) / np.sqrt(masses)[:, None]
     kinetic = 0.5 * (scaled**2).sum((2, 3))
     expected_K = bath_K
-    if not recipe["decorrelation_fs"]:
+    if recipe.get("decorrelation_fs") == 0:
         expected_K = float(2 * kinetic.mean() / (3 * atoms - 3) / units.kB)
     first = np.concatenate([_independent(scaled[chain == c, 0]) for c in np.unique(chain)])
     species = {chemical_symbols[z]: numbers == z for z in np.unique(numbers)}
@@ -163,7 +172,7 @@ def _energy(recipe: dict[str, Any], potential: F64, kinetic: F64, chain: NDArray
     """The total energy of segments, from potential and kinetic energies [S, F], eV."""
     total, time_fs = potential + kinetic, recipe["spacing_fs"] * np.arange(potential.shape[1])
     share = total.std(1).mean() / kinetic.std(1).mean()
-    if not recipe["decorrelation_fs"]:
+    if recipe.get("decorrelation_fs") == 0:
         total, time_fs = _joined(total, chain, time_fs, recipe["length_fs"])
     change = 1000 * (total - total[:, :1]) / atoms
     slope, offset = np.polyfit(time_fs * 1e-3, change.T, 1)

@@ -12,8 +12,10 @@ from scipy.optimize import nnls
 
 from flashmd_rs._structure import F64
 
-# Frequencies are told apart by so much, and looked for up to here, 1/cm: beyond H2's 4401.
+# Frequencies are told apart by so much, 1/cm, the highest by so much, relatively, and are looked for up to here, 1/cm:
+# beyond H2's 4401.
 STEP_PER_CM = 10.0
+RATIO = 0.02
 HIGHEST_PER_CM = 5000.0
 # Higher frequencies must explain the correlations better by this root mean square, in units of those at time 0.
 TOLERANCE = 0.003
@@ -30,9 +32,9 @@ def highest_per_cm(path: Path) -> float:
     Velocities v and, where the file has forces, accelerations a of a species have correlations ⟨v(0)v(t)⟩ = ∫S cos ωt,
     ⟨v(0)a(t)⟩ = −∫S ω sin ωt and ⟨a(0)a(t)⟩ = ∫S ω² cos ωt with one spectral density S ≥ 0 (Wiener–Khinchin). S on a
     grid follows by non-negative least squares (Lawson & Hanson, Solving Least Squares Problems, 1974) from all three at
-    the times of the frames; the highest frequency is the lowest end of the grid that twice that end does not do
-    better than. As ⟨a²⟩/⟨v²⟩ is the mean of ω², frames need not resolve the fastest vibration. Without forces, differences of velocities take
-    their place, and frequencies are found up to half a wave per spacing.
+    the times of the frames; the highest frequency is the lowest end of the grid that twice that end does not improve
+    on. As ⟨a²⟩/⟨v²⟩ is the mean of ω², frames need not resolve the fastest vibration. Without forces, differences of
+    velocities take their place, and frequencies are found up to half a wave per spacing.
 
     Raises:
         ValueError: no segments in the file.
@@ -84,6 +86,8 @@ def _highest(v: F64, a: F64 | None, spacing_fs: float) -> float:
     if a is not None:
         equations.append((-np.sin(phase) * omega, 0.5 * (_correlation(v, a, lags) - _correlation(a, v, lags))))
     v_size, a_size = (np.sqrt(values[0]) for _, values in equations[:2])
+    if not v_size * a_size:
+        return STEP_PER_CM  # free flight, or at rest
     rows, right = [], []
     for (matrix, values), size in zip(equations, (v_size**2, a_size**2, v_size * a_size), strict=False):
         # Later lags are means over fewer pairs of frames.
@@ -96,8 +100,11 @@ def _highest(v: F64, a: F64 | None, spacing_fs: float) -> float:
         return float(nnls(matrix[:, :count], values)[1] / np.sqrt(len(values)))
 
     least = int(np.searchsorted(grid[:-1], a_size / v_size / RADIANS_PER_CM)) + 1
-    enough = (n for n in range(least, len(grid)) if error(n) < error(min(2 * n, len(grid))) + TOLERANCE)
-    return float(grid[next(enough, len(grid)) - 1])
+    counts = np.unique(
+        np.geomspace(least, len(grid), 1 + round(np.log(len(grid) / least) / np.log1p(RATIO))).astype(int)
+    )
+    enough = (n for n in counts if error(n) < error(min(2 * n, len(grid))) + TOLERANCE)
+    return float(grid[next(enough) - 1])
 
 
 def _correlation(first: F64, second: F64, lags: int) -> F64:
