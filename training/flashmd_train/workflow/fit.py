@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import typer
-from ase.io import read
 
 from flashmd_rs import _core
 from flashmd_rs.reference.checks import Severity, findings
@@ -21,6 +20,7 @@ from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.label import label
 from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.system import System
+from flashmd_rs.structure_files import read_frames
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
@@ -228,8 +228,8 @@ class Fit:
         return (
             f"{self.options.hours:g} h are too short: a step of the reference takes "
             f"{1000 * max(each.seconds_per_step for each in probes):.1f} ms, and {plans.FEWEST_SEGMENTS} segments "
-            f"behind {self.options.equilibration_ps:g} ps of equilibration at each of {len(temperatures)} temperatures want "
-            f"{needed:.2g} h on {self.workers} processors; give as much, or a shorter equilibration_ps"
+            f"behind {self.options.equilibration_ps:g} ps of equilibration at each of {len(temperatures)} temperatures "
+            f"want {needed:.2g} h on {self.workers} processors; give as much, or a shorter equilibration_ps"
         )
 
     def _simulate(self, plan: Plan) -> None:
@@ -402,7 +402,7 @@ class Fit:
         temperature = max(self.options.temperature_K)
         label(
             output,
-            read(frames, ":"),
+            read_frames(frames),
             self.systems[0].potential,
             temperature,
             seed=self.options.seed,
