@@ -22,7 +22,8 @@ from systems import RECIPES, alloy, ions
 
 from flashmd_rs.errors import FlashMDWarning
 from flashmd_rs.reference.base import REPEATABLE_EV_PER_A
-from flashmd_rs.reference.check import check, plot, refusals
+from flashmd_rs.reference.checks import Severity, findings, measure
+from flashmd_rs.reference.checks.plot import plot
 from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.recipe import Recipe, Segment
 from flashmd_rs.reference.store import Store
@@ -222,14 +223,15 @@ def test_a_simulation_that_explodes_is_said_so(tmp_path: Path) -> None:
 
 
 def test_momenta_of_a_file_pass_the_kolmogorov_smirnov_test(thermal: Path, tmp_path: Path) -> None:
-    temperatures = check(thermal)
-    assert refusals(temperatures) == []
+    temperatures = measure(thermal)
+    assert not [found for found in findings(thermal) if found.severity is Severity.REFUSAL]
     for temperature in temperatures:
         assert set(temperature.ks_p) == {"Ag", "I"}
         assert temperature.frames >= 10
         mean, error = temperature.temperature_K["all"]
         assert abs(mean - temperature.bath_K) < 4 * error
-        drift, uncertain = temperature.drift_meV_per_atom_ps
+        assert temperature.energy is not None
+        drift, uncertain = temperature.energy.drift_meV_per_atom_ps
         assert abs(drift) < 0.05 + 4 * uncertain
     image = tmp_path / "plot.png"
     plot(temperatures, image, thermal.name)
@@ -244,6 +246,5 @@ def test_a_species_that_is_too_fast_is_refused(thermal: Path, tmp_path: Path, sp
         momenta = file["momenta"][:]
         momenta[:, :, file["numbers"][:] == species] *= 1.5
         file["momenta"][:] = momenta
-    refused = refusals(check(spoilt))
-    assert refused
-    assert all("are not Maxwell-Boltzmann" in sentence for sentence in refused)
+    refused = [found.sentence for found in findings(spoilt) if found.severity is Severity.REFUSAL]
+    assert any("are not Maxwell-Boltzmann" in sentence for sentence in refused)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from flashmd_train.cli import data, export, fit, studies
+from flashmd_train.cli import data, export, fit, label, studies
 from flashmd_train.cli.errors import plain_errors
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -13,6 +13,7 @@ for command in (
     data.check,
     data.structure,
     data.frames,
+    label.label,
     fit.config,
     fit.direct,
     fit.splitting,
