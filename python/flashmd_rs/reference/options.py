@@ -8,9 +8,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from flashmd_rs.reference.openmm_sources import forcefield_system, openmm_potential
 from flashmd_rs.reference.potentials import Potential
-from flashmd_rs.reference.system import System, calculator_potential, load_structures
+from flashmd_rs.reference.system import System, calculator_potential, load_structures, same_atoms
 
 # What else a file may hold: defaults of the flags of these commands.
 SECTIONS = ("generate", "fit", "evaluate")
@@ -81,6 +83,27 @@ class SystemOptions:
             return forcefield_system(self.structure, self.forcefield, self.description)
         structures = load_structures(self.structure, self.structure_args)
         return System(tuple(structures), self.load_potential())
+
+    def load_all(self) -> list[System]:
+        """The systems of all structures, those of the same atoms in the same cell together.
+
+        Raises:
+            ValueError: as :meth:`load`.
+            OSError: a file is missing.
+        """
+        if not self.calculator or self.openmm or self.forcefield:
+            return [self.load()]
+        potential = self.load_potential()
+        groups: list[list[Atoms]] = []
+        for atoms in load_structures(self.structure, self.structure_args):
+            group = next((group for group in groups if same_atoms(group[0], atoms)), None)
+            if group is None:
+                groups.append([atoms])
+            else:
+                group.append(atoms)
+        if not groups:
+            raise ValueError("got no structure; wanted a file, or a function that returns ase.Atoms")
+        return [System(tuple(group), potential) for group in groups]
 
     def load_potential(self) -> Potential:
         """The potential for atoms that come from elsewhere; only a force field still needs its structure.

@@ -48,11 +48,7 @@ class System:
         object.__setattr__(self, "structures", own)
         first = self.structures[0]
         for k, atoms in enumerate(self.structures[1:], 2):
-            same = (
-                len(atoms) == len(first) and (atoms.numbers == first.numbers).all() and (atoms.pbc == first.pbc).all()
-            )
-            same = same and np.allclose(atoms.get_masses(), first.get_masses(), rtol=MASS_TOLERANCE)
-            if not (same and np.allclose(atoms.cell, first.cell, rtol=0, atol=CELL_TOLERANCE_A)):
+            if not same_atoms(first, atoms):
                 raise ValueError(
                     f"start structure {k} is {atoms.get_chemical_formula()} in a cell of {atoms.cell.lengths()} Å, the "
                     f"first {first.get_chemical_formula()} in {first.cell.lengths()} Å; one data file holds the same "
@@ -106,6 +102,16 @@ def _same_atoms(one: Atoms, other: Atoms) -> bool:
         and bool((one.numbers == other.numbers).all() and (one.pbc == other.pbc).all())
         and np.allclose(one.get_masses(), other.get_masses(), rtol=MASS_TOLERANCE)
         and np.allclose(one.cell, other.cell, rtol=0, atol=CELL_TOLERANCE_A)
+    )
+
+
+def same_atoms(first: Atoms, other: Atoms) -> bool:
+    """True of two structures of the same atoms in the same cell, which can share a data file."""
+    return (
+        len(other) == len(first)
+        and bool((other.numbers == first.numbers).all() and (other.pbc == first.pbc).all())
+        and np.allclose(other.get_masses(), first.get_masses(), rtol=MASS_TOLERANCE)
+        and np.allclose(other.cell, first.cell, rtol=0, atol=CELL_TOLERANCE_A)
     )
 
 

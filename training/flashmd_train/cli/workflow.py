@@ -12,7 +12,9 @@ from flashmd_rs.reference.options import SystemOptions
 from flashmd_train.cli.data import TemperaturesK, TimestepFs
 from flashmd_train.workflow.options import FitOptions, Kind
 
-_HELP = {name: field.description[0].upper() + field.description[1:] + "." for name, field in FitOptions.model_fields.items()}
+_HELP = {
+    name: field.description[0].upper() + field.description[1:] + "." for name, field in FitOptions.model_fields.items()
+}
 
 
 @with_system_flags("fit")
@@ -32,7 +34,9 @@ def fit(
     workers: Annotated[int | None, typer.Option(help="Processes; as many as processors by default.")] = None,
     add: Annotated[
         Path | None,
-        typer.Option(help="Frames to label and to train on as well, such as those a guard collected, or segments (.h5)."),
+        typer.Option(
+            help="Frames to label and to train on as well, such as those a guard collected, or segments (.h5)."
+        ),
     ] = None,
 ) -> None:
     """From a potential to a model with its card: data, check, training, calibration, export, evaluation."""

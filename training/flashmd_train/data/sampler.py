@@ -5,9 +5,8 @@ Losses are means over the atoms of a step, so what is drawn says what is weighte
 - By boxes, each segment is as likely as any other. A file's share of all atoms that training sees is its share of
   segments times atoms, but a step of a crystal takes longer, and weighs no more, than one of a cluster.
 - By edges, a step consists of equal portions of edges. Each is of one file, drawn in proportion to its segments times
-  atoms, and holds one or several of its boxes: as many as make the portion up, on average. A portion is never smaller
-  than the largest box, so that all steps take about as long and atoms of small structures weigh as much as those of
-  large ones.
+  atoms, and holds one or several of its boxes: as many as make the portion up, on average. A portion is as large as the
+  largest box, so that all steps take about as long and atoms of small structures weigh as much as those of large ones.
 """
 
 from __future__ import annotations
@@ -36,11 +35,10 @@ class Sampler:
         if edges is None:
             return self.index[rng.integers(len(self.index), size=boxes)]
         portions = max(1, round(edges / self._edges.max()))
-        portion = max(edges / portions, self._edges.max())
         picks = []
         for f in rng.choice(len(self._edges), size=portions, p=self._weights):
             # Rounded up or down at random, to the right mean.
-            count = int(portion / self._edges[f] + rng.random())
+            count = int(self._edges.max() / self._edges[f] + rng.random())
             picks.append(rng.choice(self._rows[f], size=count))
         return self.index[np.concatenate(picks)]
 

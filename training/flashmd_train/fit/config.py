@@ -35,8 +35,8 @@ class Data(Strict):
     edges: int | None = Field(
         None,
         ge=1,
-        description="instead of boxes: edges per step and process, about, and at least those of the largest box; files "
-        "are drawn in proportion to segments × atoms, and small boxes several at a time",
+        description="instead of boxes: edges per step and process, to a whole number of the largest box; files are "
+        "drawn in proportion to segments × atoms, and small boxes several at a time",
     )
     rotate: bool = Field(True, description="rotate and invert batches at random where the network is not equivariant")
     time_reversal: Fraction = Field(0.5, description="share of the pairs that run backwards in time")

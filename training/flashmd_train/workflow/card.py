@@ -93,7 +93,9 @@ def _runs(found: dict[str, Any]) -> list[str]:
                 continue
             runs = integrator[ensemble]
             speeds.setdefault(text, runs["ns_per_day"])
-            kelvin = ", ".join(f"{'all' if k == 'total' else k} {_with_error(v)}" for k, v in runs["temperature_K"].items())
+            kelvin = ", ".join(
+                f"{'all' if k == 'total' else k} {_with_error(v)}" for k, v in runs["temperature_K"].items()
+            )
             lines.append(
                 f"| {integrator['name']} | {ensemble}, {runs['wanted_ps']:g} ps | {kelvin} | {runs['stable_ps']:g} ps | "
                 f"{runs['ns_per_day']:.3g} |"

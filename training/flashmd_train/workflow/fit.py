@@ -13,10 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from ase.io import read
 
 from flashmd_rs import _core
-from flashmd_rs.reference.checks import findings
+from flashmd_rs.reference.checks import Severity, findings
 from flashmd_rs.reference.generate import generate
+from flashmd_rs.reference.label import label
 from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.system import System
 from flashmd_rs.writers.atomic_write import atomic_write
@@ -122,7 +124,9 @@ class Fit:
             ("card", self._card),
         ]
         for number, (stage, do) in enumerate(stages, 1):
-            self.say(f"[{number}/{len(stages)}] {stage} ({self.clock.seconds / 60:.1f} of {60 * self.clock.hours:g} min)")
+            self.say(
+                f"[{number}/{len(stages)}] {stage} ({self.clock.seconds / 60:.1f} of {60 * self.clock.hours:g} min)"
+            )
             do(plan)
             self.clock.save()
         return self.model
@@ -249,11 +253,11 @@ class Fit:
         for k, system in enumerate(self.systems):
             found += findings(self.folder / f"data-{k}.h5", system.potential)
         for finding in found:
-            self.say(f"  {finding.severity}: {finding.message}")
-        refusals = [finding.message for finding in found if finding.severity == "refusal"]
+            self.say(f"  {finding.severity}: {finding.sentence}")
+        refusals = [finding.sentence for finding in found if finding.severity is Severity.REFUSAL]
         if refusals:
             raise ValueError(f"the data is not fit for training: {'; '.join(refusals)}")
-        _write_json(path, [finding.message for finding in found])
+        _write_json(path, [finding.sentence for finding in found])
 
     def _choices(self, plan: Plan) -> dict[str, Any]:
         """What is decided by the data: cutoff, stride and kind, after trials; and the steps of the trainings."""
@@ -379,7 +383,7 @@ class Fit:
         temperature = max(self.options.temperature_K)
         label(
             output,
-            read_frames(frames),
+            read(frames, ":"),
             self.systems[0].potential,
             temperature,
             seed=self.options.seed,
@@ -411,9 +415,7 @@ def _write_json(path: Path, content: Any) -> None:
         temporary.write_text(json.dumps(content, indent=1) + "\n")
 
 
-def fit(
-    folder: str | Path, systems: System | Sequence[System], *, workers: int | None = None, **options: Any
-) -> Path:
+def fit(folder: str | Path, systems: System | Sequence[System], *, workers: int | None = None, **options: Any) -> Path:
     """From a potential to a model with its card.
 
     Args:

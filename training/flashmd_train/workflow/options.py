@@ -24,7 +24,9 @@ class FitOptions(Strict):
     timestep_fs: Positive | None = Field(None, description="time step of the reference, fs; null: by the lightest mass")
     equilibration_ps: Positive = Field(5.0, description="time in the bath before the first segment of a chain, ps")
     anneal_K: NotNegative = Field(0.0, description="the first third of that is at least this hot, K")
-    evaluation_ps: Positive | None = Field(None, description="length of the run that is evaluated, ps; null: by the time left")
+    evaluation_ps: Positive | None = Field(
+        None, description="length of the run that is evaluated, ps; null: by the time left"
+    )
     seed: int = Field(1, ge=0, description="seed of every random number")
 
     @classmethod

@@ -110,7 +110,9 @@ def number_of_kicks(stride_fs: float, period_fs: float) -> int:
     return max(1, math.ceil(stride_fs / (PERIODS_PER_KICK * period_fs) - 1e-9))
 
 
-def number_of_segments(seconds: float, chains: int, workers: int, step_s: float, per_segment: float, before: float) -> int:
+def number_of_segments(
+    seconds: float, chains: int, workers: int, step_s: float, per_segment: float, before: float
+) -> int:
     """Segments of a data file that are simulated in ``seconds``.
 
     Args:

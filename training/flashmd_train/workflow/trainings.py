@@ -66,9 +66,18 @@ class Training(NamedTuple):
         return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
-def model_settings(kind: str, species: tuple[str, ...], cutoff_A: float, stride_fs: float, kicks: int) -> dict[str, Any]:
+def model_settings(
+    kind: str, species: tuple[str, ...], cutoff_A: float, stride_fs: float, kicks: int
+) -> dict[str, Any]:
     """The section ``model`` of a training for atoms without known bonds."""
-    energy = {"species": list(species), "prior": "free", "cutoff_A": cutoff_A, "radial": 32, "spacing": 2.0, "hidden": 24}
+    energy = {
+        "species": list(species),
+        "prior": "free",
+        "cutoff_A": cutoff_A,
+        "radial": 32,
+        "spacing": 2.0,
+        "hidden": 24,
+    }
     if kind == "energy":
         return energy
     if kind == "splitting":
@@ -159,7 +168,14 @@ def _processes(trainings: list[Training]) -> Iterator[list[subprocess.Popen[byte
     running = []
     try:
         for training in trainings:
-            command = [sys.executable, "-m", "flashmd_train", training.kind, str(training.settings), str(training.folder)]
+            command = [
+                sys.executable,
+                "-m",
+                "flashmd_train",
+                training.kind,
+                str(training.settings),
+                str(training.folder),
+            ]
             with open(_log(training), "ab") as log:
                 running.append(subprocess.Popen(command, stdout=log, stderr=log))
         yield running

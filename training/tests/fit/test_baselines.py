@@ -83,7 +83,7 @@ class TestEnergies:
         model = train_energy(training([metals[n] for n in names], 120, edges=4000), tmp_path / "run")
         trained, _ = biases(model, Dataset([metals[n] for n in names]))
         every, shares = biases(model, Dataset([metals[n] for n in [*names, "Cu3Au"]]))
-        # What one zero for all atoms would leave.
+        # What one zero for all atoms would leave of this network, which was not trained with it.
         alone = every - shares @ model.baseline[0].double().numpy()
         single = alone - alone[:4].mean()
         assert np.abs(trained).max() < 0.02
