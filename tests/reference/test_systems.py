@@ -12,6 +12,7 @@ from scipy.stats import kstest
 from systems import FOLDER, NAMES, example
 
 from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.options import read_system_file
 
 SMALL = {
     "water": {"molecules": 64},
@@ -24,7 +25,7 @@ SMALL = {
 HOT_K = 400.0
 
 
-@pytest.fixture(scope="module", params=NAMES)
+@pytest.fixture(scope="module", params=sorted(SMALL))
 def reference(request: pytest.FixtureRequest) -> Reference:
     built = example(request.param, **SMALL[request.param]).reference()
     built.equilibrate(HOT_K, np.random.default_rng(1), 0.15)
@@ -128,6 +129,13 @@ def test_silver_flows_through_a_standing_lattice_of_iodide() -> None:
     # α-AgI: 2e-5 to 4e-5 cm²/s, so 5 to 10 Å² in 4 ps; iodide only vibrates.
     assert silver > 4.0
     assert iodide < 1.0
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_system_file_says_what_it_is(name: str) -> None:
+    options, sections = read_system_file(FOLDER / name / "system.yaml")
+    assert options.description
+    assert sections["generate"]["temperature_k"]
 
 
 def test_silver_starts_on_other_sites_in_every_structure() -> None:

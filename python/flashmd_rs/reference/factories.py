@@ -28,8 +28,6 @@ class Factory:
 
     def __post_init__(self) -> None:
         path, _, attribute = self.name.rpartition(":")
-        if not path:
-            raise ValueError(f"got {self.name!r}, {WANTED}")
         if path.endswith(".py"):
             object.__setattr__(self, "name", f"{Path(path).absolute()}:{attribute}")
 
@@ -64,7 +62,9 @@ class Factory:
         return Path(path) if path.endswith(".py") else None
 
     def _function(self) -> Callable[..., Any]:
-        file, attribute = self._file(), self.name.rpartition(":")[2]
+        file, (path, _, attribute) = self._file(), self.name.rpartition(":")
+        if not path:
+            raise ValueError(f"got {self.name!r}, {WANTED}")
         if file is not None and not file.is_file():
             raise ValueError(f"there is no file {file} for {self.short_name!r}")
         try:

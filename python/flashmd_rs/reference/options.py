@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
@@ -55,17 +55,13 @@ class SystemOptions:
         for f in fields(self):
             value = getattr(self, f.name)
             if f.name in SEVERAL:
-                right, wanted = (
-                    isinstance(value, tuple) and all(isinstance(v, str) for v in value),
-                    "text, or a list of it",
-                )
+                wanted, right = "text, or a list of it", isinstance(value, tuple) and _all_text(value)
             elif f.name.endswith("_args"):
-                right = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
-                wanted = "names and values"
+                wanted, right = "names and values", isinstance(value, Mapping) and _all_text(value)
             elif f.name == "flexible":
-                right, wanted = isinstance(value, bool), "true or false"
+                wanted, right = "true or false", isinstance(value, bool)
             else:
-                right, wanted = value is None or isinstance(value, str), "text"
+                wanted, right = "text", value is None or isinstance(value, str)
             if not right:
                 raise ValueError(f"got {f.name} = {value!r}, wanted {wanted}")
 
@@ -135,6 +131,10 @@ class SystemOptions:
         if given.calculator or given.openmm or given.forcefield:
             changes |= {f.name: getattr(given, f.name) for f in fields(self) if not f.name.startswith("structure")}
         return replace(self, **changes)
+
+
+def _all_text(values: Iterable[Any]) -> bool:
+    return all(isinstance(value, str) for value in values)
 
 
 def load_system(path: Path, **given: Any) -> System:

@@ -52,7 +52,7 @@ def test_check_passes_a_good_file_and_refuses_momenta_that_are_too_large(thermal
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "got no system"),
+        ([], "got nothing to simulate: give --structure with --calculator"),
         (["--structure", "a.xyz"], "got no potential; wanted one of calculator, openmm and forcefield"),
         (["--config", "none.yaml"], "none.yaml"),
         ([*WATER, "--temperature-k", "-5"], "temperatures_K must be positive, got (-5.0,)"),
