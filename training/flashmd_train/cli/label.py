@@ -58,7 +58,7 @@ def _read(path: Path) -> list[Atoms]:
 
     try:
         return list(read(path, ":"))
-    except OSError:
+    except FileNotFoundError:
         raise
     except Exception as error:  # whatever a reader of ASE may raise
         raise ValueError(f"{path} cannot be read as structures: {error}") from None
