@@ -70,8 +70,10 @@ def first_peak(r: F64, g: F64) -> tuple[float, float]:
 def mean_and_error(series: F64) -> tuple[float, float | None]:
     """Mean of a stationary series [F] and its standard error, values that follow each other being alike.
 
-    The error is √(variance/F·g) with the statistical inefficiency g = 1 + 2·Σ ρ(t), summed over lag times t up to 5·g/2
-    (Madras and Sokal, J. Stat. Phys. 50, 109 (1988)). It is None for fewer than :data:`FEWEST` independent values.
+    The error is √(variance/F·g) with the statistical inefficiency g = 1 + 2·Σ ρ(t), summed over lag times t up to
+    W = 5·g/2 (Madras and Sokal, J. Stat. Phys. 50, 109 (1988)), times √(1 + (2W + 1)/F) for what the subtraction of the
+    series' own mean takes away (Wolff, Comput. Phys. Commun. 156, 143 (2004), eq. 49). It is None for fewer than
+    :data:`FEWEST` independent values.
     """
     count, mean = len(series), float(np.mean(series))
     rest = np.asarray(series, dtype=float) - mean
@@ -84,4 +86,5 @@ def mean_and_error(series: F64) -> tuple[float, float | None]:
     inefficiency = 2.0 * np.cumsum(correlation) - 1.0
     window = int(np.argmax(np.arange(count) >= 2.5 * inefficiency))
     independent = count / max(float(inefficiency[window]), 1.0)
-    return mean, (variance / independent) ** 0.5 if independent >= FEWEST else None
+    unbiased = variance * (1.0 + (2.0 * window + 1.0) / count)
+    return mean, (unbiased / independent) ** 0.5 if independent >= FEWEST else None

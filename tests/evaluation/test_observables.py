@@ -10,6 +10,7 @@ import numpy as np
 import openmm
 from ase import units
 from scipy.stats import norm
+from systems import example
 
 from flashmd_rs.evaluation.bond_energy import stretch_excess
 from flashmd_rs.evaluation.estimates import at_mean_energies, slope
@@ -19,9 +20,9 @@ from flashmd_rs.evaluation.observables import diffusion, highest_peak, mean_squa
 from flashmd_rs.evaluation.page import equipartition_table
 from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
 from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
-from flashmd_rs.reference.recipe import Recipe
-from flashmd_rs.reference.water import TIP3P_BOND, Water
 
+# Force constant (eV/Å²) and length (Å) of the bonds of flexible TIP3P.
+OH_BOND = (462750.4 * 0.01 * EV_PER_KJ_MOL, 0.9572)
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
@@ -137,24 +138,25 @@ class Hydroxyls(OpenMMReference):
                 system.addParticle(mass)
                 if mass == 1.0:
                     outside.addParticle(2 * k + at, [])
-            bonds.addBond(2 * k, 2 * k + 1, 0.1 * TIP3P_BOND[1], 100 * constant / EV_PER_KJ_MOL)
+            bonds.addBond(2 * k, 2 * k + 1, 0.1 * OH_BOND[1], 100 * constant / EV_PER_KJ_MOL)
         system.addForce(bonds)
         system.addForce(outside)
-        system.setDefaultPeriodicBoxVectors(*(20.0 * np.eye(3)))
-        super().__init__(system, [1, 8, 8, 1] * (pairs // 2), timestep_fs)
+        # The first pair is HO, the second OH, and so on.
+        atoms = ase.Atoms([1, 8, 8, 1] * (pairs // 2), cell=200.0 * np.eye(3), pbc=True)
+        super().__init__(system, [atoms], timestep_fs)
         self.hydrogens = self.masses == 1.0
 
-    def start(self, rng: np.random.Generator) -> None:
+    def start(self, structure: int = 0) -> None:
         positions = np.zeros((len(self.masses), 3))
-        positions[self.hydrogens] = [0.0, 0.0, TIP3P_BOND[1] - self.cell[2, 2]]
+        positions[self.hydrogens] = [0.0, 0.0, OH_BOND[1] - self.cell[2, 2]]
         self.set(positions, np.zeros_like(positions))
 
 
 def test_bonds_hold_what_a_bath_gives_them() -> None:
     """Stiff ones in a bath of 1 fs, which stretches them by 14 % of k_B·T; then at twice the temperature."""
     kelvin, pairs, rng = 300.0, 300, np.random.default_rng(6)
-    reference = Hydroxyls(pairs, TIP3P_BOND[0], pull=0.0, timestep_fs=1.0)
-    reference.start(rng)
+    reference = Hydroxyls(pairs, OH_BOND[0], pull=0.0, timestep_fs=1.0)
+    reference.start()
     reference.langevin(500.0, kelvin, rng, friction_per_ps=20.0, timestep_fs=1.0)
     found, hot, canonical = [], [], []
     for _ in range(40):
@@ -176,7 +178,7 @@ def test_bonds_hold_what_is_due_whatever_pulls() -> None:
     """Soft ones, sampled exactly, under a pull of two k_B·T: the divergence of the field and the pull count."""
     kelvin, pairs, draws, constant, pull, rng = 300.0, 300, 40, 0.3, 0.05, np.random.default_rng(7)
     reference = Hydroxyls(pairs, constant, pull, timestep_fs=1e-3)
-    thermal, length = units.kB * kelvin, TIP3P_BOND[1]
+    thermal, length = units.kB * kelvin, OH_BOND[1]
     lowest = -pull * (length + 0.5 * pull / constant)
     found = []
     for _ in range(draws):
@@ -194,13 +196,12 @@ def test_bonds_hold_what_is_due_whatever_pulls() -> None:
 
 
 def test_without_bonds_there_is_no_excess() -> None:
-    aluminium = Recipe.of("aluminium", size=3).build()
-    assert stretch_excess(aluminium, 300.0, 1.0) is None
+    assert stretch_excess(example("aluminium").reference(), 300.0, 1.0) is None
 
 
 def test_r_respa_follows_verlet() -> None:
     """1 fs against 0.25 fs over 20 fs: apart by what a step's error makes, not by a wrong force or velocity."""
-    reference = Water(64)
+    reference = example("water", molecules=64).reference()
     reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
     start = reference.atoms()
     runs = []
@@ -215,7 +216,7 @@ def test_r_respa_follows_verlet() -> None:
 
 
 def test_a_step_that_is_too_long_ends_the_run_and_not_the_page() -> None:
-    reference = Water(64)
+    reference = example("water", molecules=64).reference()
     reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
     run = VelocityVerlet(16.0).run(reference, 8000.0, 80.0, None, 1)
     assert run.stopped

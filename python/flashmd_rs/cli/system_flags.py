@@ -57,15 +57,13 @@ def with_system_flags(
 
 def _flags() -> dict[str, inspect.Parameter]:
     """Parameters for every field of :class:`~flashmd_rs.reference.options.SystemOptions`, and ``config``."""
-    from flashmd_rs.reference.options import SystemOptions
+    from flashmd_rs.reference.options import SEVERAL, SystemOptions
 
     texts = field_help(SystemOptions)
     made = {}
     for field in fields(SystemOptions):
-        if field.name == "folder":
-            continue
-        several = field.name.endswith("_args") or field.name in ("structure", "forcefield")
-        kind: Any = list[str] | None if several else str | None
+        several = field.name.endswith("_args") or field.name in SEVERAL
+        kind: Any = list[str] | None if several else bool | None if field.default is False else str | None
         text = texts[field.name]
         made[field.name] = _flag(field.name, kind, text[0].upper() + text[1:])
     help_text = "YAML or TOML file with these flags by their names, and sections of defaults for the commands' own."
@@ -84,12 +82,12 @@ def _flag(name: str, kind: Any, text: str) -> inspect.Parameter:
 
 def _resolve(config: Path | None, given: dict[str, Any], section: str) -> tuple[Any, dict[str, Any]]:
     """The options of the system, None if nothing names one, and defaults of the command's own flags."""
-    from flashmd_rs.reference.options import SystemOptions, read_system_file
+    from flashmd_rs.reference.options import SEVERAL, SystemOptions, read_system_file
 
-    named = {
+    named: dict[str, Any] = {
         name: _assigned(values, name) if name.endswith("_args") else values for name, values in given.items() if values
     }
-    for name in ("structure", "forcefield"):
+    for name in SEVERAL:
         if name in named:
             named[name] = tuple(named[name])
     if config is None:
@@ -107,8 +105,16 @@ def _assigned(texts: list[str], name: str) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not (key.isidentifier() and equals):
             raise ValueError(f"got --{name.replace('_', '-')} {text!r}, wanted NAME=VALUE")
-        values[key] = yaml.safe_load(value)
+        values[key] = _number(yaml.safe_load(value))
     return values
+
+
+def _number(value: Any) -> Any:
+    """YAML takes 1e-3, without a point, for text."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _fill(
@@ -118,7 +124,12 @@ def _fill(
     unknown = sorted(defaults.keys() - values.keys())
     if unknown and strict:
         raise ValueError(f"{config} sets unknown flags {', '.join(unknown)}; known are {', '.join(values)}")
-    for name in defaults.keys() & values.keys():
-        source = context.get_parameter_source(name)
-        if source is None or source.name == "DEFAULT":
-            values[name] = defaults[name]
+    for flag in context.command.params:
+        source = context.get_parameter_source(flag.name or "")
+        if flag.name in defaults and (source is None or source.name == "DEFAULT"):
+            value = defaults[flag.name]
+            try:
+                alone = getattr(flag, "multiple", False) and not isinstance(value, list)
+                values[flag.name] = flag.process_value(context, [value] if alone else value)
+            except typer.BadParameter as error:
+                raise ValueError(f"{config} sets {flag.name} = {value!r}: {error.message}") from None

@@ -59,11 +59,13 @@ def stretch_excess(reference: Reference, temperature_K: float, timestep_fs: floa
     Returns:
         The mean over the bonds; None if the system has none.
     """
-    bonds = _bonds(reference)
+    bonds = harmonic_bonds(reference)
     if bonds is None:
         return None
     frame, thermal = reference.get(), units.kB * temperature_K
-    arms, lengths = find_mic(frame.positions[bonds.light] - frame.positions[bonds.heavy], reference.cell)
+    arms, lengths = find_mic(
+        frame.positions[bonds.light] - frame.positions[bonds.heavy], reference.cell, reference.periodic
+    )
     along = arms / lengths[:, None]
     velocities, inverse_mass = frame.momenta / reference.masses[:, None], 1 / reference.masses
     wilson = inverse_mass[bonds.light] + inverse_mass[bonds.heavy]
@@ -77,7 +79,7 @@ def stretch_excess(reference: Reference, temperature_K: float, timestep_fs: floa
     return float(((twice_kinetic - thermal) + (virial - expected)).mean() / (2 * units.kB))
 
 
-def _bonds(reference: Reference) -> Bonds | None:
+def harmonic_bonds(reference: Reference) -> Bonds | None:
     """The harmonic bonds of an OpenMM system; None if there are none."""
     if not isinstance(reference, OpenMMReference):
         return None

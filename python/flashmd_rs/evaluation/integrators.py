@@ -14,9 +14,14 @@ import openmm
 from ase import Atoms
 from openmm import unit
 
-from flashmd_rs._structure import F64, geometry
-from flashmd_rs.reference.base import Reference
-from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY, OpenMMReference
+from flashmd_rs._structure import F64
+from flashmd_rs.evaluation.barostat import TRIAL_FS, MonteCarloBarostat
+from flashmd_rs.evaluation.bond_energy import harmonic_bonds
+from flashmd_rs.evaluation.series import SAMPLE_FS, Samples
+from flashmd_rs.reference.ase_system import ASEReference
+from flashmd_rs.reference.base import KICK_FS, Reference
+from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY
+from flashmd_rs.reference.potentials import Potential
 
 # Inner time step of r-RESPA, for bonds, angles and torsions.
 INNER_TIMESTEP_FS = 0.5
@@ -27,16 +32,18 @@ METROPOLIS = "metropolis"
 POLICIES = (*RESCALINGS, METROPOLIS)
 
 
-class LangevinBath(NamedTuple):
-    """A Langevin bath.
+class Bath(NamedTuple):
+    """A Langevin bath, at constant pressure with a Monte Carlo barostat.
 
     Attributes:
         temperature_K: its temperature, K.
         time_constant_fs: relaxation time of the momenta, fs.
+        pressure_bar: pressure, bar; None keeps the cell.
     """
 
     temperature_K: float
     time_constant_fs: float
+    pressure_bar: float | None = None
 
 
 class RunResult(NamedTuple):
@@ -45,18 +52,22 @@ class RunResult(NamedTuple):
     Attributes:
         frames: frames with momenta; the first is where the run began.
         times_ps: their times, ps.
+        samples: temperatures and densities, every :data:`~flashmd_rs.evaluation.series.SAMPLE_FS`.
         seconds: wall time that the motion took, s.
         evaluations: number of evaluations of the network, of the forces, or of r-RESPA's outer forces.
         stopped: why the run ended early, or None.
         accepted: share of the strides that a Metropolis test accepted, or None without a test.
+        violations: strides out of a model's domain by quantity; None of other integrators.
     """
 
     frames: list[Atoms]
     times_ps: F64
+    samples: Samples
     seconds: float
     evaluations: int
     stopped: str | None
     accepted: float | None = None
+    violations: dict[str, int] | None = None
 
 
 class Integrator(ABC):
@@ -65,21 +76,33 @@ class Integrator(ABC):
     Attributes:
         name: name for tables.
         step_fs: time between two successive states, fs.
-        ensembles: ``nve`` and ``nvt``, those of them that it can run.
+        ensembles: ``nve``, ``nvt`` and ``npt``, those of them that it can run.
+        by_reference: if it moves by the reference's own forces.
     """
 
     name: str
     step_fs: float
-    ensembles: tuple[str, ...] = ("nve", "nvt")
+    ensembles: tuple[str, ...] = ("nve", "nvt", "npt")
+    by_reference = False
 
     @property
     def key(self) -> str:
         """Part of the names of its result files; different integrators have different keys."""
         return re.sub(r"[^\w.]+", "-", self.name)
 
+    def check(self, reference: Reference) -> None:
+        """Raise ValueError if it cannot move this system."""
+        return
+
     @abstractmethod
     def run(
-        self, reference: Reference, time_fs: float, interval_fs: float, bath: LangevinBath | None, seed: int
+        self,
+        reference: Reference,
+        time_fs: float,
+        interval_fs: float,
+        bath: Bath | None,
+        seed: int,
+        potential: Potential | None = None,
     ) -> RunResult:
         """Run from the reference's current frame.
 
@@ -89,11 +112,12 @@ class Integrator(ABC):
             interval_fs: time between frames, fs, rounded to whole steps.
             bath: the bath; None for NVE.
             seed: seed of random numbers.
+            potential: the reference's, for other cells at constant pressure.
         """
 
 
 class ModelIntegrator(Integrator):
-    """A model under the runtime, by default without guard and rescaling.
+    """A model under the runtime, by default without rescaling and with a guard that only counts.
 
     Args:
         model: ONNX file or the name of a bundled model.
@@ -113,13 +137,16 @@ class ModelIntegrator(Integrator):
         suffix = {"none": "", METROPOLIS: f", {METROPOLIS}"}.get(policy, f", rescaled {policy}")
         self.name = Path(model).stem + suffix
         if self._model.stride_fs is None:
-            raise ValueError(f"got {model}, an energy model, wanted a model with a stride; an energy is no integrator")
+            raise ValueError(
+                f"got {model}, an energy model, wanted a model with a stride; verlet:FS@{model} is velocity Verlet"
+                " by it"
+            )
         self.step_fs = self._model.stride_fs
         self._metropolis = policy == METROPOLIS
         if self._metropolis:
-            self.ensembles = ("nvt",)
+            self.ensembles = ("nvt", "npt")
         rescaling = policy if policy in RESCALINGS[1:] else False
-        self._options: dict[str, Any] = {"rescale_energy": rescaling, "guard": "off"} | options
+        self._options: dict[str, Any] = {"rescale_energy": rescaling, "guard": "warn"} | options
 
     @property
     def key(self) -> str:
@@ -127,94 +154,187 @@ class ModelIntegrator(Integrator):
         return f"{super().key}-{self._model.sha256[:8]}"
 
     def run(
-        self, reference: Reference, time_fs: float, interval_fs: float, bath: LangevinBath | None, seed: int
+        self,
+        reference: Reference,
+        time_fs: float,
+        interval_fs: float,
+        bath: Bath | None,
+        seed: int,
+        potential: Potential | None = None,
     ) -> RunResult:
         """Run strides of the model."""
         import flashmd_rs
 
         options: dict[str, Any] = {"thermostat": "none", "seed": seed, "progress": False} | self._options
+        start = reference.atoms()
         if bath is not None:
             options["temperature_K"] = bath.temperature_K
             options["thermostat"] = flashmd_rs.Langevin(time_constant_fs=bath.time_constant_fs)
+            if bath.pressure_bar is not None:
+                trial = flashmd_rs.MonteCarloBarostat(interval=max(1, round(TRIAL_FS / self.step_fs)))
+                options |= {"pressure_bar": bath.pressure_bar, "barostat": trial}
+                options["energy_model"] = reference.energy_source()
         if self._metropolis:
             options |= {"metropolis": True, "energy_model": reference.energy_source()}
+        samples = Samples(start)
+        samples.add(0.0, start.get_momenta(), start.cell.array)
+        observer = (
+            lambda view: samples.add(view.time_ps, view.momenta, view.cell),
+            max(1, round(SAMPLE_FS / self.step_fs)),
+        )
         interval = max(1, round(interval_fs / self.step_fs))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
-            # The guard is off, which would let bonds pass that the model does not know.
-            self._model._check_start(geometry(reference.atoms()))
             # Given as a list of one, a run that fails keeps its frames up to the failure.
             (run,) = flashmd_rs.rollout(
-                [reference.atoms()], self._model, steps=round(time_fs / self.step_fs), interval=interval, **options
+                [start],
+                self._model,
+                steps=round(time_fs / self.step_fs),
+                interval=interval,
+                observers=[observer],
+                **options,
             )
-        moves = run.report["statistics"]["metropolis"]
+        statistics = run.report["statistics"]
+        moves, guard = statistics["metropolis"], statistics["guard"]
         return RunResult(
             frames=list(run.frames),
             times_ps=np.asarray(run.times_ps),
+            samples=samples,
             seconds=run.report["seconds"],
             evaluations=run.report["network_runs"],
             stopped=None if run.failure is None else str(run.failure),
             accepted=moves["accepted"] / max(1, moves["tried"]) if moves else None,
+            violations=guard["strides"] if guard else None,
         )
 
 
 class SteppedIntegrator(Integrator):
-    """An integrator that advances by a given time; frames are read in between."""
+    """An integrator that advances by a given time; samples and frames are read in between."""
 
     def run(
-        self, reference: Reference, time_fs: float, interval_fs: float, bath: LangevinBath | None, seed: int
+        self,
+        reference: Reference,
+        time_fs: float,
+        interval_fs: float,
+        bath: Bath | None,
+        seed: int,
+        potential: Potential | None = None,
     ) -> RunResult:
-        """Advance from frame to frame, until the end or until positions are not finite."""
+        """Advance from sample to sample, until the end or until positions are not finite."""
         rng = np.random.default_rng([seed, 77])
-        steps = max(1, round(interval_fs / self.step_fs))
-        interval = self.step_fs * steps
-        self.begin(reference, bath, seed)
-        frames, seconds, stopped = [reference.atoms()], 0.0, None
-        for _ in range(round(time_fs / interval)):
+        grain = self._grain_fs(bath)
+        sample_fs = grain * max(1, round(min(interval_fs, SAMPLE_FS) / grain))
+        every = max(1, round(interval_fs / sample_fs))
+        self.begin(reference, potential, bath, seed)
+        frames, times, seconds, stopped, done = [self.current()], [0.0], 0.0, None, 0
+        samples = Samples(frames[0])
+        samples.add(0.0, frames[0].get_momenta(), frames[0].cell.array)
+        for k in range(1, round(time_fs / sample_fs) + 1):
             started = time.perf_counter()
             try:
-                self.advance(reference, interval, bath, rng)
-                frame = self.current(reference)
+                self.advance(sample_fs, bath, rng)
+                atoms = self.current()
             except openmm.OpenMMException as error:  # coordinates that are not numbers
                 stopped = str(error)
                 break
             seconds += time.perf_counter() - started
-            if not np.isfinite(frame.positions).all():
+            if not np.isfinite(atoms.positions).all():
                 stopped = "positions are not finite"
                 break
-            frames.append(frame)
-        times_ps: F64 = 1e-3 * interval * np.arange(len(frames), dtype=float)
-        return RunResult(frames, times_ps, seconds, steps * (len(frames) - 1), stopped)
+            done = k
+            samples.add(1e-3 * k * sample_fs, atoms.get_momenta(), atoms.cell.array)
+            if k % every == 0:
+                frames.append(atoms)
+                times.append(1e-3 * k * sample_fs)
+        return RunResult(frames, np.array(times), samples, seconds, round(done * sample_fs / self.step_fs), stopped)
 
-    def begin(self, reference: Reference, bath: LangevinBath | None, seed: int) -> None:
-        """Prepare a run from the reference's current frame."""
-        return
+    def _grain_fs(self, bath: Bath | None) -> float:
+        """Shortest time that :meth:`advance` advances by, fs."""
+        return self.step_fs
 
     @abstractmethod
-    def advance(
-        self, reference: Reference, time_fs: float, bath: LangevinBath | None, rng: np.random.Generator
-    ) -> None:
+    def begin(self, reference: Reference, potential: Potential | None, bath: Bath | None, seed: int) -> None:
+        """Prepare a run from the reference's current frame."""
+
+    @abstractmethod
+    def advance(self, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
         """Advance by ``time_fs``."""
 
-    def current(self, reference: Reference) -> Atoms:
+    @abstractmethod
+    def current(self) -> Atoms:
         """The current frame."""
-        return reference.atoms()
 
 
 class VelocityVerlet(SteppedIntegrator):
-    """Velocity Verlet with the reference's forces."""
+    """Velocity Verlet with the reference's forces, or those of an energy model.
 
-    def __init__(self, step_fs: float) -> None:
-        self.name, self.step_fs = f"Verlet {step_fs:g} fs", step_fs
+    Args:
+        step_fs: time step, fs.
+        energy: energy model, file or bundled name; None for the reference.
 
-    def advance(
-        self, reference: Reference, time_fs: float, bath: LangevinBath | None, rng: np.random.Generator
-    ) -> None:
-        """Advance the reference itself."""
+    Raises:
+        ValueError: the model is no energy model.
+    """
+
+    def __init__(self, step_fs: float, energy: str | None = None) -> None:
+        self.step_fs, self.by_reference = step_fs, energy is None
+        self.name = f"Verlet {step_fs:g} fs" + (f" by {Path(energy).stem}" if energy else "")
+        self._energy = None
+        if energy is not None:
+            import flashmd_rs
+
+            self._energy = flashmd_rs.Model(energy, threads=1)
+            if self._energy.kind != "energy":
+                raise ValueError(f"got {energy}, a model of kind {self._energy.kind}, wanted an energy model")
+
+    @property
+    def key(self) -> str:
+        """As :attr:`Integrator.key`, with the energy model's hash."""
+        return super().key if self._energy is None else f"{super().key}-{self._energy.sha256[:8]}"
+
+    def _grain_fs(self, bath: Bath | None) -> float:
+        # A bath acts every few steps.
+        return self.step_fs if bath is None else self.step_fs * max(1, round(KICK_FS / self.step_fs))
+
+    def begin(self, reference: Reference, potential: Potential | None, bath: Bath | None, seed: int) -> None:
+        """Take the reference itself, or its atoms with the energy model."""
+        self._potential = potential
+        self._reference = reference if self._energy is None else self._simulation(reference.atoms())
+        self._barostat, self._since_trial_fs = None, 0.0
+        if bath is not None and bath.pressure_bar is not None:
+            self._barostat = MonteCarloBarostat(self._in_cell, bath.temperature_K, bath.pressure_bar)
+
+    def advance(self, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
+        """Advance the reference, with a trial move of the cell now and then."""
         if bath is None:
-            reference.nve(time_fs, self.step_fs)
+            self._reference.nve(time_fs, self.step_fs)
+            return
+        self._reference.langevin(time_fs, bath.temperature_K, rng, 1000 / bath.time_constant_fs, self.step_fs)
+        self._since_trial_fs += time_fs
+        if self._barostat is not None and self._since_trial_fs >= TRIAL_FS - 1e-6:
+            self._since_trial_fs = 0.0
+            self._reference = self._barostat.move(self._reference, rng)
+
+    def current(self) -> Atoms:
+        """The reference's current frame."""
+        return self._reference.atoms()
+
+    def _simulation(self, atoms: Atoms) -> Reference:
+        """A simulation of atoms at their positions and momenta."""
+        if self._energy is not None:
+            made: Reference = ASEReference([atoms], self._energy.calculator, self.step_fs, self.name)
         else:
-            reference.langevin(time_fs, bath.temperature_K, rng, 1000 / bath.time_constant_fs, self.step_fs)
+            assert self._potential is not None, "constant pressure needs the potential"
+            made = self._potential.reference([atoms], self.step_fs)
+        made.set(atoms.positions, atoms.get_momenta())
+        return made
+
+    def _in_cell(self, cell: F64, positions: F64, momenta: F64) -> Reference:
+        atoms = self._reference.atoms()
+        atoms.set_cell(cell)
+        atoms.positions = positions
+        atoms.set_momenta(momenta)
+        return self._simulation(atoms)
 
 
 class Respa(SteppedIntegrator):
@@ -223,14 +343,23 @@ class Respa(SteppedIntegrator):
     Source: Tuckerman, Berne & Martyna, J. Chem. Phys. 97, 1990 (1992).
     """
 
+    by_reference = True
+
     def __init__(self, step_fs: float) -> None:
         self.name, self.step_fs = f"r-RESPA {step_fs:g} fs", step_fs
 
-    def begin(self, reference: Reference, bath: LangevinBath | None, seed: int) -> None:
+    def check(self, reference: Reference) -> None:
+        """Raise ValueError for a system without bonds that OpenMM knows."""
+        if harmonic_bonds(reference) is None:
+            raise ValueError(
+                "r-RESPA splits bonds off the other forces of an OpenMM system; this reference has no bonds that "
+                "OpenMM knows: leave respa out"
+            )
+
+    def begin(self, reference: Reference, potential: Potential | None, bath: Bath | None, seed: int) -> None:
         """Make a context in which bonded forces are a group of their own."""
-        if not isinstance(reference, OpenMMReference):
-            raise ValueError("r-RESPA splits the forces of an OpenMM system; this reference has none")
-        system = openmm.XmlSerializer.clone(reference.context.getSystem())
+        self.check(reference)
+        system = openmm.XmlSerializer.clone(reference.context.getSystem())  # type: ignore[attr-defined]
         for force in system.getForces():
             force.setForceGroup(0 if isinstance(force, BONDED) else 1)
         step, groups = self.step_fs * unit.femtosecond, [(1, 1), (0, round(self.step_fs / INNER_TIMESTEP_FS))]
@@ -240,43 +369,55 @@ class Respa(SteppedIntegrator):
             friction = 1000 / bath.time_constant_fs / unit.picosecond
             integrator = openmm.MTSLangevinIntegrator(bath.temperature_K * unit.kelvin, friction, step, groups)
             integrator.setRandomNumberSeed(seed + 1)
-        platform = reference.context.getPlatform()
+            if bath.pressure_bar is not None:
+                trial = max(1, round(TRIAL_FS / self.step_fs))
+                barostat = openmm.MonteCarloBarostat(bath.pressure_bar, bath.temperature_K, trial)
+                barostat.setRandomNumberSeed(seed + 1)
+                system.addForce(barostat)
+        platform = openmm.Platform.getPlatformByName("CPU")
         self._context = openmm.Context(system, integrator, platform, {"Threads": "1"})
-        atoms = reference.atoms()
-        self._context.setPositions(atoms.positions * 0.1)
-        self._context.setVelocities(atoms.get_velocities() * NM_PS_PER_ASE_VELOCITY)
+        self._atoms = reference.atoms()
+        self._context.setPositions(self._atoms.positions * 0.1)
+        self._context.setVelocities(self._atoms.get_velocities() * NM_PS_PER_ASE_VELOCITY)
 
-    def advance(
-        self, reference: Reference, time_fs: float, bath: LangevinBath | None, rng: np.random.Generator
-    ) -> None:
+    def advance(self, time_fs: float, bath: Bath | None, rng: np.random.Generator) -> None:
         """Advance the context."""
         self._context.getIntegrator().step(round(time_fs / self.step_fs))
 
-    def current(self, reference: Reference) -> Atoms:
+    def current(self) -> Atoms:
         """The context's current frame."""
         state = self._context.getState(positions=True, velocities=True)
-        atoms = reference.atoms()
+        atoms: Atoms = self._atoms.copy()
         atoms.positions = state.getPositions(asNumpy=True).value_in_unit(unit.angstrom)
+        if atoms.pbc.any():
+            atoms.set_cell(state.getPeriodicBoxVectors(asNumpy=True).value_in_unit(unit.angstrom))
         velocities = state.getVelocities(asNumpy=True).value_in_unit(unit.nanometer / unit.picosecond)
         atoms.set_velocities(velocities / NM_PS_PER_ASE_VELOCITY)
         return atoms
 
 
 def parse_integrator(text: str) -> Integrator:
-    """The integrator that a text names: ``verlet:FS``, ``respa:FS``, ``MODEL`` or ``MODEL:POLICY``.
+    """The integrator that a text names: ``verlet:FS``, ``verlet:FS@ENERGY``, ``respa:FS``, ``MODEL``, ``MODEL:POLICY``.
 
-    ``FS`` is a time step in fs, ``MODEL`` a file or a bundled name, ``POLICY`` one of :data:`POLICIES`.
+    ``FS`` is a time step in fs, ``ENERGY`` an energy model, ``MODEL`` a file or a bundled name, ``POLICY`` one of
+    :data:`POLICIES`.
 
     Raises:
         ValueError: it is none of these.
     """
-    name, _, argument = text.rpartition(":") if ":" in text else (text, "", "")
-    if name in ("verlet", "respa"):
+    kind, _, argument = text.partition(":")
+    if kind in ("verlet", "respa"):
+        step, _, energy = argument.partition("@")
         try:
-            step_fs = float(argument)
+            step_fs = float(step)
         except ValueError:
-            raise ValueError(f"got {text!r}, wanted {name}:FS with a time step in fs") from None
-        return VelocityVerlet(step_fs) if name == "verlet" else Respa(step_fs)
-    if argument and argument not in POLICIES:
-        raise ValueError(f"got {text!r}, wanted verlet:FS, respa:FS, MODEL or MODEL:POLICY, one of {POLICIES}")
-    return ModelIntegrator(name, argument or "none")
+            step_fs = 0.0
+        if not 0 < step_fs < np.inf or (energy and kind == "respa"):
+            raise ValueError(f"got {text!r}, wanted {kind}:FS with a time step in fs")
+        return Respa(step_fs) if kind == "respa" else VelocityVerlet(step_fs, energy or None)
+    name, _, policy = text.rpartition(":") if ":" in text else (text, "", "")
+    if policy and policy not in POLICIES:
+        raise ValueError(
+            f"got {text!r}, wanted verlet:FS, verlet:FS@ENERGY, respa:FS, MODEL or MODEL:POLICY, one of {POLICIES}"
+        )
+    return ModelIntegrator(name, policy or "none")

@@ -1,4 +1,4 @@
-"""Measurements on one run by the reference's energies: drift, temperatures, momenta, and how long it was stable."""
+"""Measurements on one run: drift by the reference's energies, temperatures, momenta, and how long it was stable."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
-from numpy.typing import NDArray
 
 from flashmd_rs._structure import F64
-from flashmd_rs.evaluation.integrators import ModelIntegrator
+from flashmd_rs.evaluation.estimates import of_series
+from flashmd_rs.evaluation.integrators import ModelIntegrator, RunResult
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.temperature import temperatures
 
-# Temperature above which a run has exploded.
-EXPLODED_K = 1000.0
+# A run has exploded where its temperature is beyond this multiple of the one asked for.
+EXPLODED = 3.0
 # Lengths of the windows over which a drift is fitted.
 WINDOWS_PS = (5.0, 10.0, 50.0)
 # Momenta of each species that are kept for a histogram.
@@ -42,21 +42,25 @@ def run_nve(model: str | Path, reference: Reference, time_ps: float, **options: 
     return measure_run(run.frames, run.times_ps.tolist(), reference) | {"stopped": run.stopped}
 
 
-def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference) -> RunFigures:
+def measure_run(
+    frames: list[Atoms], times_ps: list[float], reference: Reference, temperature_K: float | None = None
+) -> RunFigures:
     """Figures of a run by the reference's energies.
 
-    A run is stable until its temperature passes :data:`EXPLODED_K` or its energy is not finite; figures are taken over
-    the stable part.
+    A run is stable until its temperature passes :data:`EXPLODED` times that of the start or its energy is not finite;
+    figures are taken over the stable part.
 
     Args:
         frames: frames with momenta.
         times_ps: their times, ps.
         reference: the system; it is left at the last frame.
+        temperature_K: temperature that the start was equilibrated at, K; None for that of the first frame.
 
     Returns:
         ``atoms``; ``time_ps``, ``stable_ps``, ``exploded``; ``drift_eV_per_ps`` by window, None where the run is too
         short for it; ``temperature_K`` of the second half and ``whole_temperature_K`` of the whole, for all atoms
-        (``total``) and by species; ``sigma_temperature_K``, their standard deviation; ``sigma_energy_eV``, the rms
+        (``total``) and by species; ``temperature_estimate_K``, the first of them with its error within this run;
+        ``sigma_temperature_K``, their standard deviation; ``sigma_energy_eV``, the rms
         deviation of the total energy from its straight line; ``trace`` of times, energies (eV) and temperatures (K);
         ``momenta`` p/√m (√eV) of the second half, by species.
     """
@@ -64,7 +68,8 @@ def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference
     rows = [temperatures(frame.get_momenta(), masses, symbols) for frame in frames]
     times, energy = np.array(times_ps), np.array([_total_energy(frame, masses, reference) for frame in frames])
     total = np.array([row["total"] for row in rows])
-    unstable = np.flatnonzero((total > EXPLODED_K) | ~np.isfinite(energy))
+    limit = EXPLODED * (temperature_K or total[0])
+    unstable = np.flatnonzero((total > limit) | ~np.isfinite(energy))
     stable = int(unstable[0]) if len(unstable) else len(times)
     line = np.polyfit(times[:stable], energy[:stable], 1) if stable >= 3 else np.zeros(2)
     second_half = slice(stable // 2, max(stable, 1))
@@ -77,6 +82,9 @@ def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference
         "drift_eV_per_ps": _drifts(times, energy, stable),
         "temperature_K": _means(rows[second_half]),
         "whole_temperature_K": _means(rows[: max(stable, 1)]),
+        "temperature_estimate_K": {
+            name: of_series(np.array([row[name] for row in rows[second_half]])) for name in rows[0]
+        },
         "sigma_temperature_K": float(total[:stable].std()),
         "sigma_energy_eV": float((energy[:stable] - np.polyval(line, times[:stable])).std()),
         "trace": {
@@ -84,8 +92,48 @@ def measure_run(frames: list[Atoms], times_ps: list[float], reference: Reference
             "energy_eV": energy[::every].tolist(),
             "T": total[::every].tolist(),
         },
-        "momenta": _momenta(frames[second_half], masses, symbols),
+        "momenta": sample_momenta(frames[second_half]),
     }
+
+
+def measure_bath(run: RunResult, temperature_K: float, settling_ps: float) -> RunFigures:
+    """Figures of a run in a bath, once it has settled.
+
+    Args:
+        run: the run.
+        temperature_K: temperature of the bath, K; beyond :data:`EXPLODED` times it a run has exploded.
+        settling_ps: time that is left out, ps, or half of the run if that is shorter.
+
+    Returns:
+        ``atoms``, ``time_ps``, ``stable_ps``, ``exploded`` and ``momenta`` as :func:`measure_run`;
+        ``temperature_estimate_K`` by name and ``density_estimate_g_per_cm3`` (None unless periodic along all axes) with
+        their errors; ``trace`` of times and temperatures (K).
+    """
+    times, kelvin = run.samples.times_ps, run.samples.temperature_K
+    hot = np.flatnonzero(kelvin["total"] > EXPLODED * temperature_K)
+    stable = int(hot[0]) if len(hot) else len(times)
+    stable_ps = float(times[max(stable - 1, 0)])
+    begin_ps = min(settling_ps, 0.5 * stable_ps)
+    settled = (times >= begin_ps) & (times <= stable_ps)
+    density = run.samples.density_g_per_cm3
+    every = max(1, len(times) // TRACE)
+    return {
+        "atoms": len(run.frames[0]),
+        "time_ps": float(times[-1]),
+        "stable_ps": stable_ps,
+        "exploded": stable < len(times),
+        "settled_from_ps": begin_ps,
+        "temperature_estimate_K": {name: of_series(values[settled]) for name, values in kelvin.items()},
+        "density_estimate_g_per_cm3": None if density is None else of_series(density[settled]),
+        "trace": {"times_ps": times[::every].tolist(), "T": kelvin["total"][::every].tolist()},
+        "momenta": sample_momenta(settled_frames(run, begin_ps, stable_ps)),
+    }
+
+
+def settled_frames(run: RunResult, begin_ps: float, end_ps: float) -> list[Atoms]:
+    """Frames from one time to another, at least one."""
+    chosen = (run.times_ps >= begin_ps - 1e-9) & (run.times_ps <= end_ps + 1e-9)
+    return [frame for frame, inside in zip(run.frames, chosen, strict=True) if inside] or run.frames[:1]
 
 
 def _total_energy(frame: Atoms, masses: F64, reference: Reference) -> float:
@@ -104,10 +152,10 @@ def _drifts(times: F64, energy: F64, stable: int) -> dict[str, float | None]:
     return drifts
 
 
-def _momenta(frames: list[Atoms], masses: F64, symbols: NDArray[np.str_]) -> dict[str, list[float]]:
+def sample_momenta(frames: list[Atoms]) -> dict[str, list[float]]:
     """A random selection of p/√m (√eV) by species."""
-    choose = np.random.default_rng(0).choice
-    momenta = {}
+    choose, symbols = np.random.default_rng(0).choice, np.array(frames[0].get_chemical_symbols())
+    masses, momenta = frames[0].get_masses(), {}
     for symbol in dict.fromkeys(symbols.tolist()):
         chosen = symbols == symbol
         values = np.concatenate([frame.get_momenta()[chosen].ravel() for frame in frames])

@@ -8,28 +8,39 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import units
 from scipy.stats import sem
 
 from flashmd_rs._structure import F64
-from flashmd_rs.evaluation.protocol import EvaluationProtocol
+from flashmd_rs.evaluation.protocol import ENSEMBLES, EvaluationProtocol
+
+if TYPE_CHECKING:
+    from flashmd_rs.evaluation.integrators import Integrator
 
 # Figures of one run by name, as :func:`~flashmd_rs.evaluation.nve.measure_run` and the evaluation make them.
 RunFigures = dict[str, Any]
 # Runs of one ensemble by integrator (as written by the user), one per start.
 Runs = dict[str, list[RunFigures]]
-# Runs by integrator and ensemble (``nve``, ``nvt``), one per start.
+# Runs by integrator and ensemble (``nve``, ``nvt``, ``npt``), one per start.
 Results = dict[str, dict[str, list[RunFigures]]]
 # Blocks of the potential energies in the bath whose means give the standard error of their mean.
 BATH_BLOCKS = 10
 
 
-def result_path(folder: Path, key: str, protocol: EvaluationProtocol, ensemble: str, seed: int) -> Path:
-    """File of one run; ``key`` is that of the integrator."""
-    return folder / f"{protocol.starts_name}-{key}-{ensemble}-{protocol.time_ps(ensemble):g}ps-{seed}.json"
+def result_path(folder: Path, integrator: Integrator, protocol: EvaluationProtocol, ensemble: str, seed: int) -> Path:
+    """File of one run."""
+    time_ps = protocol.time_ps(ensemble, integrator.by_reference)
+    conditions = {
+        "nve": "",
+        "nvt": f"-{protocol.time_constant_ps:g}ps",
+        "npt": f"-{protocol.time_constant_ps:g}ps-{protocol.pressure_bar:g}bar",
+    }[ensemble]
+    asked = "".join("-dihedral" + "_".join(map(str, dihedral)) for dihedral in protocol.dihedrals)
+    run = f"{ensemble}{conditions}-{time_ps:g}ps-{protocol.frames}{asked}-{seed}"
+    return folder / f"{protocol.starts_name}-{integrator.key}-{run}.json"
 
 
 def start_path(folder: Path, protocol: EvaluationProtocol, seed: int) -> Path:
@@ -42,15 +53,15 @@ def bath_path(folder: Path, protocol: EvaluationProtocol) -> Path:
     return folder / "starts" / f"{protocol.starts_name}-bath-{protocol.bath_ps:g}ps.npy"
 
 
-def load_results(folder: Path, key: str, protocol: EvaluationProtocol) -> dict[str, list[RunFigures]]:
+def load_results(folder: Path, integrator: Integrator, protocol: EvaluationProtocol) -> dict[str, list[RunFigures]]:
     """Runs of one integrator by ensemble, those that exist.
 
     Every run gets its ``start`` (the seed); runs of NVE also ``energy_excess_K`` and its error if the energies of the
     reference's bath are known.
     """
-    results: dict[str, list[RunFigures]] = {}
-    for ensemble in ("nve", "nvt"):
-        paths = {seed: result_path(folder, key, protocol, ensemble, seed) for seed in range(protocol.seeds)}
+    results: dict[str, list[RunFigures]] = {ensemble: [] for ensemble in ENSEMBLES}
+    for ensemble in protocol.ensembles:
+        paths = {seed: result_path(folder, integrator, protocol, ensemble, seed) for seed in range(protocol.seeds)}
         results[ensemble] = [
             json.loads(path.read_text()) | {"start": seed} for seed, path in paths.items() if path.exists()
         ]
@@ -59,6 +70,14 @@ def load_results(folder: Path, key: str, protocol: EvaluationProtocol) -> dict[s
         potential = np.load(bath)
         results["nve"] = [run | energy_excess(run, potential, protocol.temperature_K) for run in results["nve"]]
     return results
+
+
+def baseline(results: Results, ensemble: str) -> str | None:
+    """The integrator that others are compared with: the first that is velocity Verlet of the reference and has runs."""
+    for text, runs in results.items():
+        if text.startswith("verlet:") and "@" not in text and runs[ensemble]:
+            return text
+    return None
 
 
 def energy_excess(run: RunFigures, potential_eV: F64, temperature_K: float) -> dict[str, float]:

@@ -18,6 +18,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from flashmd_rs import _core
+from flashmd_rs.reference.base import force_repeatability
 from flashmd_rs.reference.recipe import Recipe, Segment, simulate
 from flashmd_rs.reference.store import Store
 
@@ -82,7 +83,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
         cluster: see :func:`executor`.
 
     Raises:
-        ValueError: bad numbers, or the file was made by another recipe.
+        ValueError: bad numbers, forces that do not repeat, or a file that was made by another recipe.
         FloatingPointError: a simulation did not conserve its energy.
     """
     if segments < 1:
@@ -90,7 +91,9 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
     if workers is None:
         workers = _core.available_processors()
     chains = recipe.chains
-    with Store(path, recipe, recipe.build()) as store, executor(workers, cluster) as pool:
+    reference = recipe.build()
+    repeatability = None if path.exists() else force_repeatability(reference)
+    with Store(path, recipe, reference, repeatability=repeatability) as store, executor(workers, cluster) as pool:
         done = len(store)
 
         def submit(number: int) -> Future[Segment]:

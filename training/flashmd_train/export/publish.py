@@ -8,7 +8,7 @@ import numpy as np
 import torch
 
 from flashmd_rs.reference.potentials import Potential
-from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.calibration import ENERGIES, calibrate
@@ -18,10 +18,10 @@ from flashmd_train.export.metadata import bonded_terms, common_metadata, referen
 from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
 from flashmd_train.export.parity import equivariance, rounding
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
+from flashmd_train.fit.baselines import fit_baselines
 from flashmd_train.fit.checkpoint import best_weights
 from flashmd_train.fit.loop import MARGIN_A
 from flashmd_train.fit.metrics import energy_errors, stride_errors
-from flashmd_train.fit.pretrain_pairs import fit_offset
 from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy
@@ -32,6 +32,8 @@ from flashmd_train.models.splitting import Splitting
 EQUIVARIANCE = 1e-5
 # Share of each file on which errors are measured, as in training by default.
 VALIDATION_SHARE = 0.05
+# Frames of the training part to which an energy model's baselines are fitted.
+BASELINE_FRAMES = 100
 
 
 def publish(
@@ -157,10 +159,11 @@ def _publish_energy(
     saved: dict, output: Path, data: Dataset, measured: dict, potential: Potential | None, energies: int
 ) -> dict:
     config = EnergyConfig.model_validate(saved["config"])
+    data.require("forces", "energy")
     model = Energy(config)
     model.load_state_dict(best_weights(saved))
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
-    fit_offset(model, data, list(training_part[:: max(1, len(training_part) // 100)]))
+    fit_baselines(model, data, training_part[stratified(training_part, BASELINE_FRAMES)])
     errors = energy_errors(model, data, validation_part, frames=len(validation_part))
     graph, parity_error = export_energy(model, data.masses)
     # Molecules are found from the edges of the partners.
