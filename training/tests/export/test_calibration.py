@@ -51,7 +51,7 @@ class Verlet:
         self.data = data
         order = [SPECIES.index(symbol) for symbol in data.symbols]
         self.first, self.later = torch.tensor(first)[order], torch.tensor(later)[order]
-        self.starts = data.files[0].positions[:, :, 0, 0].astype(np.float64)
+        self.starts = np.array([data.files[0].positions[s, 0][0, 0] for s in range(12)], dtype=np.float64)
 
     def predict(self, graph: Graph) -> Prediction:
         q, p = self.data.last
