@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from flashmd_rs.cli.system_flags import with_system_flags
 from flashmd_rs.reference.options import SystemOptions
 from flashmd_train.cli.data import TimestepFs
-
-if TYPE_CHECKING:
-    from ase import Atoms
 
 
 @with_system_flags("generate", strict=False)
@@ -35,8 +32,9 @@ def label(
 ) -> None:
     """Go on from frames by a reference: NVE segments to add to the data of a training."""
     from flashmd_rs.reference.label import label as label_frames
+    from flashmd_rs.structure_files import read_frames
 
-    found = _read(frames)
+    found = read_frames(frames)
     count = label_frames(
         output,
         found,
@@ -50,15 +48,3 @@ def label(
         cluster=cluster,
     )
     typer.echo(f"{count} segments of {len(found)} frames in {output}")
-
-
-def _read(path: Path) -> list[Atoms]:
-    """All structures of a file."""
-    from ase.io import read
-
-    try:
-        return list(read(path, ":"))
-    except OSError:
-        raise
-    except Exception as error:  # whatever a reader of ASE may raise
-        raise ValueError(f"{path} cannot be read as structures: {error}") from None

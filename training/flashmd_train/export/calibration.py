@@ -41,7 +41,7 @@ ENERGY_STEP, TEMPERATURE_STEP = 1e-3, 4e-3
 # The most Newton steps, and the largest change of a factor in one.
 NEWTON_STEPS, LARGEST_STEP = 5, 0.1
 # Residuals that are as good as none: gain of energy per stride over the thermal energy, departure of a temperature.
-# Balanced is what is below these or below its standard errors.
+# Balanced is what is below these or below half its standard error.
 NEGLIGIBLE_GAIN, NEGLIGIBLE_DEPARTURE = 1e-5, 1e-3
 # Energies that the potential is asked for by default: enough for all runs of five species.
 ENERGIES = 1000
@@ -59,8 +59,8 @@ def calibrate(
         model: a direct model after training.
         validation: held-out pairs of equilibrium.
         potential: of the data, for the energy at the ends of free runs; None balances one stride only.
-        energies: the most that the potential is asked for. All of them are of the ends of free runs, of which there are
-            at most :data:`RUNS` per balance.
+        energies: the most that the potential is asked for, at the ends of free runs, besides two for each file. There
+            are at most :data:`RUNS` runs.
 
     Returns:
         What the model's card says: ``calibration``, how it was done, and ``calibration_residuals``.

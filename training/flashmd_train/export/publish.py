@@ -12,11 +12,11 @@ from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.calibration import ENERGIES, calibrate
-from flashmd_train.export.contract import read_model, write_model
+from flashmd_train.export.contract import DIRECT_INPUTS, read_model, write_model
 from flashmd_train.export.mean_field import FRAMES, add_mean_field
 from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
 from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
-from flashmd_train.export.parity import equivariance
+from flashmd_train.export.parity import equivariance, rounding
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
 from flashmd_train.fit.baselines import fit_baselines
 from flashmd_train.fit.checkpoint import best_weights
@@ -103,9 +103,12 @@ def _publish_direct(
     errors = stride_errors(model, validation, boxes=len(validation_part))
     ranks = set_uncertainty(model, training, validation)
     graph, parity_error = export_direct(model, data.masses)
-    departure = equivariance(graph, probes(config.prior, config.cutoff_A, data.masses)[-1])
-    if model.backbone.equivariant and departure > EQUIVARIANCE:
-        raise ValueError(f"the exported graph departs from equivariance by {departure:.1e}, allowed {EQUIVARIANCE:.0e}")
+    probe = probes(config.prior, config.cutoff_A, data.masses)[-1]
+    departure = equivariance(graph, probe)
+    # Ten times PyTorch's own rounding error, as of an export's parity, where that is larger.
+    allowed = max(EQUIVARIANCE, 10 * float(rounding(model, DIRECT_INPUTS, [probe])[:2].max()))
+    if model.backbone.equivariant and departure > allowed:
+        raise ValueError(f"the exported graph departs from equivariance by {departure:.1e}, allowed {allowed:.0e}")
     limits = domain(data, config.cutoff_A)
     limits["largest_uncertainty"] = largest_uncertainty(model, training)
     # The atoms of a molecule, their neighbours with their molecules, and the neighbours of those.

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
+from alloys import EMT, EVERY
 from ase import Atoms, units
 
-from flashmd_train.export.mean_field import ReferenceFrame, fit_mean_field
-from flashmd_train.export.publish import publish, settle_pressure
+from flashmd_rs import Model
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.export.contract import read_model
+from flashmd_train.export.mean_field import ReferenceFrame, fit_mean_field, reference_frames
+from flashmd_train.export.publish import settle_pressure
 
 A = {("O", "O"): -0.5, ("O", "H"): 0.2, ("H", "H"): -0.03}
 
@@ -55,24 +57,35 @@ def test_two_densities_have_pairs_only_and_noise_has_nothing() -> None:
     assert noise is None
 
 
-def test_an_exported_model_has_its_references_pressure(data_file: Path, energy_run: Path, tmp_path: Path) -> None:
+def test_an_exported_model_has_its_references_pressure(alloy_file: Path, alloy_energy: Path, tmp_path: Path) -> None:
     path = tmp_path / "e.onnx"
-    publish(energy_run, path, [data_file], None, {})
-    rows = settle_pressure(path, path, [data_file])
-    (entry,) = onnx.load(path).metadata_props
-    metadata = json.loads(entry.value)
+    _, before = read_model(alloy_energy)
+    assert "pressures" not in before["validation"]
+    rows = settle_pressure(alloy_energy, path, [alloy_file], EMT)
+    _, metadata = read_model(path)
     (row,) = rows
     assert metadata["validation"]["pressures"] == rows
     assert "energy_bias_meV_per_atom" not in metadata["validation"]
     assert metadata["contract"] == 2
     assert row["frames"] == 12
-    assert row["model_bar"] == pytest.approx(row["reference_bar"], abs=0.2)
-    again = settle_pressure(path, tmp_path / "again.onnx", [data_file])
+    assert row["model_bar"] == pytest.approx(row["reference_bar"], rel=2e-4)
+    again = settle_pressure(path, tmp_path / "again.onnx", [alloy_file], EMT)
     assert again == rows
 
 
-def test_only_an_energy_model_has_a_pressure(data_file: Path, tmp_path: Path) -> None:
-    import flashmd_rs
+def test_pressures_of_a_reference_are_those_of_its_stress(alloy_file: Path) -> None:
+    """Against EMT's own virial, on few frames of periodic files."""
+    data = Dataset([alloy_file])
+    frames = reference_frames(data, EVERY, EMT, most=4)
+    assert len(frames) == 4
+    for frame in frames:
+        frame.atoms.calc = EMT.calculator()
+        virial_bar = -frame.atoms.get_stress()[:3].mean() / units.bar
+        assert frame.pressure_bar - frame.ideal_bar == pytest.approx(virial_bar, abs=100.0)
+    data.files[0].periodic = np.array([True, True, False])
+    assert reference_frames(data, EVERY, EMT, most=4) == []
 
+
+def test_only_an_energy_model_has_a_pressure(alloy_file: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="'direct'; wanted an energy model"):
-        settle_pressure(flashmd_rs.Model("water").path, tmp_path / "x.onnx", [data_file])
+        settle_pressure(Model("water").path, tmp_path / "x.onnx", [alloy_file], EMT)
