@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts
@@ -181,14 +180,11 @@ def chance(ours: F64, theirs: F64) -> float:
     kept = (mean > LEAST_SHARE * mean.max()) & (scatter > 0)
     if not kept.any():
         return 1.0
-    scaled, rng = (together[:, kept] - mean[kept]) / scatter[kept], np.random.default_rng(0)
-
-    def largest(order: NDArray[np.int_]) -> float:
-        return float(np.abs(scaled[order[:count]].mean(0) - scaled[order[count:]].mean(0)).max())
-
-    observed = largest(np.arange(len(together)))
-    as_large = sum(largest(rng.permutation(len(together))) >= observed - 1e-12 for _ in range(SPLITS))
-    return (1 + as_large) / (1 + SPLITS)
+    scaled = (together[:, kept] - mean[kept]) / scatter[kept]
+    weights = np.where(np.arange(len(together)) < count, 1 / count, -1 / len(theirs))
+    splits = np.random.default_rng(0).permuted(np.tile(weights, (SPLITS, 1)), axis=1)
+    observed, *others = np.abs(np.vstack([weights, splits]) @ scaled).max(1)
+    return (1 + int(np.sum(np.array(others) >= observed - 1e-12))) / (1 + SPLITS)
 
 
 def diffusion_estimates(runs: list[RunFigures]) -> dict[str, Estimate]:

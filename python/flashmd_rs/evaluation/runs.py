@@ -32,8 +32,6 @@ from flashmd_rs.writers.atomic_write import atomic_write
 
 # A second run after that of NVE, for the spectrum: long enough for 10 cm⁻¹, frames dense enough for an OH stretch.
 SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
-# Relaxation times of a bath that are left out at the beginning of a run.
-SETTLING = 5.0
 # Frames of a run from which structure is taken, at most.
 STRUCTURE_FRAMES = 200
 # Time between potential energies in the reference's own bath.
@@ -125,7 +123,7 @@ def _bath(
     bath = Bath(protocol.temperature_K, tau_fs, protocol.pressure_bar if ensemble == "npt" else None)
     time_fs = 1000 * protocol.time_ps(ensemble, integrator.by_reference)
     run = integrator.run(reference, time_fs, time_fs / protocol.frames, bath, seed, protocol.system.potential)
-    result = measure_bath(run, protocol.temperature_K, 1e-3 * SETTLING * tau_fs) | _cost(run, time_fs)
+    result = measure_bath(run, protocol.temperature_K, protocol.time_constant_ps) | _cost(run, time_fs)
     if run.stopped is not None or result["exploded"]:
         return result
     late = settled_frames(run, result["settled_from_ps"], result["stable_ps"])
