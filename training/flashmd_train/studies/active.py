@@ -22,7 +22,6 @@ from ase.io import write as write_frames
 
 import flashmd_rs
 from flashmd_rs import Guard, Langevin
-from flashmd_rs.evaluation.nve import EXPLODED_K
 from flashmd_rs.evaluation.tables import paragraph
 from flashmd_rs.reference.recipe import Recipe, Segment, record
 from flashmd_rs.reference.store import Store
@@ -37,6 +36,8 @@ from flashmd_train.studies.water_nve import start
 
 ARMS = ("flagged", "random")
 TIME_CONSTANT_FS = 1000.0
+# Temperature above which a run has exploded.
+EXPLODED_K = 1000.0
 # Atoms of flexible water do not come nearer than this.
 CLOSEST_A = 0.7
 
