@@ -7,6 +7,7 @@ import numpy as np
 from flashmd_rs.evaluation.claims import Claim, chance, diffusion_estimates, pair_blocks
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts, shown
 from flashmd_rs.evaluation.momenta import departure, pool
+from flashmd_rs.evaluation.observables import MOST_SPECIES
 from flashmd_rs.evaluation.results import Results, RunFigures, Runs
 from flashmd_rs.evaluation.summary import ns_per_day
 from flashmd_rs.evaluation.tables import header, paragraph, row
@@ -78,6 +79,8 @@ def structure_table(integrators: Runs) -> list[str]:
             cells += _structure_cells(runs, pair, None if reference in (None, text) else integrators[str(reference)])
         lines.append(row(runs[0]["name"], *cells))
     other = "" if first["periodic"] else "n(r): neighbours of an atom per Å, as not every axis is periodic."
+    if len(first["momenta"]) > MOST_SPECIES:
+        other += " Pairs are those of the most abundant species."
     explained = paragraph(
         "Of the highest peak. Against the reference: largest difference as a share of its highest peak, and the",
         f"probability of as large a one by chance (permutation test on blocks of the runs). {other}",
