@@ -15,7 +15,6 @@ from scipy.stats import norm
 from flashmd_rs.evaluation.barostat import MonteCarloBarostat
 from flashmd_rs.evaluation.bond_energy import stretch_excess
 from flashmd_rs.evaluation.estimates import at_mean_energies, slope
-from flashmd_rs.evaluation.integrators import Respa, VelocityVerlet
 from flashmd_rs.evaluation.momenta import departure
 from flashmd_rs.evaluation.nve_tables import equipartition_table
 from flashmd_rs.evaluation.observables import (
@@ -28,6 +27,7 @@ from flashmd_rs.evaluation.observables import (
     pairs_of,
     vibrations,
 )
+from flashmd_rs.evaluation.stepped import Respa, VelocityVerlet
 from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
 from flashmd_rs.reference.ase_system import ASEReference
 

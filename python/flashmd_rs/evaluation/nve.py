@@ -11,7 +11,8 @@ from ase import Atoms
 
 from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.estimates import of_series
-from flashmd_rs.evaluation.integrators import ModelIntegrator, RunResult
+from flashmd_rs.evaluation.integrator import RunResult
+from flashmd_rs.evaluation.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.temperature import temperatures

@@ -18,7 +18,7 @@ from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.protocol import ENSEMBLES, EvaluationProtocol
 
 if TYPE_CHECKING:
-    from flashmd_rs.evaluation.integrators import Integrator
+    from flashmd_rs.evaluation.integrator import Integrator
 
 # Figures of one run by name, as :func:`~flashmd_rs.evaluation.nve.measure_run` and the evaluation make them.
 RunFigures = dict[str, Any]

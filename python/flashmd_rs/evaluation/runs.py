@@ -12,7 +12,9 @@ from ase import Atoms
 from flashmd_rs._structure import F64
 from flashmd_rs.analysis import first_peak
 from flashmd_rs.evaluation.bond_energy import stretch_excess
-from flashmd_rs.evaluation.integrators import Bath, Integrator, ModelIntegrator, RunResult, parse_integrator
+from flashmd_rs.evaluation.integrator import Bath, Integrator, RunResult
+from flashmd_rs.evaluation.integrators import parse_integrator
+from flashmd_rs.evaluation.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.nve import measure_bath, measure_run, settled_frames
 from flashmd_rs.evaluation.observables import (
     diffusion,
