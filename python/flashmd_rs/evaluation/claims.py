@@ -72,14 +72,15 @@ def claims(results: Results, protocol: EvaluationProtocol, floors: Floors) -> li
     if floors.temperature_K is not None:
         made += _temperatures(results, protocol, floors.temperature_K)
     ensemble = "nvt" if protocol.nvt_ps else "nve"
-    reference = baseline(results, ensemble)
+    compared = {text: runs[ensemble] for text, runs in results.items() if runs[ensemble]}
+    reference = baseline(compared)
     if reference is not None:
-        others = {text: runs[ensemble] for text, runs in results.items() if text != reference and runs[ensemble]}
-        for text, runs in others.items():
+        theirs = compared.pop(reference)
+        for text, runs in compared.items():
             if floors.rdf is not None:
-                made += _structure(text, runs, results[reference][ensemble], floors.rdf)
+                made += _structure(text, runs, theirs, floors.rdf)
             if floors.diffusion is not None:
-                made += _diffusion(text, runs, results[reference][ensemble], floors.diffusion)
+                made += _diffusion(text, runs, theirs, floors.diffusion)
     return sorted(made, key=lambda claim: list(results).index(claim.integrator))
 
 
