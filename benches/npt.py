@@ -18,11 +18,12 @@ import typer
 from openmm import unit
 
 import flashmd_rs
-from flashmd_rs.reference.water import system
+from flashmd_rs.reference.options import load_system
 
 RESULTS = Path(__file__).parent / "results"
 TEMPERATURE_K, PRESSURE_BAR, TIMESTEP_FS = 300.0, 1.0, 0.5
-WATERS, MASS_G = 258, 258 * 18.01528 / 6.02214076e23
+WATER = Path(__file__).parents[1] / "examples" / "systems" / "water" / "system.yaml"  # 258 molecules
+MASS_G = 258 * 18.01528 / 6.02214076e23
 # Blocks of the mean; volumes of water forget each other within 2 to 3 ps.
 BLOCKS = 10
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
@@ -47,7 +48,7 @@ def save(name: str, settings: dict, densities: list[float]) -> None:
 @app.command()
 def reference(time_ps: float = 150.0, discard_ps: float = 20.0, sample_ps: float = 0.1, threads: int = 1) -> None:
     """OpenMM: Langevin dynamics with its own Monte Carlo barostat."""
-    potential = system(WATERS)
+    potential = openmm.XmlSerializer.deserialize(load_system(WATER).potential.xml)
     potential.addForce(openmm.MonteCarloBarostat(PRESSURE_BAR * unit.bar, TEMPERATURE_K * unit.kelvin, 25))
     integrator = openmm.LangevinMiddleIntegrator(
         TEMPERATURE_K * unit.kelvin, 10.0 / unit.picosecond, TIMESTEP_FS * unit.femtosecond

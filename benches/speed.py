@@ -20,10 +20,12 @@ from ase import Atoms
 
 import flashmd_rs
 from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY
-from flashmd_rs.reference.water import system
+from flashmd_rs.reference.options import load_system
 
 TIMESTEP_FS = 0.5
 RESULTS = Path(__file__).parent / "results"
+# 258 molecules, as in the structure that comes with the package.
+WATER = Path(__file__).parents[1] / "examples" / "systems" / "water" / "system.yaml"
 # Forces of the energy model per run, each a step of Verlet.
 LEARNED_STEPS = 10
 
@@ -32,7 +34,8 @@ def verlet(atoms: Atoms, threads: int) -> openmm.Context:
     """OpenMM on the CPU platform with the box of ``atoms``."""
     integrator = openmm.VerletIntegrator(TIMESTEP_FS / 1000)
     platform = openmm.Platform.getPlatformByName("CPU")
-    context = openmm.Context(system(len(atoms) // 3), integrator, platform, {"Threads": str(threads)})
+    water = openmm.XmlSerializer.deserialize(load_system(WATER).potential.xml)
+    context = openmm.Context(water, integrator, platform, {"Threads": str(threads)})
     context.setPeriodicBoxVectors(*(atoms.cell[:] * 0.1))
     context.setPositions(atoms.positions * 0.1)
     context.setVelocities(atoms.get_velocities() * NM_PS_PER_ASE_VELOCITY)

@@ -21,11 +21,12 @@ from matplotlib.figure import Figure
 
 import flashmd_rs
 from flashmd_rs.analysis import first_peak, radial_distribution
-from flashmd_rs.reference.water import Water
+from flashmd_rs.reference.options import load_system
 from flashmd_rs.temperature import draw_momenta, temperatures
 
 ROOT = Path(__file__).parent.parent
 RESULTS, PAGES = ROOT / "benches" / "results", ROOT / "docs" / "validation"
+WATER = ROOT / "examples" / "systems" / "water" / "system.yaml"  # 258 molecules
 TARGET_K, TIME_CONSTANT_FS, WEAK_FS = 300.0, 100.0, 1000.0
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 
@@ -64,7 +65,7 @@ def reference(
 ) -> None:
     """OpenMM on the same box: Langevin with the same time constant, 0.5 fs steps."""
     start = flashmd_rs.load_structure("water258")
-    openmm = Water(len(start) // 3, 0.5, threads)
+    openmm = load_system(WATER).reference(0.5, threads)
     rng = np.random.default_rng(seed)
     openmm.set(start.positions, start.get_momenta())
     openmm.langevin(1000 * discard_ps, TARGET_K, rng, 1000 / TIME_CONSTANT_FS)

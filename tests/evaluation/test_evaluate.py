@@ -69,7 +69,7 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
     assert summary["reference"] == "verlet:2"
     mean, error, bath = summary["integrators"][MODEL]["nvt"]["temperature_K"]["total"]
     assert 100 < mean < 400
-    assert error is None or error > 0
+    assert error is None  # 0.4 ps in a bath of 1 ps cannot tell.
     assert bath == 200.0
     assert summary["integrators"][MODEL]["nve"]["ns_per_day"] > 0
     assert summary["integrators"]["verlet:2"]["npt"]["density_g_per_cm3"][0] > 0

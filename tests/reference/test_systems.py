@@ -2,26 +2,31 @@
 
 from __future__ import annotations
 
+import runpy
+
 import numpy as np
 import pytest
 from ase import Atoms, units
 from ase.calculators.emt import EMT
 from scipy.stats import kstest
+from systems import FOLDER, NAMES, example
 
-from flashmd_rs.reference.alanine import AlanineDipeptide
-from flashmd_rs.reference.aluminium import Aluminium, AluminiumSurface
 from flashmd_rs.reference.base import Reference
-from flashmd_rs.reference.silver_iodide import CHARGE, EXPONENT, POLARISATION, STERIC, SilverIodide
-from flashmd_rs.reference.systems import SYSTEMS, system
-from flashmd_rs.reference.water import Water
 
-SMALL = {"water": 64, "alanine-dipeptide": 64, "aluminium": 2, "aluminium-110": 2, "silver-iodide": 3}
+SMALL = {
+    "water": {"molecules": 64},
+    "alanine-dipeptide": {"waters": 64},
+    "aluminium": {"cells": 2},
+    "aluminium-110": {"cells": 2},
+    "copper-gold": {"cells": 2},
+    "silver-iodide": {"cells": 3},
+}
 HOT_K = 400.0
 
 
-@pytest.fixture(scope="module", params=sorted(SYSTEMS))
+@pytest.fixture(scope="module", params=NAMES)
 def reference(request: pytest.FixtureRequest) -> Reference:
-    built = system(request.param)(SMALL[request.param])
+    built = example(request.param, **SMALL[request.param]).reference()
     built.equilibrate(HOT_K, np.random.default_rng(1), 0.15)
     return built
 
@@ -85,7 +90,7 @@ def test_drawn_momenta_are_maxwell_boltzmann(reference: Reference) -> None:
 
 def test_the_bath_holds_the_temperature_that_verlet_then_keeps() -> None:
     """The chain samples what velocity Verlet conserves: kinetic energy does not relax when the bath is taken away."""
-    reference, rng, temperature = SilverIodide(2), np.random.default_rng(3), 600.0
+    reference, rng, temperature = example("silver-iodide", cells=2).reference(2.0), np.random.default_rng(3), 600.0
     reference.equilibrate(temperature, rng, 2.0)
     freedom = 3 * len(reference.masses) - 3
 
@@ -105,14 +110,16 @@ def test_the_bath_holds_the_temperature_that_verlet_then_keeps() -> None:
 
 def test_the_constants_of_silver_iodide_follow_its_construction() -> None:
     """H = A (σ_i + σ_j)^n of three pairs from two radii, P = α Z²/2 per polarisable end: a misprint would not fit."""
+    file = runpy.run_path(str(FOLDER / "silver-iodide" / "silver_iodide.py"))
     strength, silver, iodide, polarisability = 0.010249, 0.517, 2.3, 6.52
+    ends = np.array([0, 1, 2])
     lengths = np.array([2 * silver, silver + iodide, 2 * iodide])
-    assert np.allclose(strength * lengths ** np.array(EXPONENT), STERIC, rtol=5e-4)
-    assert np.allclose(0.5 * polarisability * CHARGE**2 * np.array([0, 1, 2]), POLARISATION, rtol=1e-4)
+    assert np.allclose(strength * lengths ** np.array(file["EXPONENT"]), file["STERIC"], rtol=5e-4)
+    assert np.allclose(0.5 * polarisability * file["CHARGE"] ** 2 * ends, file["POLARISATION"], rtol=1e-4)
 
 
 def test_silver_flows_through_a_standing_lattice_of_iodide() -> None:
-    reference, rng = SilverIodide(3), np.random.default_rng(5)
+    reference, rng = example("silver-iodide", cells=3).reference(2.0), np.random.default_rng(5)
     reference.equilibrate(600.0, rng, 2.0)
     start = reference.get().positions
     reference.nve(4000.0)
@@ -123,20 +130,28 @@ def test_silver_flows_through_a_standing_lattice_of_iodide() -> None:
     assert iodide < 1.0
 
 
+def test_silver_starts_on_other_sites_in_every_structure() -> None:
+    first, *others = (atoms.positions for atoms in example("silver-iodide", cells=3).structures)
+    assert len(others) == 3
+    for other in others:
+        assert np.array_equal(first[1::2], other[1::2])
+        assert (np.abs(first[::2] - other[::2]).max(1) > 1e-3).mean() > 0.5
+
+
 def test_aluminium_surface_has_two_free_faces_and_no_images() -> None:
-    slab = AluminiumSurface(2)
-    slab.start(np.random.default_rng(0))
+    slab, bulk = (example(name, cells=2).reference() for name in ("aluminium-110", "aluminium"))
+    assert slab.periodic.tolist() == [True, True, False]
+    slab.start()
+    bulk.start()
     frame = slab.get()
-    alone = Atoms(slab.numbers, frame.positions, cell=slab.cell, pbc=(True, True, False), calculator=EMT())
-    assert alone.get_potential_energy() == pytest.approx(frame.energy, abs=1e-9)
-    bulk = Aluminium(2)
-    bulk.start(np.random.default_rng(0))
+    images = Atoms(slab.numbers, frame.positions, cell=slab.cell, pbc=True, calculator=EMT())
+    assert images.get_potential_energy() == pytest.approx(frame.energy, abs=1e-9)
     cost = frame.energy / len(slab.numbers) - bulk.get().energy / len(bulk.numbers)
     assert cost > 0.1  # eV an atom, for broken bonds
 
 
 def test_alanine_dipeptide_is_whole_flexible_and_at_the_density_of_water() -> None:
-    reference = AlanineDipeptide(64)
+    reference = example("alanine-dipeptide", waters=64).reference()
     counts = {int(z): int((reference.numbers == z).sum()) for z in np.unique(reference.numbers)}
     assert counts == {1: 12 + 128, 6: 6, 7: 2, 8: 2 + 64}
     assert reference.context.getSystem().getNumConstraints() == 0
@@ -146,9 +161,9 @@ def test_alanine_dipeptide_is_whole_flexible_and_at_the_density_of_water() -> No
 
 
 def test_a_cell_of_water_has_one_molecule_number_per_molecule() -> None:
-    assert np.array_equal(Water(64).molecules, np.repeat(np.arange(64), 3))
+    assert np.array_equal(example("water", molecules=64).reference().molecules, np.repeat(np.arange(64), 3))
 
 
-def test_an_unknown_system_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ValueError, match="no system 'gold'; there are water, alanine-dipeptide, aluminium"):
-        system("gold")
+def test_density_of_water_is_an_argument() -> None:
+    (atoms,) = example("water", molecules=64, density_g_per_cm3=1.027).structures
+    assert atoms.get_masses().sum() * 1.66053907 / atoms.get_volume() == pytest.approx(1.027, abs=1e-3)

@@ -6,23 +6,23 @@ import numpy as np
 import openmm
 import pytest
 from ase.units import fs
+from systems import example
 
-from flashmd_rs.reference.openmm_system import velocity_verlet
-from flashmd_rs.reference.water import Water, system
+from flashmd_rs.reference.openmm_system import OpenMMReference, velocity_verlet
 
-Start = tuple[Water, np.ndarray, np.ndarray]
+Start = tuple[OpenMMReference, np.ndarray, np.ndarray]
 
 
 @pytest.fixture(scope="module")
 def water() -> Start:
-    reference = Water(64)
+    reference = example("water", molecules=64).reference(0.25)
     reference.equilibrate(300.0, np.random.default_rng(3), 0.3)
     frame = reference.get()
     # As stored, in single precision.
     return reference, frame.positions.astype("f4").astype(float), frame.momenta.astype("f4").astype(float)
 
 
-def total_energy(reference: Water) -> float:
+def total_energy(reference: OpenMMReference) -> float:
     _, momenta, _, potential = reference.get()
     return potential + float((momenta**2 / reference.masses[:, None]).sum() / 2)
 
@@ -36,7 +36,9 @@ def test_velocity_verlet_equals_leapfrog_with_half_shifted_velocities(water: Sta
     q_verlet, p_verlet, _, _ = reference.get()
 
     leapfrog = openmm.VerletIntegrator(0.00025)
-    context = openmm.Context(system(64), leapfrog, openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"})
+    context = openmm.Context(
+        reference.context.getSystem(), leapfrog, openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
+    )
     context.setPeriodicBoxVectors(*(reference.cell * 0.1))
     context.setPositions(q * 0.1)
     half_back = (p - 0.5 * h * forces) / reference.masses[:, None]
@@ -59,7 +61,7 @@ def test_error_falls_with_the_square_of_the_time_step(water: Start) -> None:
     kept, ends = reference.context, []
     for timestep in (0.5, 0.25, 0.125):
         context = openmm.Context(
-            system(64), velocity_verlet(timestep), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
+            kept.getSystem(), velocity_verlet(timestep), openmm.Platform.getPlatformByName("CPU"), {"Threads": "1"}
         )
         context.setPeriodicBoxVectors(*(reference.cell * 0.1))
         reference.context = context

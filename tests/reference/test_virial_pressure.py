@@ -9,10 +9,10 @@ import pytest
 from ase import Atoms, units
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from systems import example
 
 import flashmd_rs
 from flashmd_rs.reference.base import virial_pressure
-from flashmd_rs.reference.water import Water
 
 
 def test_of_atoms_it_is_that_of_the_stress() -> None:
@@ -60,8 +60,8 @@ def test_of_molecules_it_is_that_of_the_virial_less_the_forces_within_them() -> 
 
 
 def test_a_reference_comes_back_to_its_own_cell() -> None:
-    water = Water(64)
-    water.start(np.random.default_rng(1))
+    water = example("water", molecules=64).reference()
+    water.start()
     q = water.get().positions
     before = water.energy(q)
     virial_pressure(water.energy, q, water.cell, water.masses, water.molecules)
@@ -72,7 +72,7 @@ def test_a_reference_comes_back_to_its_own_cell() -> None:
 def test_the_bundled_energy_model_has_the_pressure_of_openmm() -> None:
     """One frame: the gap scatters by 87 bar between frames; it was 930 bar without the mean field."""
     atoms = flashmd_rs.load_structure("water258")
-    model, water = flashmd_rs.Model("water-energy", threads=1), Water(258)
+    model, water = flashmd_rs.Model("water-energy", threads=1), example("water").reference()
 
     given = (atoms.positions, atoms.cell.array, atoms.get_masses(), water.molecules)
     assert virial_pressure(energy_of(model, atoms), *given) == pytest.approx(

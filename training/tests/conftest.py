@@ -9,12 +9,16 @@ import torch
 from small_models import CUTOFF
 
 from flashmd_rs.reference.generate import generate
+from flashmd_rs.reference.options import load_system
 from flashmd_rs.reference.recipe import Recipe
+from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.segments import Segments
 from flashmd_train.fit.config import Data, EnergyTraining, Optimizer
 from flashmd_train.fit.energy import train_energy
 from flashmd_train.models.config import EnergyConfig
+
+SYSTEMS = Path(__file__).parents[2] / "examples" / "systems"
 
 
 @pytest.fixture(autouse=True)
@@ -24,10 +28,23 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(scope="session")
-def data_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def water64() -> System:
+    size = {"molecules": 64}
+    return load_system(SYSTEMS / "water" / "system.yaml", structure_args=size, openmm_args=size)
+
+
+@pytest.fixture(scope="session")
+def data_file(water64: System, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("data") / "water64.h5"
-    recipe = Recipe.of(
-        "water", 3, size=64, temperatures_K=(300.0, 350.0), spacing_fs=2.0, length_fs=8.0, equilibration_ps=0.3
+    recipe = Recipe(
+        system=water64,
+        seed=3,
+        temperatures_K=(300.0, 350.0),
+        spacing_fs=2.0,
+        length_fs=8.0,
+        decorrelation_fs=20.0,
+        equilibration_ps=0.3,
+        anneal_K=450.0,
     )
     generate(path, recipe, 6)
     return path

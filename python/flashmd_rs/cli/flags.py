@@ -114,7 +114,7 @@ def with_option_flags(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-def field_help(option: type[Option]) -> dict[str, str]:
+def field_help(option: type) -> dict[str, str]:
     """The text of each field in the ``Attributes`` of a class's docstring."""
     text = (inspect.getdoc(option) or "").partition("Attributes:\n")[2]
     entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", text, re.MULTILINE)

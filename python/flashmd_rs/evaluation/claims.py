@@ -147,14 +147,13 @@ def pair_blocks(runs: list[RunFigures], pair: str) -> F64 | None:
 
 
 def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], floor: float) -> Iterator[Claim]:
-    for pair in next((run["pairs"] for run in reference if "pairs" in run), {}):
+    known = next((run for run in [*reference, *runs] if "pairs" in run), None)
+    for pair in known["pairs"] if known else []:
         ours, theirs = pair_blocks(runs, pair), pair_blocks(reference, pair)
-        if theirs is None:
-            continue
-        name = "g(r)" if next(run["periodic"] for run in reference if "pairs" in run) else "n(r)"
+        name = "g(r)" if known and known["periodic"] else "n(r)"
         quantity = f"{name} of {pair}, largest share of the peak"
-        if ours is None:
-            yield Claim(text, quantity, float("nan"), None, floor, NOT_MET, "no run lasted to its end")
+        if ours is None or theirs is None:
+            yield _without(text, quantity, floor, runs)
             continue
         height = theirs.mean(0).max()
         error = float(np.hypot(_error(ours), _error(theirs)).max()) / height
@@ -162,6 +161,13 @@ def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         value = float(np.abs(ours.mean(0) - theirs.mean(0)).max()) / height
         judged = verdict(value, error, floor, probability >= BY_CHANCE)
         yield Claim(text, quantity, value, error, floor, judged, f"by chance with probability {probability:.2g}")
+
+
+def _without(text: str, quantity: str, floor: float, runs: list[RunFigures]) -> Claim:
+    """The claim of a figure that runs do not have, because they ended early or were too short."""
+    lasted = all(map(completed, runs))
+    note = "the runs are too short" if lasted else "no run lasted to its end"
+    return Claim(text, quantity, float("nan"), None, floor, UNDECIDED if lasted else NOT_MET, note)
 
 
 def _error(blocks: F64) -> F64:
@@ -200,7 +206,7 @@ def _diffusion(text: str, runs: list[RunFigures], reference: list[RunFigures], f
     for symbol, theirs in diffusion_estimates(reference).items():
         quantity = f"D of {symbol}, share of the reference's"
         if symbol not in ours:
-            yield Claim(text, quantity, float("nan"), None, floor, NOT_MET, "no run lasted to its end")
+            yield _without(text, quantity, floor, runs)
             continue
         off, scale = difference(ours[symbol], theirs), abs(theirs.mean)
         error = None if off.error is None else off.error / scale

@@ -10,7 +10,8 @@ import numpy as np
 from ase import Atoms
 
 from flashmd_rs._structure import F64
-from flashmd_rs.evaluation.estimates import of_series
+from flashmd_rs.analysis import FEWEST
+from flashmd_rs.evaluation.estimates import Estimate, of_series
 from flashmd_rs.evaluation.integrator import RunResult
 from flashmd_rs.evaluation.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.results import RunFigures
@@ -123,6 +124,13 @@ def measure_bath(run: RunResult, temperature_K: float, time_constant_ps: float) 
     # Fast fluctuations would make the correlation time of slow ones look short.
     spacing_ps = times[1] - times[0] if len(times) > 1 else np.inf
     averaged = max(1, int(AVERAGED * time_constant_ps / spacing_ps))
+    # A run that is shorter than what it forgets cannot tell its error.
+    forgets = stable_ps - begin_ps >= FEWEST * time_constant_ps
+
+    def estimate(values: F64) -> Estimate:
+        found = of_series(values[settled], averaged)
+        return found if forgets else found._replace(error=None)
+
     every = max(1, len(times) // TRACE)
     return {
         "atoms": len(run.frames[0]),
@@ -130,8 +138,8 @@ def measure_bath(run: RunResult, temperature_K: float, time_constant_ps: float) 
         "stable_ps": stable_ps,
         "exploded": stable < len(times),
         "settled_from_ps": begin_ps,
-        "temperature_estimate_K": {name: of_series(values[settled], averaged) for name, values in kelvin.items()},
-        "density_estimate_g_per_cm3": None if density is None else of_series(density[settled], averaged),
+        "temperature_estimate_K": {name: estimate(values) for name, values in kelvin.items()},
+        "density_estimate_g_per_cm3": None if density is None else estimate(density),
         "trace": {"times_ps": times[::every].tolist(), "T": kelvin["total"][::every].tolist()},
         "momenta": sample_momenta(settled_frames(run, begin_ps, stable_ps)),
     }

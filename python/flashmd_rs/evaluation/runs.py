@@ -36,6 +36,8 @@ from flashmd_rs.writers.atomic_write import atomic_write
 SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
 # Frames of a run from which structure is taken, at most.
 STRUCTURE_FRAMES = 200
+# A run of fewer frames, once it has settled, has temperatures only.
+FEWEST_FRAMES = 20
 # Time between potential energies in the reference's own bath.
 BATH_SPACING_FS = 100.0
 # Least atoms of the free cluster on which a stride is differentiated.
@@ -108,12 +110,12 @@ def _nve(integrator: Integrator, reference: Reference, protocol: EvaluationProto
     run = integrator.run(reference, time_fs, time_fs / protocol.frames, None, seed)
     result = measure_run(run.frames, run.times_ps.tolist(), reference, protocol.temperature_K)
     result |= _cost(run, time_fs) | {"stretch_excess_K": excess}
-    if run.stopped is not None or result["exploded"]:
+    late = run.frames[len(run.frames) // 2 :]
+    if run.stopped is not None or result["exploded"] or len(late) < FEWEST_FRAMES:
         return result
     last = run.frames[-1]
     reference.set(last.positions, last.get_momenta())
     after = integrator.run(reference, min(SPECTRUM_FS, time_fs), SPECTRUM_SPACING_FS, None, seed)
-    late = run.frames[len(run.frames) // 2 :]
     return result | _motion(run.frames, run.times_ps) | _spectra(after) | _structure(late, protocol)
 
 
@@ -126,9 +128,9 @@ def _bath(
     time_fs = 1000 * protocol.time_ps(ensemble, integrator.by_reference)
     run = integrator.run(reference, time_fs, time_fs / protocol.frames, bath, seed, protocol.system.potential)
     result = measure_bath(run, protocol.temperature_K, protocol.time_constant_ps) | _cost(run, time_fs)
-    if run.stopped is not None or result["exploded"]:
-        return result
     late = settled_frames(run, result["settled_from_ps"], result["stable_ps"])
+    if run.stopped is not None or result["exploded"] or len(late) < FEWEST_FRAMES:
+        return result
     motion = _motion(late, run.times_ps[-len(late) :]) if ensemble == "nvt" else {}
     return result | motion | _structure(late, protocol)
 

@@ -4,7 +4,7 @@ A :class:`~flashmd_rs.reference.system.System` is start structures and a potenti
 (:mod:`~flashmd_rs.reference.ase_system`) or an OpenMM system (:mod:`~flashmd_rs.reference.openmm_system`). A data file
 is described by a :class:`~flashmd_rs.reference.recipe.Recipe`, simulated on all cores by
 :func:`~flashmd_rs.reference.generate.generate`, kept as HDF5 by :mod:`~flashmd_rs.reference.store`, and tested by
-:func:`~flashmd_rs.reference.check.check`.
+:func:`~flashmd_rs.reference.checks.findings`.
 
 Needs the extra ``evaluate``; from a clone: ``pip install '.[evaluate]'``.
 """
@@ -18,7 +18,7 @@ def require_extra() -> None:
     Raises:
         ImportError: some are not; the message names them and the command that installs them.
     """
-    missing = [name for name in ("openmm", "h5py", "scipy", "filelock") if find_spec(name) is None]
+    missing = [name for name in ("openmm", "h5py", "scipy", "filelock", "yaml") if find_spec(name) is None]
     if missing:
         raise ImportError(
             f"reference MD and evaluation need {', '.join(missing)}; from a clone of this repository: "

@@ -74,7 +74,7 @@ class ASEReference(Reference):
             )
 
     def start(self, structure: int = 0) -> None:
-        """Set a start structure, relaxed where forces are beyond :data:`LARGEST_START_FORCE`, with all atoms at rest."""
+        """Set a start structure at rest, relaxed where a force is beyond :data:`LARGEST_START_FORCE`."""
         positions = self._starts[structure % len(self._starts)]
         self.set(positions, np.zeros_like(positions))
         if np.abs(self._atoms.get_forces()).max() > LARGEST_START_FORCE:

@@ -21,6 +21,7 @@ from ase import Atoms, units
 from numpy.typing import NDArray
 
 from flashmd_rs._structure import F64
+from flashmd_rs._warn import warn
 from flashmd_rs.writers.atomic_write import atomic_write
 
 # Time between two kicks. The sampled distribution does not depend on it while it is short against 1/friction.
@@ -28,6 +29,8 @@ KICK_FS = 4.0
 # Relative change of the cell's lengths, to either side, of a pressure by central difference. Pairs that cross a sharp
 # cutoff make noise, the less the longer the step.
 PRESSURE_STEP = 2e-3
+# Forces of a calculator that is not deterministic may differ by this much, eV/Å.
+REPEATABLE_EV_PER_A = 1e-4
 
 
 class Frame(NamedTuple):
@@ -199,6 +202,34 @@ class Reference(ABC):
             masses=self.masses,
             momenta=frame.momenta,
         )
+
+
+def force_repeatability(reference: Reference) -> float:
+    """Largest difference between forces on the first start structure, evaluated twice from scratch, eV/Å.
+
+    It is 0 as a rule; up to :data:`REPEATABLE_EV_PER_A` there is a warning.
+
+    Raises:
+        ValueError: it is larger.
+    """
+    reference.start()
+    frame, forces = reference.get(), []
+    for _ in range(2):
+        reference.set(frame.positions, np.zeros_like(frame.positions))
+        forces.append(reference.get().forces)
+    difference = float(np.abs(forces[1] - forces[0]).max())
+    # Written so that NaN fails as well.
+    if not difference <= REPEATABLE_EV_PER_A:
+        raise ValueError(
+            f"forces on the same atoms differ by {difference:.2g} eV/Å from one evaluation to the next, wanted at most "
+            f"{REPEATABLE_EV_PER_A:g}: converge the calculator further, or make it deterministic"
+        )
+    if difference:
+        warn(
+            f"forces on the same atoms differ by {difference:.2g} eV/Å from one evaluation to the next: files that are "
+            "made again agree to that only"
+        )
+    return difference
 
 
 def virial_pressure(

@@ -10,57 +10,68 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+WANTED = "wanted package.module:name or file.py:name"
+
 
 @dataclass(frozen=True)
 class Factory:
     """A function by name, with keyword arguments.
 
     Attributes:
-        name: ``package.module:name`` or ``file.py:name``.
+        name: ``package.module:name`` or ``file.py:name``; the file's path is made absolute, so that a worker finds it
+            from another folder.
         arguments: keyword arguments, as pairs.
-        folder: that a file's name is relative to; None is the working directory.
     """
 
     name: str
     arguments: tuple[tuple[str, Any], ...] = ()
-    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        path, _, attribute = self.name.rpartition(":")
+        if not path:
+            raise ValueError(f"got {self.name!r}, {WANTED}")
+        if path.endswith(".py"):
+            object.__setattr__(self, "name", f"{Path(path).absolute()}:{attribute}")
 
     def __call__(self) -> Any:
         """What the function returns.
 
         Raises:
-            ValueError: there is no such function, or it does not take the arguments.
+            ValueError: there is no such function, or it fails.
         """
         function = self._function()
         try:
             return function(**dict(self.arguments))
-        except TypeError as error:
-            raise ValueError(f"{self.name} with {dict(self.arguments)}: {error}") from error
+        except Exception as error:  # whatever the user's function may raise
+            given = ", ".join(f"{key}={value!r}" for key, value in self.arguments)
+            raise ValueError(f"{self.short_name}({given}) fails: {error!r}") from error
+
+    @property
+    def short_name(self) -> str:
+        """The name, without the folder of a file."""
+        file = self._file()
+        return self.name if file is None else self.name[len(str(file.parent)) + 1 :]
 
     def attributes(self) -> dict[str, Any]:
         """Name, arguments, and the hash of a file, as JSON."""
         file = self._file()
-        digest = None if file is None else hashlib.sha256(file.read_bytes()).hexdigest()
-        name = self.name if file is None else f"{file.name}:{self.name.rpartition(':')[2]}"
-        return {"name": name, "arguments": dict(self.arguments)} | ({} if digest is None else {"sha256": digest})
+        digest = {} if file is None else {"sha256": hashlib.sha256(file.read_bytes()).hexdigest()}
+        return {"name": self.short_name, "arguments": dict(self.arguments)} | digest
 
     def _file(self) -> Path | None:
         """The file the function is in; None of a module."""
         path = self.name.rpartition(":")[0]
-        return (self.folder or Path()) / path if path.endswith(".py") else None
+        return Path(path) if path.endswith(".py") else None
 
     def _function(self) -> Callable[..., Any]:
-        file, (path, _, attribute) = self._file(), self.name.rpartition(":")
-        wanted = "wanted package.module:name or file.py:name"
-        if not path:
-            raise ValueError(f"got {self.name!r}, {wanted}")
+        file, attribute = self._file(), self.name.rpartition(":")[2]
         if file is not None and not file.is_file():
-            raise ValueError(f"there is no file {file} for {self.name!r}")
+            raise ValueError(f"there is no file {file} for {self.short_name!r}")
         try:
             found = resolve_name(self.name) if file is None else runpy.run_path(str(file))[attribute]
-        except (ImportError, AttributeError, KeyError, ValueError) as error:
-            raise ValueError(f"{self.name!r} cannot be imported ({error!r}); {wanted}") from error
+        except Exception as error:  # whatever the user's file may raise
+            raise ValueError(f"{self.short_name!r} cannot be imported ({error!r}); {WANTED}") from error
         if not callable(found):
-            raise ValueError(f"{self.name} is {found!r}, no function or class; {wanted}")
+            raise ValueError(f"{self.short_name} is {found!r}, no function or class; {WANTED}")
         function: Callable[..., Any] = found
         return function

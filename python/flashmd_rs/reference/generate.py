@@ -9,16 +9,20 @@ from __future__ import annotations
 
 import multiprocessing
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 from tqdm import tqdm
 
 from flashmd_rs import _core
+from flashmd_rs.reference.base import force_repeatability
 from flashmd_rs.reference.recipe import Recipe, Segment, simulate
 from flashmd_rs.reference.store import Store
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -79,7 +83,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
         cluster: see :func:`executor`.
 
     Raises:
-        ValueError: bad numbers, or the file was made by another recipe.
+        ValueError: bad numbers, forces that do not repeat, or a file that was made by another recipe.
         FloatingPointError: a simulation did not conserve its energy.
     """
     if segments < 1:
@@ -87,16 +91,27 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
     if workers is None:
         workers = _core.available_processors()
     chains = recipe.chains
-    with Store(path, recipe, recipe.build()) as store, executor(workers, cluster) as pool:
+    reference = recipe.build()
+    repeatability = None if path.exists() else force_repeatability(reference)
+    with Store(path, recipe, reference, repeatability=repeatability) as store, executor(workers, cluster) as pool:
         done = len(store)
 
         def submit(number: int) -> Future[Segment]:
             before = store.end(number - chains) if number >= chains else None
             return pool.submit(simulate, recipe, number, before)
 
-        # One segment of every chain is in progress; the oldest is the next to be written.
-        waiting = deque(submit(number) for number in range(done, min(done + chains, segments)))
-        for number in tqdm(range(done, segments), total=segments, initial=done, unit="seg", mininterval=10):
-            store.append(waiting.popleft().result())
-            if number + chains < segments:
-                waiting.append(submit(number + chains))
+        # One segment of every chain is in progress.
+        for segment in in_order(submit, range(done, segments), chains):
+            store.append(segment)
+
+
+def in_order(submit: Callable[[int], Future[T]], numbers: range, ahead: int) -> Iterator[T]:
+    """What ``submit`` promises of each number, in order; ``ahead`` of them are in progress.
+
+    The next one is submitted when the consumer is done with the oldest.
+    """
+    waiting = deque(submit(number) for number in numbers[:ahead])
+    for number in tqdm(numbers, total=numbers.stop, initial=numbers.start, unit="seg", mininterval=10):
+        yield waiting.popleft().result()
+        if number + ahead in numbers:
+            waiting.append(submit(number + ahead))

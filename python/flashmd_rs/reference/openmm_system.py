@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 import openmm
 from ase import Atoms, units
+from ase.data import atomic_masses, chemical_symbols
 from openmm import unit
 
 from flashmd_rs._structure import F64
@@ -17,6 +18,10 @@ from flashmd_rs.reference.base import Frame, Reference
 EV_PER_KJ_MOL = units.kJ / units.mol
 # Largest number of steps of L-BFGS that a start structure is minimised by.
 MINIMISATION_STEPS = 500
+# Relative difference within which masses are those of one element.
+SAME_MASS = 1e-3
+# Hydrogen between these masses, u, took from its neighbours, whose masses tell no element any more.
+HEAVIEST_PROTIUM_U, HEAVIEST_REPARTITIONED_U = 1.1, 6.0
 # ASE's unit of velocity, √(eV/u), in OpenMM's, nm/ps.
 NM_PS_PER_ASE_VELOCITY = 0.1 * units.fs * 1000.0
 
@@ -32,6 +37,33 @@ def velocity_verlet(timestep_fs: float) -> openmm.CustomIntegrator:
     integrator.addComputePerDof("x", "x+dt*v")
     integrator.addComputePerDof("v", "v+0.5*dt*f/m")
     return integrator
+
+
+def with_masses(system: openmm.System, atoms: Atoms) -> Atoms:
+    """A structure with the masses of a system's particles, which may be repartitioned.
+
+    Raises:
+        ValueError: the system is one of other atoms: another number, or a particle with the mass of another element.
+    """
+    masses = np.array([system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles())])
+    wanted = "wanted the same atoms in the same order"
+    if len(masses) != len(atoms):
+        raise ValueError(f"the OpenMM system has {len(masses)} particles, the structure {len(atoms)} atoms: {wanted}")
+    hydrogen = masses[atoms.numbers == 1]
+    repartitioned = ((hydrogen > HEAVIEST_PROTIUM_U) & (hydrogen < HEAVIEST_REPARTITIONED_U)).any()
+    off, every = np.abs(atomic_masses[:, None] / masses - 1), np.arange(len(masses))
+    # Number 0 is no element.
+    nearest = 1 + off[1:].argmin(0)
+    other = (off[nearest, every] < SAME_MASS) & (off[atoms.numbers, every] > SAME_MASS)
+    if other.any() and not repartitioned:
+        i = int(other.argmax())
+        raise ValueError(
+            f"particle {i} of the OpenMM system has the mass of {chemical_symbols[nearest[i]]}, {masses[i]:g} u, "
+            f"atom {i} of the structure is {atoms.symbols[i]}: {wanted}"
+        )
+    copy: Atoms = atoms.copy()
+    copy.set_masses(masses)
+    return copy
 
 
 class OpenMMReference(Reference):
@@ -60,17 +92,10 @@ class OpenMMReference(Reference):
         threads: int = 1,
         description: str = "OpenMM system",
     ) -> None:
-        first = structures[0]
+        first = with_masses(system, structures[0])
         self.timestep_fs, self.description = timestep_fs, description
         self._starts = [atoms.get_positions() for atoms in structures]
-        self.numbers = first.numbers.copy()
-        masses = [system.getParticleMass(i).value_in_unit(unit.dalton) for i in range(system.getNumParticles())]
-        if len(masses) != len(first):
-            raise ValueError(
-                f"the OpenMM system has {len(masses)} particles, the structure {len(first)} atoms: wanted the same "
-                "atoms in the same order"
-            )
-        self.masses = np.array(masses)
+        self.numbers, self.masses = first.numbers.copy(), first.get_masses()
         self.periodic = np.full(3, system.usesPeriodicBoundaryConditions())
         self.cell = first.cell.array.copy()
         if self.periodic.any():
@@ -82,8 +107,10 @@ class OpenMMReference(Reference):
         try:
             self.context = openmm.Context(system, self.integrator, platform, properties)
         except openmm.OpenMMException as error:
-            raise ValueError(f"OpenMM refuses the system in a cell of {first.cell.lengths().round(3)} Å: {error}") from None
-        self.molecules = np.empty(len(masses), int)
+            raise ValueError(
+                f"OpenMM refuses the system in a cell of {first.cell.lengths().round(3)} Å: {error}"
+            ) from None
+        self.molecules = np.empty(len(first), int)
         for index, members in enumerate(self.context.getMolecules()):
             self.molecules[list(members)] = index
 
@@ -97,7 +124,8 @@ class OpenMMReference(Reference):
             copy.setDefaultPeriodicBoxVectors(*(atoms.cell.array * 0.1))
         except openmm.OpenMMException as error:
             raise ValueError(
-                f"OpenMM wants a cell in reduced form, a along x and b in the xy plane, got {atoms.cell.tolist()}: {error}"
+                f"OpenMM wants a cell in reduced form, a along x and b in the xy plane, got {atoms.cell.tolist()}: "
+                f"turn the structure, or describe its lattice by other vectors ({error})"
             ) from None
         return copy
 

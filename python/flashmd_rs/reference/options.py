@@ -8,11 +8,16 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
+from ase import Atoms
+
 from flashmd_rs.reference.openmm_sources import forcefield_system, openmm_potential
-from flashmd_rs.reference.system import System, calculator_potential, load_structures
+from flashmd_rs.reference.potentials import Potential
+from flashmd_rs.reference.system import System, calculator_potential, load_structures, same_atoms
 
 # What else a file may hold: defaults of the flags of these commands.
 SECTIONS = ("generate", "fit", "evaluate")
+# Options that may be given several times.
+SEVERAL = ("structure", "forcefield")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +34,11 @@ class SystemOptions:
         openmm_args: NAME=VALUE, argument of a function that makes an OpenMM system; repeat for several.
         forcefield: OpenMM force field file, such as amber14-all.xml; the structure is then a PDB or PDBx/mmCIF file;
             repeat for several.
+        flexible: take constraints out of the OpenMM system, where harmonic bonds or angles hold the same atoms.
         description: the potential in words, for the model's card.
+
+    Raises:
+        ValueError: a value of another type.
     """
 
     structure: tuple[str, ...] = ()
@@ -39,8 +48,26 @@ class SystemOptions:
     openmm: str | None = None
     openmm_args: Mapping[str, Any] = field(default_factory=dict)
     forcefield: tuple[str, ...] = ()
+    flexible: bool = False
     description: str | None = None
-    folder: Path | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            if f.name in SEVERAL:
+                right, wanted = (
+                    isinstance(value, tuple) and all(isinstance(v, str) for v in value),
+                    "text, or a list of it",
+                )
+            elif f.name.endswith("_args"):
+                right = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+                wanted = "names and values"
+            elif f.name == "flexible":
+                right, wanted = isinstance(value, bool), "true or false"
+            else:
+                right, wanted = value is None or isinstance(value, str), "text"
+            if not right:
+                raise ValueError(f"got {f.name} = {value!r}, wanted {wanted}")
 
     def load(self) -> System:
         """The system.
@@ -57,21 +84,72 @@ class SystemOptions:
         if not self.structure:
             raise ValueError("got no structure; wanted a file, or a function that returns ase.Atoms")
         if self.forcefield:
-            return forcefield_system(self.structure, self.forcefield, self.description, self.folder)
-        structures = load_structures(self.structure, self.structure_args, self.folder)
-        if self.openmm:
-            potential = openmm_potential(self.openmm, self.openmm_args, self.description, self.folder)
-        else:
-            assert self.calculator is not None
-            potential = calculator_potential(self.calculator, self.calculator_args, self.description, self.folder)
-        return System(tuple(structures), potential)
+            return forcefield_system(self.structure, self.forcefield, self.description)
+        structures = load_structures(self.structure, self.structure_args)
+        return System(tuple(structures), self.load_potential())
+
+    def load_all(self) -> list[System]:
+        """The systems of all structures, those of the same atoms in the same cell together.
+
+        Raises:
+            ValueError: as :meth:`load`.
+            OSError: a file is missing.
+        """
+        if not self.calculator or self.openmm or self.forcefield:
+            return [self.load()]
+        potential = self.load_potential()
+        groups: list[list[Atoms]] = []
+        for atoms in load_structures(self.structure, self.structure_args):
+            group = next((group for group in groups if same_atoms(group[0], atoms)), None)
+            if group is None:
+                groups.append([atoms])
+            else:
+                group.append(atoms)
+        if not groups:
+            raise ValueError("got no structure; wanted a file, or a function that returns ase.Atoms")
+        return [System(tuple(group), potential) for group in groups]
+
+    def load_potential(self) -> Potential:
+        """The potential for atoms that come from elsewhere; only a force field still needs its structure.
+
+        Raises:
+            ValueError: no or several potentials, or something that is not what it should be.
+            OSError: a file is missing.
+        """
+        if self.openmm and not (self.calculator or self.forcefield):
+            return openmm_potential(self.openmm, self.openmm_args, self.description, self.flexible)
+        if self.calculator and not (self.openmm or self.forcefield):
+            return calculator_potential(self.calculator, self.calculator_args, self.description)
+        return self.load().potential
 
     def with_given(self, given: SystemOptions) -> SystemOptions:
-        """These options, with those of ``given`` that are not empty in their place."""
-        changes = {f.name: value for f in fields(self) if (value := getattr(given, f.name)) and f.name != "folder"}
-        if {"calculator", "openmm", "forcefield"} & changes.keys():
-            changes = {"calculator": None, "openmm": None, "forcefield": ()} | changes
+        """These options, with those of ``given`` that are not empty in their place.
+
+        Arguments of a function that stays are joined; another structure or potential brings its own.
+        """
+        changes = {f.name: value for f in fields(self) if (value := getattr(given, f.name))}
+        for name in ("structure_args", "calculator_args", "openmm_args"):
+            changes[name] = {**getattr(self, name), **getattr(given, name)}
+        if given.structure:
+            changes["structure_args"] = given.structure_args
+        if given.calculator or given.openmm or given.forcefield:
+            changes |= {f.name: getattr(given, f.name) for f in fields(self) if not f.name.startswith("structure")}
         return replace(self, **changes)
+
+
+def load_system(path: Path, **given: Any) -> System:
+    """The system of a YAML or TOML file, with other options in place of some of its own.
+
+    Args:
+        path: the file.
+        given: fields of :class:`SystemOptions`, such as ``structure_args={"cells": 2}``.
+
+    Raises:
+        ValueError: what :func:`read_system_file` and :meth:`SystemOptions.load` refuse.
+        OSError: a file is missing.
+    """
+    options, _ = read_system_file(path)
+    return options.with_given(SystemOptions(**given)).load()
 
 
 def read_system_file(path: Path) -> tuple[SystemOptions, dict[str, dict[str, Any]]]:
@@ -85,15 +163,38 @@ def read_system_file(path: Path) -> tuple[SystemOptions, dict[str, dict[str, Any
         OSError: it is missing.
     """
     content = _parsed(path)
-    known = {f.name for f in fields(SystemOptions)} - {"folder"}
-    unknown = sorted(content.keys() - known - set(SECTIONS))
+    known = {f.name for f in fields(SystemOptions)}
+    unknown = sorted(str(key) for key in content.keys() - known - set(SECTIONS))
     if unknown:
-        raise ValueError(f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join([*sorted(known), *SECTIONS])}")
-    sections = {name: dict(content.pop(name, None) or {}) for name in SECTIONS}
-    for name in ("structure", "forcefield"):
+        raise ValueError(
+            f"{path} has unknown keys {', '.join(unknown)}; known are {', '.join([*sorted(known), *SECTIONS])}"
+        )
+    sections = {}
+    for name in SECTIONS:
+        section = content.pop(name, None) or {}
+        if not isinstance(section, dict):
+            raise ValueError(f"{path}: got {name} = {section!r}, wanted names and values")
+        sections[name] = section
+    for name in SEVERAL:
         value = content.get(name, ())
-        content[name] = (value,) if isinstance(value, str) else tuple(value)
-    return SystemOptions(**content, folder=path.parent), sections
+        content[name] = tuple(value) if isinstance(value, list) else (value,) if isinstance(value, str) else value
+    try:
+        options = SystemOptions(**content)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return replace(
+        options,
+        structure=tuple(_beside(path, source) for source in options.structure),
+        forcefield=tuple(_beside(path, f) if (path.parent / f).is_file() else f for f in options.forcefield),
+        openmm=options.openmm and _beside(path, options.openmm),
+        calculator=options.calculator and _beside(path, options.calculator),
+    ), sections
+
+
+def _beside(path: Path, source: str) -> str:
+    """A file that is named in the file ``path``, by its path from here; a module's function as it is."""
+    file, colon, _ = source.rpartition(":")
+    return source if colon and not file.endswith(".py") else str(path.parent / source)
 
 
 def _parsed(path: Path) -> dict[str, Any]:

@@ -25,6 +25,14 @@ class Potential(ABC):
 
     description: str
 
+    def with_masses(self, atoms: Atoms) -> Atoms:
+        """A structure with the potential's masses, where it has its own.
+
+        Raises:
+            ValueError: the potential is that of other atoms.
+        """
+        return atoms
+
     @abstractmethod
     def reference(self, structures: list[Atoms], timestep_fs: float, threads: int = 1) -> Reference:
         """A simulation of ``structures``, which are the same atoms in the same cell, by velocity Verlet.
@@ -58,8 +66,9 @@ class CalculatorPotential(Potential):
         """
         made = self.factory()
         if not callable(getattr(made, "get_potential_energy", None)):
-            raise ValueError(f"{self.factory.name} returns {type(made).__name__}; wanted an ASE calculator")
-        return made
+            raise ValueError(f"{self.factory.short_name} returns {type(made).__name__}; wanted an ASE calculator")
+        calculator: Calculator = made
+        return calculator
 
     def reference(self, structures: list[Atoms], timestep_fs: float, threads: int = 1) -> Reference:
         """A simulation by ASE."""
@@ -83,6 +92,14 @@ class OpenMMPotential(Potential):
 
     xml: str
     description: str
+
+    def with_masses(self, atoms: Atoms) -> Atoms:
+        """A structure with the masses of the system's particles."""
+        from openmm import XmlSerializer
+
+        from flashmd_rs.reference.openmm_system import with_masses
+
+        return with_masses(XmlSerializer.deserialize(self.xml), atoms)
 
     def reference(self, structures: list[Atoms], timestep_fs: float, threads: int = 1) -> Reference:
         """A simulation by OpenMM on the CPU."""

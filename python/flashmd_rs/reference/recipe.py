@@ -117,15 +117,15 @@ class Segment(NamedTuple):
     Attributes:
         positions: [F, A, 3], Å.
         momenta: [F, A, 3], √(eV·u).
-        forces: [F, A, 3], eV/Å.
-        energy: potential energy [F], eV.
+        forces: [F, A, 3], eV/Å; None of a trajectory without them.
+        energy: potential energy [F], eV; None of a trajectory without it.
         temperature_K: temperature of the bath before it, K.
     """
 
     positions: NDArray[np.float32]
     momenta: NDArray[np.float32]
-    forces: NDArray[np.float32]
-    energy: F64
+    forces: NDArray[np.float32] | None
+    energy: F64 | None
     temperature_K: float
 
 
@@ -134,7 +134,8 @@ class Segment(NamedTuple):
 _built = threading.local()
 
 
-def _reference(recipe: Recipe) -> Reference:
+def built_reference(recipe: Recipe) -> Reference:
+    """The reference of a recipe, built once per thread."""
     key = recipe.attributes()
     if getattr(_built, "key", None) != key:
         _built.key, _built.reference = key, recipe.build()
@@ -154,7 +155,7 @@ def simulate(recipe: Recipe, number: int, before: tuple[NDArray[Any], NDArray[An
     Raises:
         FloatingPointError: the total energy was not conserved.
     """
-    reference = _reference(recipe)
+    reference = built_reference(recipe)
     rng = np.random.default_rng([recipe.seed, number])
     temperature = recipe.temperature(number)
     if before is None:
@@ -184,19 +185,19 @@ def record(reference: Reference, recipe: Recipe, temperature_K: float) -> Segmen
     # Written so that NaN fails as well.
     if not gained < LARGEST_ENERGY_CHANGE * kinetic[0]:
         raise FloatingPointError(
-            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a segment, "
-            f"without a bath; take a shorter time step than {recipe.step_fs} fs"
+            f"{recipe.system.formula} at {temperature_K} K gained {gained:.3g} eV in the {recipe.length_fs} fs of a "
+            f"segment, without a bath; take a shorter time step than {recipe.step_fs} fs"
         )
-    positions = positions - _lattice_shift(positions[0], reference)
+    positions = positions - lattice_shift(positions[0], reference.cell, reference.periodic, reference.molecules)
     return Segment(positions.astype("f4"), momenta.astype("f4"), forces.astype("f4"), energy, temperature_K)
 
 
-def _lattice_shift(positions: F64, reference: Reference) -> F64:
+def lattice_shift(positions: F64, cell: F64, periodic: NDArray[np.bool_], molecules: NDArray[np.int_]) -> F64:
     """Lattice vectors [A, 3] to subtract so that each molecule's first atom is in the box and f4 keeps its digits."""
-    if not reference.periodic.any():
+    if not periodic.any():
         return np.zeros_like(positions)
-    _, first = np.unique(reference.molecules, return_index=True)
-    cell = Cell(reference.cell).complete().array
-    boxes = np.floor(positions[first] @ np.linalg.inv(cell)) * reference.periodic
-    shift: F64 = (boxes @ cell)[reference.molecules]
+    _, first = np.unique(molecules, return_index=True)
+    whole = Cell(cell).complete().array
+    boxes = np.floor(positions[first] @ np.linalg.inv(whole)) * periodic
+    shift: F64 = (boxes @ whole)[molecules]
     return shift

@@ -20,8 +20,8 @@ from flashmd_rs.structure_files import read_structure
 
 # Start structures of one system may differ in their cells by this much, Å.
 CELL_TOLERANCE_A = 1e-6
-# Masses of one element may differ by this much, relatively.
-MASS_TOLERANCE = 1e-6
+# Masses of one element may differ by this much, relatively, as between two force fields; a model's may as well.
+MASS_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,11 +29,11 @@ class System:
     """Start structures of the same atoms in the same cell, and their potential.
 
     Attributes:
-        structures: one or more.
+        structures: one or more; they carry the potential's masses where it has its own.
         potential: of all of them.
 
     Raises:
-        ValueError: no structure, structures of other atoms or cells, or an element of two masses.
+        ValueError: no structure or no atoms, structures of other atoms or cells, or an element of two masses.
     """
 
     structures: tuple[Atoms, ...]
@@ -42,10 +42,13 @@ class System:
     def __post_init__(self) -> None:
         if not self.structures:
             raise ValueError("got no start structure, wanted at least one")
+        if not all(len(atoms) for atoms in self.structures):
+            raise ValueError("a start structure has no atoms")
+        own = tuple(self.potential.with_masses(atoms) for atoms in self.structures)
+        object.__setattr__(self, "structures", own)
         first = self.structures[0]
         for k, atoms in enumerate(self.structures[1:], 2):
-            same = len(atoms) == len(first) and (atoms.numbers == first.numbers).all() and (atoms.pbc == first.pbc).all()
-            if not (same and np.allclose(atoms.cell, first.cell, rtol=0, atol=CELL_TOLERANCE_A)):
+            if not same_atoms(first, atoms):
                 raise ValueError(
                     f"start structure {k} is {atoms.get_chemical_formula()} in a cell of {atoms.cell.lengths()} Å, the "
                     f"first {first.get_chemical_formula()} in {first.cell.lengths()} Å; one data file holds the same "
@@ -55,8 +58,8 @@ class System:
             masses = first.get_masses()[first.numbers == number]
             if np.ptp(masses) > MASS_TOLERANCE * masses[0]:
                 raise ValueError(
-                    f"{chemical_symbols[number]} has masses of {masses.min():g} and {masses.max():g} u in one structure; "
-                    "one model knows one mass per element"
+                    f"{chemical_symbols[number]} has masses of {masses.min():g} and {masses.max():g} u in one "
+                    "structure; one model knows one mass per element"
                 )
 
     @property
@@ -92,6 +95,26 @@ class System:
         }
 
 
+def _same_atoms(one: Atoms, other: Atoms) -> bool:
+    """True of the same atoms in the same cell."""
+    return (
+        len(one) == len(other)
+        and bool((one.numbers == other.numbers).all() and (one.pbc == other.pbc).all())
+        and np.allclose(one.get_masses(), other.get_masses(), rtol=MASS_TOLERANCE)
+        and np.allclose(one.cell, other.cell, rtol=0, atol=CELL_TOLERANCE_A)
+    )
+
+
+def same_atoms(first: Atoms, other: Atoms) -> bool:
+    """True of two structures of the same atoms in the same cell, which can share a data file."""
+    return (
+        len(other) == len(first)
+        and bool((other.numbers == first.numbers).all() and (other.pbc == first.pbc).all())
+        and np.allclose(other.get_masses(), first.get_masses(), rtol=MASS_TOLERANCE)
+        and np.allclose(other.cell, first.cell, rtol=0, atol=CELL_TOLERANCE_A)
+    )
+
+
 def default_timestep_fs(masses: F64) -> float:
     """Time step of velocity Verlet, fs: 0.4 √(m/u) of the lightest atom, rounded down to a power of two, at most 4.
 
@@ -101,16 +124,13 @@ def default_timestep_fs(masses: F64) -> float:
     return float(min(4.0, 2.0 ** np.floor(np.log2(0.4 * np.sqrt(masses.min())))))
 
 
-def load_structures(
-    sources: Sequence[str], arguments: Mapping[str, Any] | None = None, folder: Path | None = None
-) -> list[Atoms]:
+def load_structures(sources: Sequence[str], arguments: Mapping[str, Any] | None = None) -> list[Atoms]:
     """Start structures from files or functions.
 
     Args:
-        sources: each a file that :func:`flashmd_rs.read_structure` reads, or ``file.py:name`` or ``package.module:name``
-            of a function that returns ``ase.Atoms`` or a list of them.
+        sources: each a file that :func:`flashmd_rs.read_structure` reads, or ``file.py:name`` or
+            ``package.module:name`` of a function that returns ``ase.Atoms`` or a list of them.
         arguments: keyword arguments of functions.
-        folder: that files are relative to; None is the working directory.
 
     Raises:
         ValueError: a function returns something else.
@@ -119,13 +139,13 @@ def load_structures(
     found: list[Atoms] = []
     for source in sources:
         if is_factory(source):
-            made = Factory(source, tuple((arguments or {}).items()), folder)()
-            several = [made] if isinstance(made, Atoms) else list(made)
+            made = Factory(source, tuple((arguments or {}).items()))()
+            several = list(made) if isinstance(made, list | tuple) else [made]
             if not several or not all(isinstance(atoms, Atoms) for atoms in several):
                 raise ValueError(f"{source} returns {type(made).__name__}; wanted ase.Atoms, or a list of them")
             found += several
         else:
-            found.append(read_structure((folder or Path()) / source))
+            found.append(read_structure(source))
     return found
 
 
@@ -139,7 +159,6 @@ def calculator_potential(
     factory: str,
     arguments: Mapping[str, Any] | None = None,
     description: str | None = None,
-    folder: Path | None = None,
 ) -> Potential:
     """The potential of an ASE calculator.
 
@@ -147,11 +166,10 @@ def calculator_potential(
         factory: ``package.module:name`` or ``file.py:name`` of a class or function that returns a calculator.
         arguments: its keyword arguments.
         description: potential in words; None for the factory's name and arguments.
-        folder: that a file is relative to; None is the working directory.
     """
-    made = Factory(factory, tuple((arguments or {}).items()), folder)
+    made = Factory(factory, tuple((arguments or {}).items()))
     with_arguments = ", ".join(f"{k}={v!r}" for k, v in made.arguments)
-    return CalculatorPotential(made, description or f"ASE calculator {factory}({with_arguments})")
+    return CalculatorPotential(made, description or f"ASE calculator {made.short_name}({with_arguments})")
 
 
 __all__ = [

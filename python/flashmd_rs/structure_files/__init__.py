@@ -19,7 +19,7 @@ from flashmd_rs.structure_files.sources import find_source, opened
 if TYPE_CHECKING:
     import ase
 
-__all__ = ["read_structure", "structure_path"]
+__all__ = ["read_frames", "read_structure", "structure_path"]
 
 
 def read_structure(
@@ -62,6 +62,62 @@ def read_structure(
     return atoms
 
 
+def read_frames(
+    path: str | os.PathLike[str],
+    *,
+    format: str | None = None,
+    units: str | None = None,
+    topology: str | os.PathLike[str] | None = None,
+) -> list[ase.Atoms]:
+    """Read all frames of a trajectory, with momenta, energies and forces where the file has them.
+
+    The time of a frame is ``info["time_fs"]``, where the file says it in a known unit.
+
+    Args:
+        path: file of several frames that :func:`read_structure` reads; LAMMPS dumps included.
+        format: as of :func:`read_structure`.
+        units: as of :func:`read_structure`.
+        topology: as of :func:`read_structure`.
+
+    Raises:
+        InputError: as :func:`read_structure`.
+        OSError: the file is missing or not readable.
+    """
+    source = find_source(path)
+    template = None if topology is None else _read_topology(topology)
+    with opened(source) as file:
+        return [replace_stand_ins(atoms) for atoms in _read_all(file, source.name, format, units, template)]
+
+
+def _read_all(
+    file: Path, name: str, format: str | None, units: str | None, template: ase.Atoms | None
+) -> list[ase.Atoms]:
+    """All frames by the reader of their format."""
+    kind = _kind(file, name, format)
+    own = trajectories.read_all_own_h5md(file, name) if kind == trajectories.H5MD else None
+    if own is not None:
+        return own
+    if kind in trajectories.COORDINATES and template is not None:
+        return trajectories.read_coordinates(file, name, None, template, kind)
+    if kind in (lammps.DATA, fixed_columns.GROMACS, fixed_columns.PDB, *trajectories.TOPOLOGIES):
+        raise InputError(f"{name}, by its format {kind}, is no trajectory that is read: write .extxyz, .trr or .h5md")
+    if kind in trajectories.COORDINATES:
+        raise InputError(f"{name} does not say its elements: give a structure or a .psf of its atoms as topology")
+    frames: list[ase.Atoms] = []
+
+    def read(**options: str) -> ase.Atoms:
+        frames.extend(ase_files.read_all_with_ase(file, name, kind, **options))
+        return frames[0]
+
+    if kind == lammps.DUMP:
+        lammps.read_lammps(file, name, kind, units, read, template is None)
+    else:
+        read()
+        if units is not None:
+            frames = [_with_velocities(atoms, name, units) for atoms in frames]
+    return frames if template is None else [trajectories.on_template(template, atoms, name) for atoms in frames]
+
+
 def structure_path(path: str | os.PathLike[str]) -> Path | None:
     """The file that :func:`read_structure` reads; None for standard input."""
     return find_source(path).path
@@ -80,7 +136,7 @@ def _read(
     if own is None and kind in trajectories.COORDINATES:
         if template is None:
             raise InputError(f"{name} does not say its elements: give a structure or a .psf of its atoms as topology")
-        return trajectories.read_coordinates(file, name, index, template, kind)
+        return trajectories.read_coordinates(file, name, index, template, kind)[0]
     read = partial(ase_files.read_with_ase, file, name, index, kind)
     if own is not None:
         atoms = own

@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 XYZ = ("extxyz", "xyz")
 
+# Keys under which frames say their time, and their unit in fs; GPUMD and QUIP write fs without a unit in the name.
+_TIME_KEYS = {"Time": 1.0, "time": 1.0, "time_ps": 1000.0, "time_fs": 1.0}
+
 # The beginning of a line of an XYZ file: an isotope of hydrogen, before a position.
 _ISOTOPE = re.compile(r"^(\s*)([DT])(?=(?:\s+[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?){3}(?:\s|$))", re.MULTILINE)
 
@@ -93,6 +96,36 @@ def read_with_ase(file: Path, name: str, index: int, kind: str, **options: Any) 
         if isinstance(error, OSError) and error.errno is not None:
             raise
         raise InputError(_reason(error, file, name)) from None
+
+
+def read_all_with_ase(file: Path, name: str, kind: str, **options: Any) -> list[ase.Atoms]:
+    """All frames; times (fs) as ``info["time_fs"]`` where the file says them.
+
+    Args:
+        file: what is read.
+        name: what messages call it.
+        kind: the format as ASE calls it.
+        options: of ASE's reader.
+
+    Raises:
+        InputError: ASE cannot read it, or it has no frame.
+        OSError: the file is not readable.
+    """
+    from ase.io import iread
+
+    try:
+        frames = list(iread(str(file), index=":", format=kind, do_not_split_by_at_sign=True, **options))
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno is not None:
+            raise
+        raise InputError(_reason(error, file, name)) from None
+    if not frames:
+        raise InputError(f"{name} holds no structure")
+    for atoms in frames:
+        for key, in_fs in _TIME_KEYS.items():
+            if isinstance(time := atoms.info.get(key), int | float):
+                atoms.info["time_fs"] = in_fs * float(time)
+    return frames
 
 
 def _read_frame(opened: Callable[[], Any], name: str, index: int, options: dict[str, Any]) -> ase.Atoms:

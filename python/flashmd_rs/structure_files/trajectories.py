@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from ase.units import fs
+from ase.units import fs, kJ, mol
 
 from flashmd_rs.errors import InputError
 from flashmd_rs.structure_files.elements import WITHOUT_MASS, element_of_mass, elements_of, is_without_mass
@@ -25,6 +25,7 @@ COORDINATES = {"xtc": "XTC", "dcd": "DCD", "trr": "TRR", "nc": "NCDF", "ncdf": "
 TOPOLOGIES = {"psf": "PSF", "prmtop": "TOP", "parm7": "TOP", "top": "TOP", "tpr": "TPR"}
 
 _A_PER_PS = 1.0 / (1000.0 * fs)  # in ASE's unit of velocity
+_EV_PER_KJ_MOL = kJ / mol
 
 
 def read_own_h5md(path: Path, name: str, index: int) -> ase.Atoms | None:
@@ -47,21 +48,45 @@ def read_own_h5md(path: Path, name: str, index: int) -> ase.Atoms | None:
     return ase.Atoms(numbers, positions=frame.positions, masses=masses, momenta=frame.momenta, cell=frame.cell, pbc=pbc)
 
 
-def read_coordinates(path: Path, name: str, index: int, template: ase.Atoms, kind: str) -> ase.Atoms:
-    """A copy of ``template`` in a frame, with velocities and the cell where it has them.
+def read_all_own_h5md(path: Path, name: str) -> list[ase.Atoms] | None:
+    """All frames of an H5MD file that this program wrote, with times and energies; None if another did.
+
+    Raises:
+        InputError: the file is damaged, or h5py is missing.
+    """
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    require("h5py", f".{H5MD}")
+    try:
+        count = H5mdSegment.count(path)
+        times_fs, energies = H5mdSegment.times_and_energies(path)
+    except (KeyError, OSError) as error:
+        raise InputError(f"{name} is not a whole H5MD file: {error}") from None
+    frames = []
+    for index in range(count):
+        atoms = read_own_h5md(path, name, index)
+        if atoms is None:
+            return None
+        atoms.info["time_fs"] = float(times_fs[index])
+        if energies is not None:
+            atoms.calc = SinglePointCalculator(atoms, energy=float(energies[index]))
+        frames.append(atoms)
+    return frames
+
+
+def read_coordinates(path: Path, name: str, index: int | None, template: ase.Atoms, kind: str) -> list[ase.Atoms]:
+    """Copies of ``template`` in a frame or in all, with velocities, cell, time and forces where the file has them.
 
     Args:
         path: the file.
         name: what messages call it.
-        index: of the frame.
+        index: of the frame; None for all.
         template: structure of the same atoms.
         kind: one of ``COORDINATES``.
 
     Raises:
         InputError: MDAnalysis cannot read it, it has other atoms, or there is no such frame; or MDAnalysis is missing.
     """
-    import ase
-
     require("MDAnalysis", f".{kind}")
     with TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -69,17 +94,29 @@ def read_coordinates(path: Path, name: str, index: int, template: ase.Atoms, kin
         link.symlink_to(path.absolute())
         try:
             with _opened(link, kind, len(template)) as frames:
-                frame = frames[frame_number(index, len(frames), name)]
-                atoms = ase.Atoms(positions=frame.positions.astype(float), numbers=[0] * frame.n_atoms)
-                if frame.dimensions is not None and np.all(frame.dimensions[:3] > 0.0):
-                    atoms.set_cell(frame.triclinic_dimensions.astype(float))
-                if frame.has_velocities:
-                    atoms.set_velocities(frame.velocities.astype(float) * _A_PER_PS)
+                chosen = frames if index is None else [frames[frame_number(index, len(frames), name)]]
+                return [on_template(template, _as_atoms(frame, template), name) for frame in chosen]
         except InputError:
             raise
         except Exception as error:
             raise InputError(f"{name} cannot be read with a topology of {len(template)} atoms: {_why(error)}") from None
-    return on_template(template, atoms, name)
+
+
+def _as_atoms(frame: Any, template: ase.Atoms) -> ase.Atoms:
+    """A frame of MDAnalysis, with the masses of ``template``."""
+    import ase
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    masses = template.get_masses() if len(template) == frame.n_atoms else None
+    atoms = ase.Atoms(positions=frame.positions.astype(float), numbers=[0] * frame.n_atoms, masses=masses)
+    atoms.info["time_fs"] = 1000.0 * float(frame.time)
+    if frame.dimensions is not None and np.all(frame.dimensions[:3] > 0.0):
+        atoms.set_cell(frame.triclinic_dimensions.astype(float))
+    if frame.has_velocities:
+        atoms.set_velocities(frame.velocities.astype(float) * _A_PER_PS)
+    if frame.has_forces:
+        atoms.calc = SinglePointCalculator(atoms, forces=frame.forces.astype(float) * _EV_PER_KJ_MOL)
+    return atoms
 
 
 def _opened(path: Path, kind: str, atoms: int) -> Any:
@@ -95,7 +132,7 @@ def _opened(path: Path, kind: str, atoms: int) -> Any:
 
 
 def on_template(template: ase.Atoms, frame: ase.Atoms, name: str) -> ase.Atoms:
-    """A copy of ``template`` with the positions of ``frame``, its velocities, or none, and its cell where it has one.
+    """A copy of ``template`` with what ``frame`` holds: positions, velocities or none, cell, energy and forces, notes.
 
     Raises:
         InputError: they have different numbers of atoms.
@@ -103,7 +140,8 @@ def on_template(template: ase.Atoms, frame: ase.Atoms, name: str) -> ase.Atoms:
     if len(frame) != len(template):
         raise InputError(f"{name} holds {len(frame)} atoms, the topology {len(template)}")
     atoms: ase.Atoms = template.copy()
-    atoms.calc = None
+    atoms.calc = frame.calc
+    atoms.info |= frame.info
     atoms.positions = frame.positions
     atoms.arrays.pop("momenta", None)
     if frame.cell.any():

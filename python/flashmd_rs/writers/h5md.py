@@ -104,6 +104,13 @@ class H5mdSegment:
             return len(source[_STEP])
 
     @staticmethod
+    def times_and_energies(path: Path) -> tuple[NDArray[np.float64], NDArray[np.float64] | None]:
+        """Times [F] of the frames of a file, fs, and their potential energies [F], eV, where it has them."""
+        with _opened(path) as source:
+            energies = source[f"{_ENERGY}/value"][()] if _ENERGY in source else None
+            return 1000.0 * source[_TIME][()], energies
+
+    @staticmethod
     def species(path: Path) -> tuple[NDArray[np.int64], NDArray[np.float64], list[bool]] | None:
         """Atomic numbers [N], masses [N] in u and periodic axes [3] of a file; None if another program wrote it."""
         with _opened(path) as source:

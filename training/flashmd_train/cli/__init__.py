@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import typer
 
-from flashmd_train.cli import data, export, fit, studies
+from flashmd_train.cli import data, export, fit, label, studies, workflow
 from flashmd_train.cli.errors import plain_errors
 
 app = typer.Typer(help=__doc__, no_args_is_help=True, pretty_exceptions_enable=False)
 for command in (
+    workflow.fit,
     data.generate,
     data.check,
     data.structure,
     data.frames,
+    label.label,
     fit.config,
     fit.direct,
     fit.splitting,

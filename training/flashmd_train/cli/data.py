@@ -13,25 +13,32 @@ from flashmd_rs.reference.options import SystemOptions
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.cli.errors import plain_errors
 
-TemperaturesK = Annotated[list[float] | None, typer.Option("--temperature-k", help="Temperature, K; repeat for several.")]
+TemperaturesK = Annotated[
+    list[float] | None, typer.Option("--temperature-k", help="Temperature, K; repeat for several.")
+]
 TimestepFs = Annotated[
     float | None, typer.Option(help="Step of velocity Verlet, fs.", show_default="by the lightest mass")
 ]
 
 
-@with_system_flags("generate")
+@with_system_flags("generate", required=False)
 def generate(
     output: Annotated[Path, typer.Argument(help="HDF5 file; a rerun goes on where it stopped.")],
-    system: SystemOptions,
-    segments: Annotated[int, typer.Option(help="NVE segments to store.")] = 1000,
+    system: SystemOptions | None,
+    context: typer.Context,
+    segments: Annotated[int, typer.Option(help="NVE segments to store; of a trajectory all.")] = 1000,
     temperature_k: TemperaturesK = None,
     replicas: Annotated[
         int, typer.Option(help="Independent chains of segments per temperature; they take the structures in turn.")
     ] = 1,
     seed: int = 1,
     timestep_fs: TimestepFs = None,
-    spacing_fs: Annotated[float, typer.Option(help="Time between stored frames, fs.")] = 8.0,
-    length_fs: Annotated[float, typer.Option(help="Length of a segment, fs.")] = 64.0,
+    spacing_fs: Annotated[
+        float | None, typer.Option(help="Time between stored frames, fs.", show_default="8, or as a trajectory states")
+    ] = None,
+    length_fs: Annotated[
+        float | None, typer.Option(help="Length of a segment, fs.", show_default="64, of a trajectory about that")
+    ] = None,
     decorrelation_fs: Annotated[
         float,
         typer.Option(help="Time under the thermostat between segments, fs; 0 makes each chain one NVE run."),
@@ -44,47 +51,89 @@ def generate(
     cluster: Annotated[
         str | None, typer.Option(help="Address of a Dask scheduler, or 'local' for one on this machine.")
     ] = None,
+    trajectory: Annotated[
+        Path | None, typer.Option(help="Cut a trajectory with velocities into segments instead of simulating.")
+    ] = None,
+    topology: Annotated[
+        Path | None, typer.Option(help="Structure, .psf or .prmtop with the elements of a .trr, .nc, .dcd or .h5md.")
+    ] = None,
+    units: Annotated[
+        str | None, typer.Option(help="Units of a LAMMPS dump, or of an extended XYZ file's velocities: metal, real, …")
+    ] = None,
+    synchronize: Annotated[
+        bool, typer.Option(help="Move a trajectory's velocities that are half a step off, by the forces.")
+    ] = False,
 ) -> None:
-    """Simulate a system by its reference and store NVE segments, on all cores or a Dask cluster."""
+    """Store NVE segments: a system is simulated on all cores or a Dask cluster, a trajectory is cut."""
     from flashmd_rs.reference.generate import generate as generate_segments
     from flashmd_rs.reference.recipe import Recipe
+    from flashmd_rs.reference.trajectory_data import TrajectorySource, store_trajectory
 
-    with plain_errors():
-        recipe = Recipe(
-            system=system.load(),
-            temperatures_K=tuple(temperature_k or ()),
-            replicas=replicas,
-            seed=seed,
-            timestep_fs=timestep_fs,
-            spacing_fs=spacing_fs,
-            length_fs=length_fs,
-            decorrelation_fs=decorrelation_fs,
-            equilibration_ps=equilibration_ps,
-            anneal_K=anneal_k,
+    if trajectory is not None:
+        # A file of defaults is about what is simulated: a trajectory has its own temperature and times.
+        given = {
+            name: value
+            for name, value in (("temperature_k", temperature_k), ("spacing_fs", spacing_fs), ("length_fs", length_fs))
+            if (source := context.get_parameter_source(name)) is not None and source.name == "COMMANDLINE"
+        }
+        temperatures = given.get("temperature_k") or [None]
+        if len(temperatures) > 1:
+            raise ValueError(f"got {len(temperatures)} temperatures for a trajectory, wanted one, or none for its mean")
+        run = TrajectorySource(
+            path=trajectory,
+            topology=topology,
+            units=units,
+            potential=None if system is None else system.load_potential(),
+            spacing_fs=given.get("spacing_fs"),
+            length_fs=given.get("length_fs"),
+            temperature_K=temperatures[0],
+            synchronize=synchronize,
         )
-        generate_segments(output, recipe, segments, workers, cluster)
+        store_trajectory(output, run, typer.echo)
+        return
+    if system is None:
+        raise ValueError(
+            "got nothing to simulate: give --structure with --calculator, --openmm or --forcefield, "
+            "--config FILE, or --trajectory FILE"
+        )
+    recipe = Recipe(
+        system=system.load(),
+        temperatures_K=tuple(temperature_k or ()),
+        replicas=replicas,
+        seed=seed,
+        timestep_fs=timestep_fs,
+        spacing_fs=8.0 if spacing_fs is None else spacing_fs,
+        length_fs=64.0 if length_fs is None else length_fs,
+        decorrelation_fs=decorrelation_fs,
+        equilibration_ps=equilibration_ps,
+        anneal_K=anneal_k,
+    )
+    generate_segments(output, recipe, segments, workers, cluster)
 
 
+@with_system_flags("generate", required=False)
 def check(
     data: Annotated[Path, typer.Argument(help="HDF5 file of `generate`.")],
+    system: SystemOptions | None,
     plot: Annotated[Path | None, typer.Option(help="Image of the distributions and of the energy.")] = None,
 ) -> None:
-    """Test momenta against Maxwell–Boltzmann, print temperatures and drifts; exit 1 if a test fails."""
-    from flashmd_rs.reference import check as checks
+    """Test data before a training: momenta, energies, spacing, and, with a potential, forces; exit 1 if they fail."""
+    from flashmd_rs.reference.checks import Severity, judge
+    from flashmd_rs.reference.checks.plot import plot as draw
+    from flashmd_rs.reference.checks.segments import measure
 
-    with plain_errors():
-        temperatures = checks.check(data)
+    temperatures = measure(data)
     for temperature in temperatures:
         typer.echo(json.dumps(temperature.figures()))
     if plot:
-        checks.plot(temperatures, plot, data.name)
-    refused = checks.refusals(temperatures)
-    for message in refused:
-        typer.echo(message, err=True)
-    raise typer.Exit(bool(refused))
+        draw(temperatures, plot, data.name)
+    found = judge(data, temperatures, None if system is None else system.load_potential())
+    for finding in found:
+        typer.echo(f"{finding.severity}: {finding.sentence}", err=True)
+    raise typer.Exit(any(finding.severity is Severity.REFUSAL for finding in found))
 
 
-@with_system_flags("generate")
+@with_system_flags("generate", strict=False)
 def structure(
     output: Annotated[Path, typer.Argument(help="Extended XYZ file.")],
     system: SystemOptions,

@@ -8,13 +8,18 @@ from typing import Annotated
 
 import typer
 
+from flashmd_rs.cli.system_flags import with_system_flags
+from flashmd_rs.reference.options import SystemOptions
+
 DataFiles = Annotated[list[Path], typer.Option("--data", help="HDF5 file of segments; repeat for several.")]
 
 
+@with_system_flags("generate", required=False, strict=False)
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run.")],
     output: Annotated[Path, typer.Argument(help="ONNX file.")],
     data: DataFiles,
+    system: SystemOptions | None,
     energy_model: Annotated[
         Path | None, typer.Option(help="Reference energy model (ONNX) of a model that moves atoms.")
     ] = None,
@@ -22,22 +27,34 @@ def export(
         Path | None, typer.Option(help="JSON of figures measured on runs, put under `validation`.")
     ] = None,
 ) -> None:
-    """Export a run to the model contract, with metadata measured on held-out data."""
+    """Export a run to the model contract, with metadata measured on held-out data.
+
+    With the potential of the data, momenta are calibrated over many strides, and an energy model gets its pressure.
+    Structures are those of the data.
+    """
     from flashmd_train.export.publish import publish
 
     figures = json.loads(measured.read_text()) if measured else {}
-    publish(run, output, data, energy_model, figures)
+    potential = system.load_potential() if system else None
+    metadata = publish(run, output, data, energy_model, figures, potential=potential)
+    if "calibration" in metadata["validation"]:
+        typer.echo(f"calibration: {metadata['validation']['calibration']}")
 
 
+@with_system_flags("generate", strict=False)
 def pressure(
     model: Annotated[Path, typer.Argument(help="Energy model (ONNX).")],
     output: Annotated[Path, typer.Argument(help="ONNX file.")],
     data: DataFiles,
+    system: SystemOptions,
 ) -> None:
-    """Compare an energy model's pressures with its reference's, and write it with the mean field that is missing."""
+    """Compare an energy model's pressures with its reference's, and write it with the mean field that is missing.
+
+    Structures are those of the data.
+    """
     from flashmd_train.export.publish import settle_pressure
 
-    for row in settle_pressure(model, output, data):
+    for row in settle_pressure(model, output, data, system.load_potential()):
         typer.echo(json.dumps(row))
 
 

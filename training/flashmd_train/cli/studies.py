@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from flashmd_train.cli.errors import plain_errors
+from flashmd_rs.cli.system_flags import with_system_flags
+from flashmd_rs.reference.options import SystemOptions
 from flashmd_train.cli.export import DataFiles
 from flashmd_train.cli.fit import Changes, Config
 from flashmd_train.fit.config import DirectTraining, read
@@ -42,27 +43,30 @@ def ranking(
     """Rank correlation of a model's uncertainty with its errors, on the data of training and beyond it."""
     from flashmd_train.studies.ranking import ranking as rank
 
-    with plain_errors():
-        typer.echo(rank(model, data, boxes))
+    typer.echo(rank(model, data, boxes))
 
 
+@with_system_flags("generate", strict=False)
 def active(
-    config: Config,
+    training: Config,
     folder: Annotated[Path, typer.Argument(help="Folder of the experiment; a rerun goes on where it stopped.")],
+    system: SystemOptions,
+    temperature: Annotated[float, typer.Option("--temperature-k", help="Of the thermostat of the runs, K.")],
     changes: Changes = None,
-    waters: Annotated[int, typer.Option(help="Molecules in the box, those of the data.")] = 64,
     rounds: Annotated[int, typer.Option(help="Rounds after the first training.")] = 3,
     frames: Annotated[int, typer.Option(help="Frames that are labelled per round.")] = 60,
     runs: Annotated[int, typer.Option(help="Runs to collect frames from, and as many to test the model.")] = 5,
     time_ps: Annotated[float, typer.Option(help="Length of a run, ps.")] = 20.0,
-    temperature_k: Annotated[float, typer.Option(help="Of the thermostat, K.")] = 300.0,
     extra_steps: Annotated[int, typer.Option(help="Training steps per round.")] = 1000,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each: the two arms run side by side.")] = 2,
 ) -> None:
-    """Active learning: run, collect frames with domain violations, relabel with OpenMM, retrain; and a control arm."""
+    """Active learning: run, collect domain violations, label by the reference, retrain; and a control arm.
+
+    TRAINING is that of a direct model; --config and its like name the system of its data.
+    """
     from flashmd_train.studies.active import Loop
     from flashmd_train.studies.active import active as run_active
 
-    settings = read(DirectTraining, config, changes)
-    loop = Loop(settings, waters, rounds, frames, runs, time_ps, temperature_k, extra_steps)
+    settings = read(DirectTraining, training, changes)
+    loop = Loop(settings, system.load(), rounds, frames, runs, time_ps, temperature, extra_steps)
     typer.echo(run_active(loop, folder, workers))

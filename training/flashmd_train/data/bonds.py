@@ -46,7 +46,7 @@ def bonds(data: Dataset, frames: int = 1000) -> list[dict]:
             pair.count(atoms, i[own], j[own])
             bonded |= own
         joined = coo_matrix((np.ones(bonded.sum()), (i[bonded], j[bonded])), shape=(len(atoms), len(atoms)))
-        if atoms.pbc.all() and 2 * np.bincount(connected_components(joined)[1]).max() > len(atoms):
+        if atoms.pbc.any() and 2 * np.bincount(connected_components(joined)[1]).max() > len(atoms):
             return []
     return [pair.entry() for pair in found if pair.is_constant()]
 

@@ -15,6 +15,22 @@ from flashmd_train.graph.nef import Graph, build_graph
 MASS_TOLERANCE = 1e-6
 
 
+def stratified(index: np.ndarray, count: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """About ``count`` rows of ``index`` [n, 2] (file, segment), each file's share of them and at least one of each.
+
+    Evenly over the segments of a file, or with ``rng`` at random, where a row may come twice.
+    """
+    rows = []
+    for file in np.unique(index[:, 0]):
+        own = np.flatnonzero(index[:, 0] == file)
+        share = max(1, round(count * len(own) / len(index)))
+        if rng is None:
+            rows.append(own[np.linspace(0, len(own) - 1, min(share, len(own))).astype(int)])
+        else:
+            rows.append(own[rng.integers(len(own), size=share)])
+    return np.concatenate(rows)
+
+
 class Dataset:
     """Segments of several files under one table of species.
 
@@ -59,26 +75,54 @@ class Dataset:
         return [file.recipe for file in self.files]
 
     def evenly(self, count: int) -> list[tuple[int, int]]:
-        """(file, segment) of at most ``count`` segments, evenly over all the data."""
-        every = [(f, s) for f, file in enumerate(self.files) for s in range(len(file.temperature_K))]
-        return [every[k] for k in np.linspace(0, len(every) - 1, min(count, len(every))).astype(int)]
+        """(file, segment) of about ``count`` segments, evenly over each file."""
+        every = np.array([(f, s) for f, file in enumerate(self.files) for s in range(len(file.temperature_K))])
+        return [(int(f), int(s)) for f, s in every[stratified(every, count)]]
+
+    def require(self, *names: str) -> None:
+        """Raise ValueError for the first file without one of ``names``, out of ``forces`` and ``energy``."""
+        for file in self.files:
+            missing = [name for name in names if getattr(file, name) is None]
+            if missing:
+                raise ValueError(
+                    f"{file.path} holds no {' and no '.join(missing)}, wanted {' and '.join(names)} for every frame; "
+                    "direct models train without"
+                )
 
     def split(self, validation: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
         """(file, segment) [n, 2] of the training part and of the validation part.
 
-        Validation takes the last share ``validation`` of the segments of each file and temperature, so that it comes
-        later in time than training; ``seed`` shuffles it.
+        Validation takes the last share ``validation`` of the segments of each file and temperature, at least one, so
+        that it comes later in time than training. Temperatures of a single segment count as one temperature; where
+        that is the only one of its file, it trains. ``seed`` shuffles validation within each file, and the files take
+        turns.
+
+        Raises:
+            ValueError: no file has two segments.
         """
         training_part, validation_part = [], []
+        rng = np.random.default_rng(seed)
         for f, file in enumerate(self.files):
-            for temperature in np.unique(file.temperature_K):
-                segments = [(f, int(s)) for s in np.flatnonzero(file.temperature_K == temperature)]
-                count = max(1, round(validation * len(segments)))
-                training_part += segments[:-count]
-                validation_part += segments[-count:]
-        return np.array(sorted(training_part)), np.random.default_rng(seed).permutation(
-            np.array(sorted(validation_part))
-        )
+            _, group, counts = np.unique(file.temperature_K, return_inverse=True, return_counts=True)
+            group = np.where(counts[group] == 1, -1, group)
+            held: list[int] = []
+            for g in np.unique(group):
+                segments = np.flatnonzero(group == g)
+                if len(segments) > 1:
+                    held += segments[-max(1, round(validation * len(segments))) :].tolist()
+            training_part += [(f, s) for s in range(len(group)) if s not in set(held)]
+            validation_part += [(turn, f, s) for turn, s in enumerate(rng.permutation(sorted(held)).tolist())]
+        if not validation_part:
+            raise ValueError(
+                f"{', '.join(str(file.path) for file in self.files)} hold one segment each, so none can be held out; "
+                "wanted two or more in one of them: cut it into shorter segments"
+            )
+        return np.array(training_part), np.array(sorted(validation_part))[:, 1:]
+
+    def frame_graph(self, file: int, segment: int, frame: int, cutoff: float) -> Graph:
+        """Graph of a stored frame, with edges up to ``cutoff`` (Å)."""
+        s = self.files[file]
+        return self.graph(file, s.positions[segment, frame], s.momenta[segment, frame], cutoff)
 
     def graph(self, file: int, q: np.ndarray, p: np.ndarray, cutoff: float) -> Graph:
         """Graph of positions ``q`` (Å) and momenta ``p`` (√(eV·u)) [A, 3] of the atoms of ``file``; cutoff in Å."""

@@ -16,8 +16,7 @@ def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
     closest: dict[str, float] = {}
     momentum, most, fewest = 0.0, 0, np.inf
     for f, segment in data.evenly(frames):
-        file = data.files[f]
-        graph = data.graph(f, file.positions[segment, 0], file.momenta[segment, 0], cutoff)
+        graph = data.frame_graph(f, segment, 0, cutoff)
         d = norm(graph.edge_vectors).squeeze(-1)
         theirs = graph.species[graph.neighbors]
         for a, first in enumerate(data.symbols):
@@ -30,7 +29,7 @@ def domain(data: Dataset, cutoff: float, frames: int = 60) -> dict:
         counts = graph.mask.sum(1)
         most, fewest = max(most, int(counts.max())), min(fewest, int(counts.min()))
     temperatures = np.concatenate([file.temperature_K for file in data.files])
-    densities = [round(file.density_g_per_cm3, 4) for file in data.files if file.periodic.all()]
+    densities = [round(d, 4) for file in data.files if (d := file.density_g_per_cm3) is not None]
     limits = dict(
         temperature_K=[float(temperatures.min()), float(temperatures.max())],
         smallest_pair_distance_A=closest,

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.sampler import Sampler
 from flashmd_train.graph.nef import Graph, join
 
 
@@ -19,17 +20,17 @@ class ForceSample(NamedTuple):
         graph: of the frame.
         positions: [N, 3] Å.
         forces: [N, 3] eV/Å.
-        energy: potential energy, eV.
+        energy: potential energy, eV; None where the file holds none.
     """
 
     graph: Graph
     positions: Tensor
     forces: Tensor
-    energy: float
+    energy: float | None
 
 
 class ForceBatch(NamedTuple):
-    """B boxes side by side: as :class:`ForceSample`, with energies [B] (eV) and the box of each atom [N]."""
+    """B boxes side by side: as :class:`ForceSample`, with energies [B] (eV, float64) and the box of each atom [N]."""
 
     graph: Graph
     positions: Tensor
@@ -46,9 +47,9 @@ def force_sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> 
     """Frame ``frame`` of the segment ``pick`` (file, segment), with edges up to ``cutoff`` (Å)."""
     file, segment = (int(x) for x in pick)
     segments = data.files[file]
-    q, p = segments.positions[segment, frame], segments.momenta[segment, frame]
-    forces = torch.tensor(segments.forces[segment, frame])
-    return ForceSample(data.graph(file, q, p, cutoff), torch.tensor(q), forces, float(segments.energy[segment, frame]))
+    q, p, forces = (x[segment, frame] for x in (segments.positions, segments.momenta, segments.forces))
+    energy = None if segments.energy is None else float(segments.energy[segment, frame])
+    return ForceSample(data.graph(file, q, p, cutoff), torch.tensor(q), torch.tensor(forces), energy)
 
 
 def random_frame(data: Dataset, pick: np.ndarray, cutoff: float, rng: np.random.Generator) -> ForceSample:
@@ -56,13 +57,11 @@ def random_frame(data: Dataset, pick: np.ndarray, cutoff: float, rng: np.random.
     return force_sample(data, pick, int(rng.integers(data.files[pick[0]].positions.shape[1])), cutoff)
 
 
-def draw_force_batch(
-    data: Dataset, index: np.ndarray, boxes: int, cutoff: float, rng: np.random.Generator
-) -> ForceBatch:
-    """Random frames of ``boxes`` segments out of ``index`` [n, 2]."""
-    picks = index[rng.integers(len(index), size=boxes)]
-    graphs, q, forces, energies = zip(*(random_frame(data, pick, cutoff, rng) for pick in picks))
-    box = torch.repeat_interleave(torch.arange(boxes), torch.tensor([len(x) for x in q]))
+def draw_force_batch(sampler: Sampler, rng: np.random.Generator, boxes: int, edges: int | None = None) -> ForceBatch:
+    """Random frames of the segments that ``sampler`` draws; all hold energies."""
+    picks = sampler.draw(rng, boxes, edges)
+    graphs, q, forces, energies = zip(*(random_frame(sampler.data, pick, sampler.cutoff, rng) for pick in picks))
+    box = torch.repeat_interleave(torch.arange(len(picks)), torch.tensor([len(x) for x in q]))
     return ForceBatch(
-        join(list(graphs)), torch.cat(q), torch.cat(forces), torch.tensor(energies, dtype=torch.float32), box
+        join(list(graphs)), torch.cat(q), torch.cat(forces), torch.tensor(energies, dtype=torch.float64), box
     )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.sampler import Sampler
 from flashmd_train.graph.nef import Graph, join
 
 
@@ -76,6 +77,7 @@ class StridePairs:
         momentum_noise: float = 0.0,
     ) -> None:
         self.data, self.index, self.cutoff, self.augment, self.strides = data, index, cutoff, augment, strides
+        self.sampler = Sampler(data, index, cutoff)
         self.time_reversal, self.position_noise_A, self.momentum_noise = time_reversal, position_noise_A, momentum_noise
         self.jumps = [round(stride_fs / file.spacing_fs) for file in data.files]
         self.starts = []
@@ -89,11 +91,11 @@ class StridePairs:
                     f"strides of {stride_fs} fs; generate longer ones"
                 )
 
-    def draw(self, rng: np.random.Generator, boxes: int) -> Batch:
-        """A random batch of ``boxes`` boxes."""
-        picks = self.index[rng.integers(len(self.index), size=boxes)]
+    def draw(self, rng: np.random.Generator, boxes: int, edges: int | None = None) -> Batch:
+        """A random batch of ``boxes`` boxes, or of as many as have about ``edges`` edges (``data/sampler.py``)."""
+        picks = self.sampler.draw(rng, boxes, edges)
         starts = [int(rng.integers(self.starts[f])) for f, _ in picks]
-        reverse = rng.random(boxes) < self.time_reversal
+        reverse = rng.random(len(picks)) < self.time_reversal
         return self.batch(picks, starts, reverse, rng)
 
     def unaugmented(self, k: int) -> Batch:
@@ -136,13 +138,17 @@ class StridePairs:
         )
         return rotated(batch, random_orthogonal(rng)) if rng is not None and self.augment else batch
 
-    def forces(self, k: int, start: int) -> tuple[Tensor, Tensor]:
-        """Displacements since frame ``start`` (Å) and forces (eV/Å) of every frame of a stride, [A, T, 3] each."""
+    def forces(self, k: int, start: int) -> tuple[Tensor, Tensor | None]:
+        """Displacements since frame ``start`` (Å) and forces (eV/Å) of every frame of a stride, [A, T, 3] each.
+
+        None for the forces of a file without.
+        """
         f, segment = self.index[k]
         file = self.data.files[f]
         frames = start + np.arange(self.jumps[f] + 1)
-        q, force = file.positions[segment, frames], file.forces[segment, frames]
-        return torch.tensor(q - q[:1]).transpose(0, 1), torch.tensor(force).transpose(0, 1)
+        q = file.positions[segment, frames]
+        force = None if file.forces is None else torch.tensor(file.forces[segment, frames]).transpose(0, 1)
+        return torch.tensor(q - q[:1]).transpose(0, 1), force
 
 
 def rotated(batch: Batch, rotation: Tensor) -> Batch:

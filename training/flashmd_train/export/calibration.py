@@ -1,56 +1,87 @@
 """Calibration of a direct model: one factor per species on its momenta, which gives back what strides lose on average.
 
-======  =====================================================================  ============
+======  ==============================================================================================  ============
 g_s     factor on the momenta of species s (``momentum_scale``)
-p, p̂    momenta after a stride: of the reference, and as predicted              √(eV·u)
-ΔE      total energy gained over ``BALANCED_STRIDES`` strides                   eV
-ΔT      mean of (T_O − T_H)/T over those strides
-J       Jacobian ∂(ΔE, ΔT)/∂(g_O, g_H), by differences of ``SCALE_STEP``
-======  =====================================================================  ============
+p, p̂    momenta after a stride: of the reference, and as predicted                                      √(eV·u)
+c_k     factor of group k on the one-stride factors of its species [G]
+n_k     atoms of group k in all runs; n of all groups
+x       unknowns: c = 1 + x_0 + Σ_k x_k (e_k − n_k/n), a change of energy and G − 1 between temperatures
+r       residuals of free runs: gain of energy, departures from equipartition (:mod:`.free_runs`)
+J       Jacobian ∂r/∂x, by differences of ``ENERGY_STEP`` and ``TEMPERATURE_STEP``
+======  ==============================================================================================  ============
 
 A least-squares predictor shrinks momenta towards their mean, and its errors in the positions raise the potential
 energy, more where it is stiff. In one stride, g_s = √(Σ p²/Σ p̂²) restores Σ p² of each species. But the errors of a
-stride are in the start of the next one, and their effect there one stride does not show. For water, whose potential
-energy is available, Newton's method goes on to g ← g − J⁻¹ (ΔE, ΔT): the reference's mean total energy is conserved
-without a thermostat, and oxygen is as hot as hydrogen. All on held-out boxes, since errors are smaller on those of
-training.
+stride are in the start of the next one, and their effect there one stride does not show. Where the potential is at
+hand, Newton's method goes on to x ← x − J⁻¹ r over many strides: the reference's mean total energy is conserved
+without a thermostat, and all groups of species are as hot as each other. All on held-out boxes, since errors are
+smaller on those of training.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from ase import units
+from numpy.typing import NDArray
 
-from flashmd_rs.reference.water import Water
+from flashmd_rs.reference.potentials import Potential
 from flashmd_train.data.pairs import StridePairs
+from flashmd_train.export.free_runs import FreeRuns, residuals, resolved_groups, standard_errors
 from flashmd_train.models.stride import ScaledStride
 
-# Strides per run (of 16 fs 1 ps, when both are steady), runs of which the mean is balanced, and runs for the Jacobian,
-# which differs less between runs.
-BALANCED_STRIDES, BALANCED_RUNS, JACOBIAN_RUNS = 64, 40, 10
-# Difference of a factor for the Jacobian, below which a Newton step is the last one, and the most Newton steps.
-SCALE_STEP, NEWTON_STEPS = 2e-3, 5
+F64 = NDArray[np.float64]
+
+# Runs whose mean is balanced, and strides of each: few first, in which a model that heats up does not explode, then so
+# many that both are steady.
+RUNS, STRIDES = 40, (8, 64)
+# Fewer runs have no standard error to speak of.
+FEWEST_RUNS = 4
+# Differences of x for the Jacobian.
+ENERGY_STEP, TEMPERATURE_STEP = 1e-3, 4e-3
+# The most Newton steps, and the largest change of a factor in one.
+NEWTON_STEPS, LARGEST_STEP = 5, 0.1
+# Residuals that are as good as none: gain of energy per stride over the thermal energy, departure of a temperature.
+# Balanced is what is below these or below its standard errors.
+NEGLIGIBLE_GAIN, NEGLIGIBLE_DEPARTURE = 1e-5, 1e-3
+# Energies that the potential is asked for by default: enough for all runs of five species.
+ENERGIES = 1000
+# Standard errors that the residuals of further runs may have.
+SIGNIFICANCE = 4.0
 
 
 @torch.no_grad()
-def calibrate(model: ScaledStride, validation: StridePairs, balance: bool) -> None:
-    """Set ``model.momentum_scale``.
+def calibrate(
+    model: ScaledStride, validation: StridePairs, potential: Potential | None, energies: int = ENERGIES
+) -> dict[str, object]:
+    """Set ``model.momentum_scale``; where many strides cannot be balanced it restores momenta in one.
 
     Args:
         model: a direct model after training.
-        validation: held-out pairs.
-        balance: beyond the mean square momenta of one stride, balance energy and equipartition over many; the data must
-            be flexible water, species O and H.
+        validation: held-out pairs of equilibrium.
+        potential: of the data, for the energy at the ends of free runs; None balances one stride only.
+        energies: the most that the potential is asked for. All of them are of the ends of free runs, of which there are
+            at most :data:`RUNS` per balance.
 
-    Raises:
-        ValueError: strides run away within that time, or no factors balance them.
+    Returns:
+        What the model's card says: ``calibration``, how it was done, and ``calibration_residuals``.
     """
-    model.momentum_scale.copy_(one_stride_scale(model, validation))
-    if balance:
-        _balance(model, validation)
+    one_stride = one_stride_scale(model, validation)
+    model.momentum_scale.copy_(one_stride)
+    if potential is None:
+        return {"calibration": "one-stride gain: no reference at hand"}
+    runs = min(RUNS, energies // _balances(len(model.config.species)))
+    if runs < FEWEST_RUNS:
+        return {"calibration": f"one-stride gain: {energies} energies of the reference are too few to balance more"}
+    try:
+        return Balance(model, validation, potential, one_stride, runs).solve()
+    except FloatingPointError as error:
+        model.momentum_scale.copy_(one_stride)
+        return {"calibration": f"one-stride gain: {error}"}
+
+
+def _balances(groups: int) -> int:
+    """The most energies per run: its start and that of its test, and an end for each set of factors."""
+    return 2 + len(STRIDES) * (NEWTON_STEPS + 1 + groups) + 1
 
 
 def one_stride_scale(model: ScaledStride, validation: StridePairs) -> torch.Tensor:
@@ -65,75 +96,112 @@ def one_stride_scale(model: ScaledStride, validation: StridePairs) -> torch.Tens
         for s in range(kinds):
             predicted[s] += float(p_hat[graph.species == s].double().square().sum())
             true[s] += float(p[graph.species == s].double().square().sum())
-    return torch.tensor(np.sqrt(true / predicted), dtype=model.momentum_scale.dtype)
+    # Of a species without held-out atoms nothing is known.
+    known = predicted > 0
+    scale = np.sqrt(np.divide(true, predicted, where=known, out=np.ones(kinds)))
+    return torch.tensor(scale, dtype=model.momentum_scale.dtype)
 
 
-def _balance(model: ScaledStride, validation: StridePairs) -> None:
-    """Newton's method on (ΔE, ΔT) of the mean of ``BALANCED_RUNS`` runs."""
-    references = [
-        Water(len(file.masses) // 3, density_g_per_cm3=file.density_g_per_cm3) for file in validation.data.files
-    ]
+class Balance:
+    """Newton's method on the residuals of free runs.
 
-    def drifts(scale: torch.Tensor, runs: int) -> np.ndarray:
-        """ΔE and ΔT of each run [runs, 2]."""
-        model.momentum_scale.copy_(scale)
-        return np.array([free_run(model, validation, k, references) for k in range(runs)])
-
-    scale, jacobian = model.momentum_scale.clone(), None
-    for _ in range(NEWTON_STEPS):
-        here = drifts(scale, BALANCED_RUNS)
-        if jacobian is None:
-            jacobian = _jacobian(drifts, scale, here[:JACOBIAN_RUNS])
-        step = torch.tensor(np.linalg.solve(jacobian, -here.mean(0)), dtype=scale.dtype)
-        scale = scale + step
-        model.momentum_scale.copy_(scale)
-        if step.abs().max() < SCALE_STEP:
-            return
-    raise ValueError(
-        f"got momentum scales of {scale.tolist()} and no balance after {NEWTON_STEPS} steps; wanted energy and "
-        f"equipartition kept over {BALANCED_STRIDES} strides from held-out boxes: train the model further"
-    )
-
-
-def _jacobian(drifts: Callable[[torch.Tensor, int], np.ndarray], scale: torch.Tensor, here: np.ndarray) -> np.ndarray:
-    """∂(ΔE, ΔT)/∂(g_O, g_H) [2, 2], from ``here``, the drifts [runs, 2] at ``scale``."""
-    steps = SCALE_STEP * torch.eye(len(scale), dtype=scale.dtype)
-    changes = [drifts(scale + step, len(here)) - here for step in steps]
-    energy, difference = jacobian = np.stack([change.mean(0) / SCALE_STEP for change in changes], axis=1)
-    if not (min(energy) > 0 and difference[0] > 0 > difference[1]):
-        raise ValueError(
-            f"got {np.round(energy * SCALE_STEP, 3)} eV more, and {np.round(difference * SCALE_STEP, 4)} in (T of O − "
-            f"T of H)/T over {BALANCED_STRIDES} strides, of momenta of O, of H times {1 + SCALE_STEP:g}; wanted more "
-            "energy from both and each species hotter for its own: train the model further"
-        )
-    return jacobian
-
-
-def free_run(model: ScaledStride, validation: StridePairs, k: int, references: list[Water]) -> tuple[float, float]:
-    """ΔE (eV) and ΔT of the k-th run of ``BALANCED_STRIDES`` strides without a thermostat; nan if it explodes.
-
-    Runs start from one held-out box after the other, with momenta drawn anew: the held-out segments of a temperature
-    follow each other within a picosecond and share the fluctuation of their momenta. So a box can start several runs.
+    Args:
+        model: its ``momentum_scale`` is set.
+        validation: held-out pairs of equilibrium.
+        potential: of the data.
+        one_stride: factors that c multiplies [S].
+        runs: whose mean is balanced; as many others test the result.
     """
-    again, box = divmod(k, len(validation.index))
-    f, segment = validation.index[box]
-    file, reference, species = validation.data.files[f], references[f], validation.data.species[f]
-    mass, temperature = file.masses[:, None], float(file.temperature_K[segment])
-    reference.draw_momenta(temperature, np.random.default_rng([f, segment, again]))
-    q, p = file.positions[segment, 0].astype(float), reference.momenta()
 
-    def twice_kinetic() -> np.ndarray:
-        return (p**2 / mass).sum(1)
+    def __init__(
+        self,
+        model: ScaledStride,
+        validation: StridePairs,
+        potential: Potential,
+        one_stride: torch.Tensor,
+        runs: int,
+    ) -> None:
+        self.model, self.one_stride, self.runs = model, one_stride, runs
+        data, kinds = validation.data, len(model.config.species)
+        starts = np.arange(runs) % len(validation.index)
+        atoms = sum(np.bincount(data.species[f], minlength=kinds) for f in validation.index[starts, 0])
+        self.groups = resolved_groups(atoms, data.masses)
+        self.free_runs = FreeRuns(model, validation, potential, self.groups)
+        share = np.array([atoms[group].sum() for group in self.groups]) / atoms.sum()
+        size = len(self.groups)
+        self.directions = np.column_stack([np.ones(size), (np.eye(size) - share)[:, : size - 1]])
+        self.negligible = np.array([NEGLIGIBLE_GAIN] + [NEGLIGIBLE_DEPARTURE] * (size - 1))
 
-    def total() -> float:
-        return reference.energy(q) + twice_kinetic().sum() / 2
+    def solve(self) -> dict[str, object]:
+        """Set the factors and test them; returns what the card says.
 
-    before, difference = total(), 0.0
-    for _ in range(BALANCED_STRIDES):
-        stride = model.predict(validation.data.graph(f, q, p, model.config.cutoff_A))
-        q, p = q + stride.displacement.numpy() / np.sqrt(mass), stride.momenta.numpy() * np.sqrt(mass)
-        if not np.isfinite(q).all():
-            return float("nan"), float("nan")
-        each = twice_kinetic()
-        difference += each[species == 0].mean() - each[species == 1].mean()
-    return total() - before, difference / (BALANCED_STRIDES * 3 * units.kB * temperature)
+        Raises:
+            FloatingPointError: a run explodes, or there is no balance.
+        """
+        x = np.zeros(len(self.groups))
+        for strides in STRIDES:
+            x = self._newton(x, strides)
+        return self._tested(x, STRIDES[-1])
+
+    def _newton(self, x: F64, strides: int) -> F64:
+        """Unknowns at which the residuals of the first runs are below their standard errors."""
+        jacobian = None
+        for _ in range(NEWTON_STEPS + 1):
+            here, errors = self._residuals(x, strides)
+            if (np.abs(here) <= np.maximum(self.negligible, 0.5 * errors)).all():
+                return x
+            if jacobian is None:
+                jacobian = self._jacobian(x, strides, here)
+            change = -np.linalg.solve(jacobian, here)
+            if not np.abs(self.directions @ change).max() < LARGEST_STEP:
+                break
+            x = x + change
+        raise FloatingPointError(
+            f"no factors balance energy and temperatures over {strides} strides, residuals are {_words(here)} ± "
+            f"{_words(errors)}; train the model further"
+        )
+
+    def _jacobian(self, x: F64, strides: int, here: F64) -> F64:
+        """∂r/∂x [G, G], from ``here``, the residuals at ``x``."""
+        steps = np.diag([ENERGY_STEP] + [TEMPERATURE_STEP] * (len(x) - 1))
+        changes = [(self._residuals(x + step, strides)[0] - here) / step.sum() for step in steps]
+        jacobian = np.stack(changes, axis=1)
+        if not (np.diag(jacobian) > 0).all():
+            raise FloatingPointError(
+                f"larger momenta change energy and temperatures by factors of {_words(np.diag(jacobian))}, wanted "
+                f"more of each over {strides} strides; train the model further"
+            )
+        return jacobian
+
+    def _residuals(self, x: F64, strides: int, first: int = 0) -> tuple[F64, F64]:
+        """Residuals [G] of runs from number ``first`` at the unknowns ``x``, and their standard errors."""
+        factors = 1 + self.directions @ x
+        for group, factor in zip(self.groups, factors):
+            self.model.momentum_scale[group] = self.one_stride[group] * factor
+        made = [self.free_runs.run(first + k, strides) for k in range(self.runs)]
+        return residuals(made, strides), standard_errors(made, strides)
+
+    def _tested(self, x: F64, strides: int) -> dict[str, object]:
+        """What the card says, from runs that Newton's method has not seen."""
+        found, errors = self._residuals(x, strides, first=self.runs)
+        if (np.abs(found) > np.maximum(self.negligible, SIGNIFICANCE * errors)).any():
+            raise FloatingPointError(
+                f"the balance over {strides} strides does not hold in further runs, residuals are {_words(found)} ± "
+                f"{_words(errors)}; train the model further"
+            )
+        names = ["+".join(self.model.config.species[s] for s in group) for group in self.groups]
+        return {
+            "calibration": f"balanced over {strides} strides against its reference",
+            "calibration_residuals": {
+                "runs": self.runs,
+                "groups": names,
+                "energy_gain_per_stride": float(f"{found[0]:.3g}"),
+                "energy_gain_standard_error": float(f"{errors[0]:.3g}"),
+                "temperature_departures": [float(f"{r:.3g}") for r in found[1:]],
+                "temperature_standard_errors": [float(f"{e:.3g}") for e in errors[1:]],
+            },
+        }
+
+
+def _words(values: F64) -> str:
+    return ", ".join(f"{value:.2g}" for value in values)

@@ -30,14 +30,17 @@ from numpy.typing import NDArray
 
 from flashmd_rs import Model
 from flashmd_rs.reference.base import virial_pressure
-from flashmd_rs.reference.recipe import Recipe
+from flashmd_rs.reference.potentials import Potential
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.export.contract import write_model
+from flashmd_train.export.references import reference_of
 
 # A mean gap of the pressures of a file below so many of its standard errors is no gap.
 SIGNIFICANCE = 3.0
 # Densities from which triples can be told from pairs.
 DENSITIES_FOR_TRIPLES = 3
+# Frames of all files together; each asks the potential for two energies.
+FRAMES = 200
 
 
 class ReferenceFrame(NamedTuple):
@@ -58,16 +61,27 @@ class ReferenceFrame(NamedTuple):
     pressure_bar: float
 
 
-def add_mean_field(graph: onnx.ModelProto, metadata: dict, data: Dataset, picks: NDArray[np.int_]) -> dict:
+def add_mean_field(
+    graph: onnx.ModelProto,
+    metadata: dict,
+    data: Dataset,
+    picks: NDArray[np.int_],
+    potential: Potential,
+    most: int = FRAMES,
+) -> dict:
     """Metadata of an energy model with the mean field it lacks, if any, and its pressures beside the reference's.
 
     Args:
         graph: of the model.
         metadata: so far.
-        data: files with the recipes of their references.
+        data: files of equilibrium; those that are not periodic in all directions have no pressure and are left out.
         picks: (file, segment) [n, 2] of the segments whose first and last frames are compared.
+        potential: of the data.
+        most: frames that are compared, evenly over the segments.
     """
-    frames = reference_frames(data, picks)
+    frames = reference_frames(data, picks, potential, most)
+    if not frames:
+        return metadata
     with TemporaryDirectory() as folder:
         path = Path(folder) / "energy.onnx"
 
@@ -87,18 +101,22 @@ def add_mean_field(graph: onnx.ModelProto, metadata: dict, data: Dataset, picks:
     return full | dict(validation=figures)
 
 
-def reference_frames(data: Dataset, picks: NDArray[np.int_]) -> list[ReferenceFrame]:
-    """The first and last frames of segments ``picks`` [n, 2], with the pressures of their references."""
+def reference_frames(data: Dataset, picks: NDArray[np.int_], potential: Potential, most: int) -> list[ReferenceFrame]:
+    """The first and last frames of at most ``most``/2 of the segments ``picks`` [n, 2], with their pressures."""
+    periodic = np.array([file.periodic.all() for file in data.files])
+    picks = picks[periodic[picks[:, 0]]]
+    picks = picks[np.argsort(picks[:, 0], kind="stable")]
+    few = picks[np.unique(np.linspace(0, len(picks) - 1, max(1, most // 2)).astype(int))] if len(picks) else picks
     frames = []
-    for f, file in enumerate(data.files):
-        reference = Recipe.from_attributes(file.recipe).build()
-        for s, k in ((s, k) for s in picks[picks[:, 0] == f, 1] for k in (0, -1)):
+    for f in np.unique(few[:, 0]):
+        file, reference = data.files[f], reference_of(data.files[f], potential)
+        for s, k in ((s, k) for s in few[few[:, 0] == f, 1] for k in (0, -1)):
             q = file.positions[s, k].astype(float)
             atoms = Atoms(file.numbers, q, cell=file.cell, pbc=True, masses=file.masses)
             energy = (reference.molecules.max() + 1) * units.kB * float(file.temperature_K[s])
             ideal_bar = energy / atoms.get_volume() / units.bar
             virial_bar = virial_pressure(reference.energy, q, file.cell, file.masses, reference.molecules)
-            frames.append(ReferenceFrame(f, atoms, reference.molecules, ideal_bar, ideal_bar + virial_bar))
+            frames.append(ReferenceFrame(int(f), atoms, reference.molecules, ideal_bar, ideal_bar + virial_bar))
     return frames
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import shlex
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from flashmd_train.data.bonds import bonds
@@ -34,16 +36,24 @@ def common_metadata(saved: dict, data: Dataset, cutoff: float, domain: dict) -> 
         reference="; ".join(systems),
         domain=domain | ({"bonds": joined} if (joined := bonds(data)) else {}),
         provenance=dict(
-            command=" ".join(["flashmd-train", *sys.argv[1:]]),
+            command=_command(),
             config=saved["config"],
             steps=saved["step"],
             seed=saved["seed"],
             training_cpu_s=round(saved["seconds"]),
             data_sha256=saved["data"]["sha256"],
             data=saved["data"]["recipe"],
-            versions={name: importlib.metadata.version(name) for name in ("torch", "onnx", "openmm")},
+            versions={
+                name: importlib.metadata.version(name) for name in ("torch", "onnx", "ase", "openmm") if find_spec(name)
+            },
         ),
     )
+
+
+def _command() -> str:
+    """The command line of this process; ``python -m flashmd_train`` counts as ``flashmd-train``."""
+    program = Path(sys.argv[0]).name
+    return shlex.join(["flashmd-train" if program == "__main__.py" else program, *sys.argv[1:]])
 
 
 def bonded_terms(model: Splitting) -> dict:

@@ -7,20 +7,21 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from flashmd_train.data.dataset import Dataset
+from flashmd_rs.reference.potentials import Potential
+from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.export.calibration import calibrate
+from flashmd_train.export.calibration import ENERGIES, calibrate
 from flashmd_train.export.contract import read_model, write_model
-from flashmd_train.export.mean_field import add_mean_field
+from flashmd_train.export.mean_field import FRAMES, add_mean_field
 from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
 from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
 from flashmd_train.export.parity import equivariance
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
+from flashmd_train.fit.baselines import fit_baselines
 from flashmd_train.fit.checkpoint import best_weights
 from flashmd_train.fit.loop import MARGIN_A
 from flashmd_train.fit.metrics import energy_errors, stride_errors
-from flashmd_train.fit.pretrain_pairs import fit_offset
 from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy
@@ -31,6 +32,8 @@ from flashmd_train.models.splitting import Splitting
 EQUIVARIANCE = 1e-5
 # Share of each file on which errors are measured, as in training by default.
 VALIDATION_SHARE = 0.05
+# Frames of the training part to which an energy model's baselines are fitted.
+BASELINE_FRAMES = 100
 
 
 def publish(
@@ -40,7 +43,9 @@ def publish(
     energy_model: Path | None,
     measured: dict,
     calibration: list[Path] | None = None,
-) -> None:
+    potential: Potential | None = None,
+    energies: int = ENERGIES,
+) -> dict:
     """Export the averaged weights of ``run``, where validation was best; its kind is read from the checkpoint.
 
     Args:
@@ -51,9 +56,15 @@ def publish(
         measured: figures from runs, added to ``validation``.
         calibration: those of ``data`` on which a direct model's momentum scale is calibrated, by default all. They must
             be samples of equilibrium, which flagged frames of runs are not. With none, momenta are as trained.
+        potential: of the data. Without it, a direct model's momenta are restored in one stride only, and an energy
+            model has no mean field.
+        energies: the most that the potential is asked for.
+
+    Returns:
+        The metadata of the model.
 
     Raises:
-        ValueError: the data is not the run's, the calibration fails, or the graph does not do what PyTorch does.
+        ValueError: the data is not the run's, or the graph does not do what PyTorch does.
     """
     torch.set_num_threads(1)
     saved = torch.load(run / "checkpoint.pt", weights_only=False)
@@ -61,27 +72,34 @@ def publish(
     if loaded.sha256 != saved["data"]["sha256"]:
         raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
     if "kicks" in saved["config"]:
-        _publish_splitting(saved, output, loaded, energy_model, measured)
-    elif "stride_fs" in saved["config"]:
+        return _publish_splitting(saved, output, loaded, energy_model, measured)
+    if "stride_fs" in saved["config"]:
         calibrating = [calibration is None or path in calibration for path in data]
-        _publish_direct(saved, output, loaded, energy_model, measured, calibrating)
-    else:
-        _publish_energy(saved, output, loaded, measured)
+        return _publish_direct(saved, output, loaded, energy_model, measured, calibrating, potential, energies)
+    return _publish_energy(saved, output, loaded, measured, potential, energies)
 
 
 def _publish_direct(
-    saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict, calibrating: list[bool]
-) -> None:
+    saved: dict,
+    output: Path,
+    data: Dataset,
+    energy_model: Path | None,
+    measured: dict,
+    calibrating: list[bool],
+    potential: Potential | None,
+    energies: int,
+) -> dict:
     config = DirectConfig.model_validate(saved["config"])
     model = Direct(config)
     model.load_state_dict(best_weights(saved))
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
     training = StridePairs(data, training_part, config.stride_fs, config.cutoff_A)
     validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A)
+    calibrated: dict[str, object] = {"calibration": "none: momenta are as trained"}
     if any(calibrating) and model.noise is None:
         equilibrium = validation_part[[calibrating[f] for f, _ in validation_part]]
         pairs = StridePairs(data, equilibrium, config.stride_fs, config.cutoff_A)
-        calibrate(model, pairs, balance=config.prior == "bonded")
+        calibrated = calibrate(model, pairs, potential, energies)
     errors = stride_errors(model, validation, boxes=len(validation_part))
     ranks = set_uncertainty(model, training, validation)
     graph, parity_error = export_direct(model, data.masses)
@@ -101,13 +119,15 @@ def _publish_direct(
         gain={symbol: round(float(g), 6) for symbol, g in zip(config.species, model.momentum_scale)},
         validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
         | {f"uncertainty_{k}": round(v, 3) for k, v in ranks.items()}
+        | calibrated
         | dict(onnx_parity=parity_error, equivariance_error=departure)
         | measured,
     )
     write_model(graph, metadata, output)
+    return metadata
 
 
-def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> None:
+def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> dict:
     config = SplittingConfig.model_validate(saved["config"])
     model = Splitting(config)
     model.load_state_dict(best_weights(saved))
@@ -129,14 +149,18 @@ def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: P
         | measured,
     )
     write_model(graph, metadata, output)
+    return metadata
 
 
-def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) -> None:
+def _publish_energy(
+    saved: dict, output: Path, data: Dataset, measured: dict, potential: Potential | None, energies: int
+) -> dict:
     config = EnergyConfig.model_validate(saved["config"])
+    data.require("forces", "energy")
     model = Energy(config)
     model.load_state_dict(best_weights(saved))
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
-    fit_offset(model, data, list(training_part[:: max(1, len(training_part) // 100)]))
+    fit_baselines(model, data, training_part[stratified(training_part, BASELINE_FRAMES)])
     errors = energy_errors(model, data, validation_part, frames=len(validation_part))
     graph, parity_error = export_energy(model, data.masses)
     # Molecules are found from the edges of the partners.
@@ -147,28 +171,34 @@ def _publish_energy(saved: dict, output: Path, data: Dataset, measured: dict) ->
         equivariant=True,
         validation={k: round(v, 6) for k, v in errors.items()} | dict(onnx_parity=parity_error) | measured,
     )
-    write_model(graph, add_mean_field(graph, metadata, data, validation_part), output)
+    if potential is not None:
+        metadata = add_mean_field(graph, metadata, data, validation_part, potential, min(FRAMES, energies // 2))
+    write_model(graph, metadata, output)
+    return metadata
 
 
-def settle_pressure(model: Path, output: Path, data: list[Path]) -> list[dict]:
+def settle_pressure(model: Path, output: Path, data: list[Path], potential: Potential) -> list[dict]:
     """Write an energy model with the mean field that ``data`` call for, and its pressures beside the reference's.
 
     Args:
         model: energy model (ONNX).
         output: ONNX file, which may be the same.
         data: HDF5 files of equilibrium at several densities, which training has not seen.
+        potential: of the data.
 
     Returns:
         The pressures by file.
 
     Raises:
-        ValueError: it is no energy model.
+        ValueError: it is no energy model, or no file is periodic in all directions.
     """
     graph, metadata = read_model(model)
     if metadata["kind"] != "energy":
         raise ValueError(f"{model} is of kind {metadata['kind']!r}; wanted an energy model")
     loaded = Dataset(data)
+    if not any(file.periodic.all() for file in loaded.files):
+        raise ValueError("no file of the data is periodic in all directions: only those have a pressure")
     picks = np.array([(f, s) for f, file in enumerate(loaded.files) for s in range(len(file.temperature_K))])
-    metadata = add_mean_field(graph, metadata, loaded, picks)
+    metadata = add_mean_field(graph, metadata, loaded, picks, potential)
     write_model(graph, metadata, output)
     return list(metadata["validation"]["pressures"])

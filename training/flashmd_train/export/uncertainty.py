@@ -13,11 +13,11 @@ R      L⁻ᵀ, where L Lᵀ is the Cholesky factorisation of Σ f fᵀ + ς 1 (
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from scipy.stats import spearmanr
 from torch import Tensor
 
+from flashmd_train.data.dataset import stratified
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.models.direct import Direct
 
@@ -36,7 +36,7 @@ def set_uncertainty(model: Direct, training: StridePairs, validation: StridePair
         :func:`rank` on the held-out boxes.
     """
     covariance = torch.zeros_like(model.llpr_factor, dtype=torch.float64)
-    for k in np.linspace(0, len(training.index) - 1, min(boxes, len(training.index))).astype(int):
+    for k in stratified(training.index, boxes):
         graph = training.unaugmented(int(k)).graph
         last = model.predict(graph).last_features.double()
         for s in range(len(covariance)):
@@ -49,7 +49,8 @@ def set_uncertainty(model: Direct, training: StridePairs, validation: StridePair
     model.llpr_scale.fill_(1.0)
     error, spread, species = observe(model, validation)
     for s in range(len(model.config.species)):
-        mask = species == s
+        # A species in no held-out box takes the scale of all atoms.
+        mask = species == s if (species == s).any() else slice(None)
         model.llpr_scale[s] = torch.sqrt(error[mask].square().mean(0) / spread[mask].square().mean(0))
     return rank(model, validation)
 
@@ -82,7 +83,7 @@ def rank(model: Direct, pairs: StridePairs, boxes: int = BOXES) -> dict:
 def largest_uncertainty(model: Direct, pairs: StridePairs, boxes: int = 150) -> list[float]:
     """Largest trusted uncertainty per output (Å·√u and √eV): ``TRUST`` times the largest in ``boxes`` of ``pairs``."""
     largest = torch.zeros(2)
-    for k in np.linspace(0, len(pairs.index) - 1, min(boxes, len(pairs.index))).astype(int):
+    for k in stratified(pairs.index, boxes):
         graph = pairs.unaugmented(int(k)).graph
         largest = torch.maximum(largest, model.uncertainty(graph.species, model.predict(graph).last_features).amax(0))
     return [float(f"{TRUST * value:.4g}") for value in largest]

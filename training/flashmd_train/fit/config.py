@@ -32,6 +32,12 @@ class Data(Strict):
         0.05, description="share of each file that is held out, its last part"
     )
     boxes: int = Field(1, ge=1, description="boxes per step and process; the time of a step is proportional to it")
+    edges: int | None = Field(
+        None,
+        ge=1,
+        description="instead of boxes: edges per step and process, to a whole number of the largest box; files are "
+        "drawn in proportion to segments × atoms, and small boxes several at a time",
+    )
     rotate: bool = Field(True, description="rotate and invert batches at random where the network is not equivariant")
     time_reversal: Fraction = Field(0.5, description="share of the pairs that run backwards in time")
     position_noise_A: NotNegative = Field(

@@ -8,8 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import draw_force_batch
+from flashmd_train.data.sampler import Sampler
+from flashmd_train.fit.baselines import fit_baselines, follow_energies
 from flashmd_train.fit.checkpoint import best_weights
 from flashmd_train.fit.config import EnergyTraining
 from flashmd_train.fit.distributed import autocast, wrap_ddp
@@ -24,8 +26,6 @@ from flashmd_train.models.energy import Energy, energy_and_forces
 # Unit (eV per atom) and weight of the energy term. Each step shifts the energies of all frames alike by more than they
 # differ, so a heavier term would outweigh the forces.
 ENERGY_UNIT, ENERGY_WEIGHT = 0.005, 1e-4
-# Share of the mean energy error that the zero of the energy takes up each step.
-OFFSET_RATE = 0.05
 
 
 class EnergyObjective(nn.Module):
@@ -36,15 +36,15 @@ class EnergyObjective(nn.Module):
         self.model = model
 
     def forward(self, graph: Graph, q: Tensor, forces: Tensor, energy: Tensor, box: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss, and mean energy error per atom (eV).
+        """Loss, and energy errors per atom [B] (eV).
 
-        From positions and forces [N, 3] (Å, eV/Å), energies [B] (eV) and the box of each atom [N].
+        From positions and forces [N, 3] (Å, eV/Å), energies [B] (eV, float64) and the box of each atom [N].
         """
         e, f = energy_and_forces(self.model, graph, q, train=True)
         atoms = torch.bincount(box, minlength=len(energy))
-        per_atom = (torch.zeros_like(energy).index_add(0, box, e) - energy) / atoms
+        per_atom = (torch.zeros_like(energy).index_add(0, box, e.double()) - energy) / atoms
         loss = (f - forces).square().mean() / FORCE_UNIT**2 + ENERGY_WEIGHT * (per_atom / ENERGY_UNIT).square().mean()
-        return loss, per_atom.detach().mean()
+        return loss, per_atom.detach()
 
 
 def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None = None) -> Energy:
@@ -64,19 +64,23 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
 
     def pretrain(model: Energy, data: Dataset, index: np.ndarray) -> None:
         fit_pairs(model, data, index, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
+        fit_baselines(model, data, index[stratified(index, PRETRAINING_FRAMES)])
 
-    with prepared_run(settings, folder, lambda: Energy(settings.model), pretrain, stop_after) as ready:
+    labels = ("forces", "energy")
+    with prepared_run(settings, folder, lambda: Energy(settings.model), pretrain, stop_after, labels) as ready:
         run, data, device = ready.run, ready.data, ready.device
         objective = wrap_ddp(EnergyObjective(run.model))
+        sampler = Sampler(data, ready.training, settings.model.cutoff_A)
+        baseline_picks = ready.training[stratified(ready.training, PRETRAINING_FRAMES)]
         while ready.goes_on:
-            batch = draw_force_batch(
-                data, ready.training, settings.data.boxes, settings.model.cutoff_A, run.generator()
-            ).to(device)
+            batch = draw_force_batch(sampler, run.generator(), settings.data.boxes, settings.data.edges).to(device)
             with autocast(device, settings.optimizer.precision):
-                loss, error = objective(*batch)
+                loss, errors = objective(*batch)
             run.optimizer_step(loss)
-            run.model.offset -= OFFSET_RATE * error / (batch.graph.species == 0).float().mean()
+            follow_energies(run.model, batch.graph.species, batch.box, errors)
             if run.step % settings.every == 0 or run.step == settings.optimizer.steps:
+                # Averaged weights want baselines of their own.
+                fit_baselines(run.averaged.model, data, baseline_picks)
                 figures = energy_errors(run.averaged.model, data, ready.validation, device=device)
                 score = figures["force_error_eV_A"] / FORCE_UNIT + figures["energy_error_meV_per_atom"] / 1000
                 run.save(data, dict(loss=loss.item(), **figures), score)

@@ -64,6 +64,7 @@ def prepared_run(
     build: Callable[[], nn.Module],
     pretrain: Callable[[nn.Module, Dataset, np.ndarray], None],
     stop_after: int | None,
+    labels: tuple[str, ...] = (),
 ) -> Iterator[PreparedRun]:
     """Load the data, seed, build the model, begin or resume; at the end the averaged model holds the best weights.
 
@@ -73,6 +74,7 @@ def prepared_run(
         build: the model with random weights.
         pretrain: what is done to the weights of a new run, with model, data and the training part [n, 2].
         stop_after: end at this step; None goes to the end.
+        labels: what every file must hold, out of ``forces`` and ``energy``.
 
     Raises:
         ValueError: data, model and folder do not go together.
@@ -80,6 +82,7 @@ def prepared_run(
     torch.set_num_threads(settings.threads)
     with processes() as (rank, device):
         data = Dataset(list(settings.data.files))
+        data.require(*labels)
         if data.symbols != settings.model.species:
             raise ValueError(
                 f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
@@ -133,7 +136,7 @@ def fit_strides(
     run, device, wrapped = ready.run, ready.device, wrap_ddp(objective)
     terms: dict[str, list[float]] = {}
     while ready.goes_on:
-        batch = pairs.draw(run.generator(), settings.data.boxes).to(device)
+        batch = pairs.draw(run.generator(), settings.data.boxes, settings.data.edges).to(device)
         with autocast(device, settings.optimizer.precision):
             loss, parts = wrapped(batch)
         run.optimizer_step(loss)

@@ -52,7 +52,8 @@ def stride_errors(
         "momentum_error": math.sqrt(sums["ep"].sum() / sums["p"].sum()),
         "displacement_error": math.sqrt(sums["eq"].sum() / sums["q"].sum()),
     }
-    for s, symbol in enumerate(model.config.species):
+    # A species may be in no held-out box.
+    for s, symbol in ((s, symbol) for s, symbol in enumerate(model.config.species) if sums["p"][s]):
         report[f"momentum_error_{symbol}"] = math.sqrt(sums["ep"][s] / sums["p"][s])
         report[f"displacement_error_{symbol}"] = math.sqrt(sums["eq"][s] / sums["q"][s])
         report[f"shrink_{symbol}"] = float(1 - sums["pp"][s] / sums["p"][s])

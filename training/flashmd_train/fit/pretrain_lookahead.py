@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from flashmd_train.backbones.lookahead import LookaheadNet
-from flashmd_train.data.pairs import StridePairs
+from flashmd_train.data.dataset import stratified
+from flashmd_train.data.pairs import Batch, StridePairs
 from flashmd_train.fit.ridge import SpeciesRidge
 from flashmd_train.graph.nef import Graph
 from flashmd_train.models.direct import Direct
@@ -36,6 +37,20 @@ def slow_coefficients(model: Direct, graph: Graph, displacement: Tensor, forces:
     return torch.einsum("tnx,tp->npx", torch.stack(slow), torch.linalg.inv(table.T).T)
 
 
+def implied_coefficients(model: Direct, graph: Graph, batch: Batch) -> Tensor:
+    """The first two coefficients [N, 2, 3] (eV/Å), from both ends of a stride where no forces are known.
+
+    A force F₀ + F₁ (2s/t − 1) through a stride changes the velocity by F₀ t/m and the position by (F₀/2 − F₁/6) t²/m,
+    beyond what the prior does without a slow force. Exact for free atoms.
+    """
+    mass, t = graph.masses[:, None], model.prior.stride
+    zeros = graph.momenta.new_zeros(len(mass), 2, 3)
+    u, v = model.prior.flow(graph, model.prior.bind(graph), zeros, (1.0,))
+    mean = mass * (batch.momenta[0] / mass.sqrt() - v[:, 0]) / t
+    moved = mass * (batch.displacement[0] / mass.sqrt() - u[:, 0]) / t**2
+    return torch.stack([mean, 3 * mean - 6 * moved], 1)
+
+
 def _with_orders(coefficients: Tensor, orders: int) -> Tensor:
     """The first ``orders`` coefficients, padded with zeros: [N, T, 3] to [N, orders, 3]."""
     missing = max(0, orders - coefficients.shape[1])
@@ -44,19 +59,26 @@ def _with_orders(coefficients: Tensor, orders: int) -> Tensor:
 
 @torch.no_grad()
 def fit_linear(model: Direct, pairs: StridePairs, boxes: int, rng: np.random.Generator) -> None:
-    """Set the linear weights of both stages of ``model.backbone``, a LookaheadNet, from ``boxes`` boxes."""
+    """Set the linear weights of both stages of ``model.backbone``, a LookaheadNet, from about ``boxes`` boxes.
+
+    Each file gives its share of them; one without forces, those that its momenta and positions imply.
+    """
     net: LookaheadNet = model.backbone
     kinds = len(model.config.species)
-    picks = rng.integers(len(pairs.index), size=boxes)
+    picks = stratified(pairs.index, boxes, rng)
     draws = [(int(k), int(rng.integers(pairs.starts[pairs.index[k, 0]]))) for k in picks]
     for stage, readout in enumerate((net.first, net.last)):
         layer = readout.linear
         ridge = SpeciesRidge(kinds, layer.weight.shape[1], layer.fan_out)
         for k, start in draws:
-            graph = pairs.batch(pairs.index[k : k + 1], [start], np.array([False]), None).graph
-            graph = graph._replace(mask=model.inside(graph.edge_vectors, graph.mask))
+            batch = pairs.batch(pairs.index[k : k + 1], [start], np.array([False]), None)
+            graph = batch.graph._replace(mask=model.inside(batch.graph.edge_vectors, batch.graph.mask))
             bound = model.prior.bind(graph)
-            target = slow_coefficients(model, graph, *pairs.forces(k, start))
+            displacement, forces = pairs.forces(k, start)
+            if forces is None:
+                target = implied_coefficients(model, graph, batch)
+            else:
+                target = slow_coefficients(model, graph, displacement, forces)
             one_hot, extra, field, second_stage = net.stages(graph, model.lookahead, bound)
             if stage == 1:
                 proposed, *_ = net.first(field, extra, one_hot)

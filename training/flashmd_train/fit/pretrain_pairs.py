@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.fit.ridge import RIDGE
 from flashmd_train.graph.distances import cosine_cutoff, norm
@@ -20,20 +20,19 @@ PRETRAINING_FRAMES = 40
 
 @torch.no_grad()
 def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
-    """Set the pair weights by ridge regression of reference forces less bonds and angles, then the offset.
+    """Set the pair weights by ridge regression of reference forces less bonds and angles.
 
     Args:
         model: changed in place.
         data: the files.
         index: (file, segment) of the training part [n, 2].
-        frames: first frames of how many random segments.
+        frames: first frames of about how many random segments, each file's share.
         rng: draws them.
     """
     fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
     rows = 0
-    draws = [index[int(rng.integers(len(index)))] for _ in range(frames)]
-    for pick in draws:
+    for pick in index[stratified(index, frames, rng)]:
         graph, _, forces, _ = force_sample(data, pick, 0, model.config.cutoff_A)
         molecules = model.molecules(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
         slow, outside = forces, graph.mask
@@ -53,18 +52,6 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
     whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
     model.whiten.copy_(whiten)
     model.pair[0] = torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5
-    fit_offset(model, data, draws)
-
-
-@torch.no_grad()
-def fit_offset(model: Energy, data: Dataset, picks: list[np.ndarray]) -> None:
-    """Set the zero of the energy so that its mean error over the first frames of the segments ``picks`` vanishes."""
-    errors = []
-    for pick in picks:
-        graph, _, _, energy = force_sample(data, pick, 0, model.config.cutoff_A)
-        predicted = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).double().sum()
-        errors.append((energy - predicted) / (graph.species == 0).sum())
-    model.offset += torch.stack(errors).mean()
 
 
 @torch.no_grad()
@@ -92,8 +79,8 @@ def closest_strangers(model: Splitting, data: Dataset, index: np.ndarray) -> tor
     """Smallest distance between atoms of different molecules in the data, by pair of species [P], Å."""
     pair_of = model.tables.pair_of
     closest = torch.full((int(pair_of.max()) + 1,), model.config.cutoff_A, dtype=torch.float64)
-    for pick in index[:: max(1, len(index) // PRETRAINING_FRAMES)]:
-        graph, _, _, _ = force_sample(data, pick, 0, model.config.cutoff_A)
+    for f, segment in index[stratified(index, PRETRAINING_FRAMES)]:
+        graph = data.frame_graph(f, segment, 0, model.config.cutoff_A)
         pair = pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
         outside = graph.mask & ~Molecules(graph).intra
         d = norm(graph.edge_vectors).squeeze(-1).double()

@@ -11,10 +11,12 @@ from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.domain import domain
 from flashmd_train.data.force_samples import random_frame
 from flashmd_train.data.pairs import StridePairs
+from flashmd_train.data.sampler import Sampler
 from flashmd_train.fit.config import SplittingTraining
 from flashmd_train.fit.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
 from flashmd_train.fit.losses import FORCE_UNIT, StrideObjective
 from flashmd_train.fit.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs, fit_tables
+from flashmd_train.graph.nef import join
 from flashmd_train.models.splitting import Splitting
 
 # Learning rate of the steps on forces, which falls linearly.
@@ -40,7 +42,7 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
         measure_closest(model, data)
         fit_forces(model, data, index, settings)
 
-    with prepared_run(settings, folder, lambda: Splitting(settings.model), pretrain, stop_after) as ready:
+    with prepared_run(settings, folder, lambda: Splitting(settings.model), pretrain, stop_after, ("forces",)) as ready:
         # Atoms move between the kicks: edges that come within the cutoff on the way are there from the start.
         validation = StridePairs(
             ready.data, ready.validation, settings.model.stride_fs, settings.model.cutoff_A + MARGIN_A
@@ -72,11 +74,11 @@ def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: Spl
         fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
     with torch.no_grad():
         energy.pair.copy_(energy.share[:, None] * energy.pair[:1])
-        energy.offset.zero_()
     adam = torch.optim.Adam(model.parameters(), lr=FORCE_RATE)
+    sampler = Sampler(data, index, model.config.cutoff_A)
     for step in range(settings.force_steps):
-        pick = index[int(rng.integers(len(index)))]
-        graph, _, forces, _ = random_frame(data, pick, model.config.cutoff_A, rng)
+        frames = [random_frame(data, pick, sampler.cutoff, rng) for pick in sampler.draw(rng, 1, settings.data.edges)]
+        graph, forces = join([frame.graph for frame in frames]), torch.cat([frame.forces for frame in frames])
         scalar = int(rng.integers(len(energy.share)))
         share = float(energy.share[scalar])
         forces = forces - model.drift_forces(graph)

@@ -20,12 +20,14 @@ import torch
 from ase import units
 from torch import Tensor
 
-from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.graph.distances import norm
 from flashmd_train.models.molecules import Molecules
 
-# The species whose bonds are known, in this order, and (k_b, r₀, k_a, θ₀) of flexible TIP3P.
+# The species whose bonds are known, in this order.
 WATER = ("O", "H")
+# Harmonic terms of OpenMM's tip3p.xml: eV/Å² and Å; eV/rad² and rad; together (k_b, r₀, k_a, θ₀).
+TIP3P_BOND = (462750.4 * 0.01 * units.kJ / units.mol, 0.9572)
+TIP3P_ANGLE = (836.8 * units.kJ / units.mol, 1.82421813418)
 TIP3P = (*TIP3P_BOND, *TIP3P_ANGLE)
 REDUCED_MASS_OH = 15.99943 * 1.007947 / (15.99943 + 1.007947)  # u
 

@@ -3,7 +3,7 @@
 E_i depends on the edges of atom i alone, so its gradient with respect to the edges needs neither a scatter nor the
 reverse edges, and the exported graph is exact at any number of threads.
 
-E_i = E_bonded + ½ Σ_j w_{s_i s_j}·g(r_ij) + N(moments of the neighbours) + offset.
+E_i = E_bonded + ½ Σ_j w_{s_i s_j}·g(r_ij) + N(moments of the neighbours) + baseline of its species.
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ class Energy(nn.Module):
 
     Attributes:
         pair: weights of the radial functions by unordered pair of species [H, P·R].
-        offset: zero of the energy per atom of the first species [H], eV; it follows the data in training.
+        baseline: energy of an atom of each species beside its surroundings' [H, S], eV; it follows the data in
+            training.
         share: each scalar's share of bonds and angle, and of a splitting's energy [H].
         log_constants: tenths of the logarithms of factors on k_b, r₀, k_a, θ₀ [H, 4].
 
@@ -56,7 +57,7 @@ class Energy(nn.Module):
         self.register_buffer("pair_of", table)
         self.pair = nn.Parameter(torch.zeros(heads, pairs.shape[1] * config.radial))
         self.register_buffer("whiten", torch.eye(pairs.shape[1] * config.radial))
-        self.register_buffer("offset", torch.zeros(heads))
+        self.register_buffer("baseline", torch.zeros(heads, kinds))
         self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
         self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
         bonds = 2 * config.hidden if config.prior == "bonded" else 0
@@ -97,7 +98,14 @@ class Energy(nn.Module):
             if self.bonded:
                 known = known + self._bonded(bonds, is_center, head)
         many = torch.stack([self.out(self.net(order)) for order in orders]).mean(0) @ head
-        return known + many + (self.offset @ head) * one_hot[:, 0]
+        return known + many + one_hot @ (head @ self.baseline)
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
+        """Runs of before know one zero per atom of the first species, ``offset`` [H]."""
+        offset = state_dict.pop(f"{prefix}offset", None)
+        if offset is not None:
+            state_dict[f"{prefix}baseline"] = nn.functional.pad(offset[:, None], (0, self.kinds - 1))
+        super()._load_from_state_dict(state_dict, prefix, *rest)
 
     def molecules(self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor) -> Molecules | None:
         """The molecules of a graph; None if no bonds are known."""

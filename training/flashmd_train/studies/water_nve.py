@@ -21,16 +21,22 @@ import torch
 
 from flashmd_rs import Bussi, Langevin
 from flashmd_rs.evaluation.nve import measure_run, run_nve
+from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.generate import generate
+from flashmd_rs.reference.options import load_system
 from flashmd_rs.reference.recipe import Recipe
-from flashmd_rs.reference.water import Water
+from flashmd_rs.reference.system import System
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.fit.config import Data, DirectTraining, Loss, Optimizer
 from flashmd_train.models.config import DirectConfig
 
+# Flexible TIP3P, in a clone of the repository.
+WATER = Path("examples/systems/water/system.yaml")
 STRIDE_FS = 1.0
 CUTOFF_A = 4.0
 TARGET_K = 300.0
+# The lattice that waters start on melts slowly below.
+MELTING_K = 450.0
 WEIGHTS = (0.5, 1.0, 1.5, 2.0, 10.0)
 
 
@@ -179,17 +185,24 @@ def data_file(folder: Path) -> Path:
 
 def _data(folder: Path, scale: Scale) -> None:
     temperatures = (250.0, 300.0, 350.0, 450.0)
-    options = dict(spacing_fs=1.0, length_fs=16.0, equilibration_ps=3.0)
-    generate(
-        data_file(folder), Recipe.of("water", size=scale.waters, temperatures_K=temperatures, **options), scale.segments
-    )
+    times = dict(spacing_fs=1.0, length_fs=16.0, decorrelation_fs=20.0, equilibration_ps=3.0)
+    recipe = Recipe(system=water(scale.waters), temperatures_K=temperatures, anneal_K=MELTING_K, **times)
+    generate(data_file(folder), recipe, scale.segments)
 
 
-def start(folder: Path, waters: int, seed: int, time_ps: float) -> Water:
+def water(molecules: int) -> System:
+    """So many flexible waters."""
+    if not WATER.exists():
+        raise ValueError(f"there is no {WATER} here: run the study in a clone of the repository")
+    size = dict(molecules=molecules)
+    return load_system(WATER, structure_args=size, openmm_args=size)
+
+
+def start(folder: Path, waters: int, seed: int, time_ps: float) -> Reference:
     """A box with momenta after ``time_ps`` of equilibration; it is kept in ``folder``/starts for the next run."""
-    reference = Water(waters)
+    reference = water(waters).reference()
     path = folder / "starts" / f"{waters}-{seed}.npz"
-    reference.equilibrate_once(path, TARGET_K, np.random.default_rng(100 + seed), time_ps)
+    reference.equilibrate_once(path, TARGET_K, np.random.default_rng(100 + seed), time_ps, MELTING_K)
     return reference
 
 

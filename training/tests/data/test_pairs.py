@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 from small_models import EVERY
 
-from flashmd_rs.reference.water import Water
+from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.data.segments import Segments
 
 
 @pytest.fixture(scope="module")
-def water(segments: Segments) -> tuple[Water, np.ndarray, np.ndarray]:
-    reference = Water(64)
+def water(water64: System, segments: Segments) -> tuple[Reference, np.ndarray, np.ndarray]:
+    reference = water64.reference()
     return reference, segments.positions[0, 0].astype(float), segments.momenta[0, 0].astype(float)
 
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 from ase.units import fs
 
-from flashmd_rs.reference.water import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.graph.nef import build_graph
 from flashmd_train.graph.structures import water_graph
+from flashmd_train.models.bonded import TIP3P_ANGLE, TIP3P_BOND
 from flashmd_train.models.prior import BondedFlow, FreeFlight, legendre
 
 MASSES = (15.99943, 1.007947)

@@ -1,0 +1,43 @@
+"""What a user asks of ``fit``, checked before anything is run."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from flashmd_train.models.config import NotNegative, Positive, Strict
+
+Kind = Literal["auto", "direct", "splitting"]
+
+
+class FitOptions(Strict):
+    """What a model is for, and what it may cost."""
+
+    temperature_K: tuple[Positive, ...] = Field(min_length=1, description="temperatures the model is for, K")
+    hours: Positive = Field(1.0, description="wall time that everything together may take, h")
+    kind: Kind = Field(
+        "auto", description="direct, splitting (symplectic), or auto: splitting where it is faster than its reference"
+    )
+    stride_fs: Positive | None = Field(None, description="stride, fs; null: by the fastest vibration")
+    cutoff_A: Positive | None = Field(None, description="cutoff, Å; null: by the error of pair forces")
+    timestep_fs: Positive | None = Field(None, description="time step of the reference, fs; null: by the lightest mass")
+    equilibration_ps: Positive = Field(5.0, description="time in the bath before the first segment of a chain, ps")
+    anneal_K: NotNegative = Field(0.0, description="the first third of that is at least this hot, K")
+    evaluation_ps: Positive | None = Field(
+        None, description="length of the run that is evaluated, ps; null: by the time left"
+    )
+    seed: int = Field(1, ge=0, description="seed of every random number")
+
+    @classmethod
+    def checked(cls, **given: object) -> FitOptions:
+        """The options; those that are None take their defaults.
+
+        Raises:
+            ValueError: one line for each that is wrong.
+        """
+        try:
+            return cls.model_validate({name: value for name, value in given.items() if value is not None})
+        except ValidationError as error:
+            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
+            raise ValueError("; ".join(lines)) from None

@@ -1,0 +1,128 @@
+"""What ``fit`` decides before it begins, by these rules, and keeps in ``plan.json``.
+
+=============  ========================================================================================================
+temperatures   of the data: 0.75, 1 and 1.25 times the one asked for; of several, four from 0.85 times the lowest to
+               1.15 times the highest
+stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration
+spacing        a quarter of the stride, so that half and a quarter of it can be trained on the same data
+segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,
+               from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
+kicks          of a splitting: one each 0.1 periods of the fastest vibration
+kind           splitting, unless its gradients take longer than the reference's own steps: then direct
+cutoff         the shortest whose pair forces lose at most 1 % to those of the best cutoff (:mod:`.cutoffs`)
+=============  ========================================================================================================
+
+The time is shared as ``SHARES`` says; the two trainings run side by side where there are two processors.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Literal
+
+from flashmd_train.models.config import Strict
+
+STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
+# Periods of the fastest vibration in a stride, at most, and between two kicks of a splitting.
+PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
+FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500
+SHARES = {"data": 0.32, "training": 0.36, "evaluation": 0.22}
+# Frames of a stride, and strides of a segment and of the bath between two.
+FRAMES_PER_STRIDE, STRIDES_PER_SEGMENT = 4, 2
+
+
+class Plan(Strict):
+    """The decisions of a run.
+
+    Attributes:
+        temperatures_K: of the data, K.
+        timestep_fs: of the reference, fs.
+        fastest_period_fs: period of the fastest vibration, fs.
+        stride_fs: stride, fs.
+        kind: of the model.
+        kicks: number of drifts between the kicks of a splitting.
+        segments: of each system's data file.
+        equilibration_ps: before the first segment of a chain, ps.
+        reference_ms_per_step: wall time of one step of the reference, of each system, ms.
+        data_minutes, training_minutes, evaluation_minutes: wall time that these may take.
+        data_MB: size of the data.
+    """
+
+    temperatures_K: tuple[float, ...]
+    timestep_fs: float
+    fastest_period_fs: float
+    stride_fs: float
+    kind: Literal["direct", "splitting"]
+    kicks: int
+    segments: tuple[int, ...]
+    equilibration_ps: float
+    reference_ms_per_step: tuple[float, ...]
+    data_minutes: float
+    training_minutes: float
+    evaluation_minutes: float
+    data_MB: float
+
+    @property
+    def spacing_fs(self) -> float:
+        """Time between stored frames, fs."""
+        return self.stride_fs / FRAMES_PER_STRIDE
+
+    @property
+    def length_fs(self) -> float:
+        """Length of a segment, fs."""
+        return STRIDES_PER_SEGMENT * self.stride_fs
+
+
+def data_temperatures(wanted_K: tuple[float, ...]) -> tuple[float, ...]:
+    """Temperatures of the data for a model that is wanted at ``wanted_K``."""
+    low, high = min(wanted_K), max(wanted_K)
+    if low == high:
+        return tuple(round(factor * low, 1) for factor in (0.75, 1.0, 1.25))
+    first, last = 0.85 * low, 1.15 * high
+    return tuple(round(first + k * (last - first) / 3, 1) for k in range(4))
+
+
+def choose_stride(period_fs: float, timestep_fs: float) -> float:
+    """The longest stride that is short against the fastest vibration, fs."""
+    fitting = [s for s in STRIDES_FS if s <= PERIODS_PER_STRIDE * period_fs and s >= FRAMES_PER_STRIDE * timestep_fs]
+    return max(fitting, default=FRAMES_PER_STRIDE * timestep_fs)
+
+
+def matching_timestep(timestep_fs: float, spacing_fs: float) -> float:
+    """The longest halving of a time step that divides the time between frames, fs.
+
+    Raises:
+        ValueError: none does.
+    """
+    for halving in range(6):
+        shorter = timestep_fs / 2**halving
+        ratio = spacing_fs / shorter
+        if ratio > 0.5 and abs(ratio - round(ratio)) < 1e-9:
+            return shorter
+    raise ValueError(
+        f"a quarter of the stride, {spacing_fs:g} fs, is no multiple of the reference's time step of {timestep_fs:g} "
+        "fs or of its halves: give another stride or timestep"
+    )
+
+
+def number_of_kicks(stride_fs: float, period_fs: float) -> int:
+    """Drifts of a splitting, one each :data:`PERIODS_PER_KICK` periods."""
+    return max(1, math.ceil(stride_fs / (PERIODS_PER_KICK * period_fs) - 1e-9))
+
+
+def number_of_segments(
+    seconds: float, chains: int, workers: int, step_s: float, per_segment: float, before: float
+) -> int:
+    """Segments of a data file that are simulated in ``seconds``.
+
+    Args:
+        seconds: wall time.
+        chains: chains of segments, each with an equilibration.
+        workers: processes that simulate.
+        step_s: wall time of a step, s.
+        per_segment: steps of a segment and of the bath before it.
+        before: steps of an equilibration.
+    """
+    busy = min(chains, workers)
+    steps = seconds * busy / step_s - chains * before
+    return int(min(MOST_SEGMENTS, steps / per_segment))

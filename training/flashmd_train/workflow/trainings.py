@@ -1,0 +1,213 @@
+"""The trainings of a run: settings files, and processes that train by them side by side."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+from tqdm import tqdm
+
+from flashmd_rs.writers.atomic_write import atomic_write
+from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining, read
+from flashmd_train.fit.direct import train_direct
+from flashmd_train.fit.energy import train_energy
+from flashmd_train.fit.splitting import train_splitting
+
+KINDS: dict[str, tuple[type, Any]] = {
+    "energy": (EnergyTraining, train_energy),
+    "direct": (DirectTraining, train_direct),
+    "splitting": (SplittingTraining, train_splitting),
+}
+FEWEST_STEPS, MOST_STEPS = 200, 20000
+# A splitting takes one step on forces for so many on strides.
+STEPS_PER_FORCE_STEP = 3
+# Steps of a trial that is timed.
+TRIAL_STEPS = 90
+VALIDATIONS = 8
+
+
+class Training(NamedTuple):
+    """One training run.
+
+    Attributes:
+        kind: a key of ``KINDS``, also the command that trains it.
+        settings: YAML file.
+        folder: of the run.
+    """
+
+    kind: str
+    settings: Path
+    folder: Path
+
+    @property
+    def ended(self) -> Path:
+        """File that says that the time was up before the last step."""
+        return self.folder / "ended.txt"
+
+    @property
+    def is_done(self) -> bool:
+        """True if its last step has been taken, or its time was up."""
+        path = self.folder / "checkpoint.pt"
+        if not path.exists():
+            return False
+        if self.ended.exists():
+            return True
+        steps = yaml.safe_load(self.settings.read_text())["optimizer"]["steps"]
+        return bool(torch.load(path, weights_only=False)["step"] >= steps)
+
+    @property
+    def step(self) -> int:
+        """The last step that has been validated."""
+        log = self.folder / "log.jsonl"
+        lines = log.read_text().splitlines() if log.exists() else []
+        return int(json.loads(lines[-1])["step"]) if lines else 0
+
+
+def model_settings(
+    kind: str, species: tuple[str, ...], cutoff_A: float, stride_fs: float, kicks: int
+) -> dict[str, Any]:
+    """The section ``model`` of a training for atoms without known bonds."""
+    energy = {
+        "species": list(species),
+        "prior": "free",
+        "cutoff_A": cutoff_A,
+        "radial": 32,
+        "spacing": 2.0,
+        "hidden": 24,
+    }
+    if kind == "energy":
+        return energy
+    if kind == "splitting":
+        return {
+            "species": list(species),
+            "stride_fs": stride_fs,
+            "kicks": [0, *[1] * (kicks - 1), 0],
+            "drifts": [1 / kicks] * kicks,
+            "scalar": energy,
+        }
+    return {
+        "species": list(species),
+        "stride_fs": stride_fs,
+        "cutoff_A": cutoff_A,
+        "prior": "free",
+        "backbone": "lookahead",
+    }
+
+
+def write_settings(
+    training: Training, model: dict[str, Any], files: list[Path], steps: int, seed: int, start: Path | None = None
+) -> None:
+    """Write the settings of a training."""
+    settings: dict[str, Any] = {
+        "model": model,
+        "data": {"files": [os.path.relpath(path, training.settings.parent) for path in files]},
+        "optimizer": {"steps": steps, "learning_rate": 1e-3, "warmup": min(100, steps // 4)},
+        "every": max(1, math.ceil(steps / VALIDATIONS)),
+        "seed": seed,
+    }
+    if training.kind == "splitting":
+        settings["force_steps"] = steps // STEPS_PER_FORCE_STEP
+    if start is not None:
+        settings["start"] = os.path.relpath(start, training.settings.parent)
+    with atomic_write(training.settings) as temporary:
+        temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
+
+
+def trial(kind: str, model: dict[str, Any], files: list[Path], folder: Path) -> tuple[float, dict[str, float]]:
+    """A short training.
+
+    Returns:
+        Wall time of a step, s, and the figures of its last validation.
+    """
+    training = Training(kind, folder / f"{kind}.yaml", folder / kind)
+    folder.mkdir(parents=True, exist_ok=True)
+    if not training.settings.exists():
+        write_settings(training, model, files, TRIAL_STEPS, seed=0)
+    settings, train = KINDS[kind]
+    if not training.is_done:
+        with open(_log(training), "a") as log, redirect_stdout(log):
+            train(read(settings, training.settings), training.folder)
+    figures = json.loads((training.folder / "log.jsonl").read_text().splitlines()[-1])
+    return figures["seconds"] / TRIAL_STEPS, figures
+
+
+def run_trainings(trainings: list[Training], workers: int, seconds: float) -> None:
+    """Train what is not trained yet, side by side where there are processors for it; a rerun goes on.
+
+    Args:
+        trainings: with their settings written.
+        workers: processes.
+        seconds: wall time; a training that is not through by then ends with the weights it has.
+
+    Raises:
+        ValueError: a training failed; with the last line it wrote.
+    """
+    waiting = [training for training in trainings if not training.is_done]
+    turns = math.ceil(len(waiting) / workers)
+    for turn in range(turns):
+        _run_side_by_side(waiting[turn * workers : (turn + 1) * workers], seconds / turns)
+
+
+def _run_side_by_side(trainings: list[Training], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    total = sum(yaml.safe_load(t.settings.read_text())["optimizer"]["steps"] for t in trainings)
+    with _processes(trainings) as running, tqdm(total=total, unit="step", desc="training", mininterval=20) as bar:
+        while any(process.poll() is None for process in running):
+            time.sleep(1.0)
+            if time.monotonic() > deadline:
+                _end(trainings, running)
+                break
+            bar.update(sum(t.step for t in trainings) - bar.n)
+        bar.update(sum(t.step for t in trainings) - bar.n)
+    for training, process in zip(trainings, running):
+        if process.returncode and not training.ended.exists():
+            lines = _log(training).read_text().splitlines() or ["no word"]
+            raise ValueError(f"training {training.folder} failed: {lines[-1]}; all it wrote is in {_log(training)}")
+
+
+def _end(trainings: list[Training], running: list[subprocess.Popen[bytes]]) -> None:
+    """End what is still running after its step, with its checkpoint."""
+    for training, process in zip(trainings, running):
+        if process.poll() is None:
+            process.terminate()
+            process.wait()
+            training.ended.write_text("the time was up\n")
+
+
+def _log(training: Training) -> Path:
+    return training.folder.with_suffix(".log")
+
+
+@contextmanager
+def _processes(trainings: list[Training]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """A process per training; an error or an interruption here ends them after their step, with their checkpoints."""
+    running = []
+    try:
+        for training in trainings:
+            command = [
+                sys.executable,
+                "-m",
+                "flashmd_train",
+                training.kind,
+                str(training.settings),
+                str(training.folder),
+            ]
+            with open(_log(training), "ab") as log:
+                running.append(subprocess.Popen(command, stdout=log, stderr=log))
+        yield running
+    finally:
+        for process in running:
+            if process.poll() is None:
+                process.terminate()
+        for process in running:
+            process.wait()
