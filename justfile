@@ -53,13 +53,13 @@ water:
 # NVE of the bundled symplectic models against their references: the tables of docs/validation/nve.md; needs '.[evaluate]', and
 # runs/aluminium-direct.onnx of training/configs/aluminium-direct.yaml and runs/symplectic.onnx of docs/how-to/metatrain.md.
 nve:
-    flashmd-rs evaluate verlet:0.5 respa:2 respa:3 respa:4 water water:global water:species water:molecule water-nve water-nve:metropolis --folder docs/validation/evaluation/water-64 --size 64 --nve-ps 20 --nvt-ps 20
-    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/validation/evaluation/water-258 --size 258 --nve-ps 50 --seeds 12
-    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/validation/evaluation/water-64-starts --size 64 --nve-ps 50 --seeds 7
-    flashmd-rs evaluate water-nve --folder docs/validation/evaluation/water-258-bath --size 258 --nve-ps 0 --nvt-ps 40 --seeds 6
-    flashmd-rs evaluate verlet:0.5 water-nve runs/symplectic.onnx --folder docs/validation/evaluation/water-64-symplectic --size 64 --nve-ps 0.25
-    flashmd-rs evaluate verlet:10 aluminium --folder docs/validation/evaluation/aluminium-256 --system aluminium --size 4 --temperature-k 500 --nve-ps 50 --seeds 3
-    flashmd-rs evaluate verlet:24 runs/aluminium-direct.onnx --folder docs/validation/evaluation/aluminium-256-opponents --system aluminium --size 4 --temperature-k 500 --nve-ps 50
+    flashmd-rs evaluate verlet:0.5 respa:2 respa:3 respa:4 water water:global water:species water:molecule water-nve water-nve:metropolis --folder docs/validation/evaluation/water-64 --config examples/systems/water/system.yaml --structure-args molecules=64 --openmm-args molecules=64 --nve-ps 20 --nvt-ps 20
+    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/validation/evaluation/water-258 --config examples/systems/water/system.yaml --structure-args molecules=258 --openmm-args molecules=258 --nve-ps 50 --seeds 12
+    flashmd-rs evaluate verlet:0.5 water-nve --folder docs/validation/evaluation/water-64-starts --config examples/systems/water/system.yaml --structure-args molecules=64 --openmm-args molecules=64 --nve-ps 50 --seeds 7
+    flashmd-rs evaluate water-nve --folder docs/validation/evaluation/water-258-bath --config examples/systems/water/system.yaml --structure-args molecules=258 --openmm-args molecules=258 --nve-ps 0 --nvt-ps 40 --seeds 6
+    flashmd-rs evaluate verlet:0.5 water-nve runs/symplectic.onnx --folder docs/validation/evaluation/water-64-symplectic --config examples/systems/water/system.yaml --structure-args molecules=64 --openmm-args molecules=64 --nve-ps 0.25
+    flashmd-rs evaluate verlet:10 aluminium --folder docs/validation/evaluation/aluminium-256 --config examples/systems/aluminium/system.yaml --structure-args cells=4 --temperature-k 500 --nve-ps 50 --seeds 3
+    flashmd-rs evaluate verlet:24 runs/aluminium-direct.onnx --folder docs/validation/evaluation/aluminium-256-opponents --config examples/systems/aluminium/system.yaml --structure-args cells=4 --temperature-k 500 --nve-ps 50
 
 # The water study at its default scale, about an hour on two cores of its own; a rerun goes on.
 study:

@@ -2,62 +2,162 @@
 
 from __future__ import annotations
 
-import re
+import json
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+import small_systems
 from ase import units
 
-from flashmd_rs.evaluation.evaluate import evaluate, measure_bath
+from flashmd_rs.evaluation.claims import Floors
+from flashmd_rs.evaluation.evaluate import evaluate
 from flashmd_rs.evaluation.integrators import parse_integrator
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
-from flashmd_rs.evaluation.results import load_results
+from flashmd_rs.evaluation.results import energy_excess, load_results
+from flashmd_rs.evaluation.runs import measure_mean_energy, start
+
+FIXTURES = Path(__file__).parents[1] / "fixtures"
+MODEL, ENERGY = str(FIXTURES / "verlet.onnx"), f"verlet:2@{FIXTURES / 'pair_energy.onnx'}"
 
 
 def stamps(folder: Path) -> dict[str, int]:
-    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*.json"))}
+    return {str(path): path.stat().st_mtime_ns for path in sorted(folder.rglob("*-*.json"))}
 
 
 def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
-    folder = tmp_path / "evaluation"
-    protocol = EvaluationProtocol("water", 64, 300.0, nve_ps=0.05, nvt_ps=0.05, seeds=2, equilibration_ps=1.0)
-    integrators = ["verlet:0.5", "respa:2", "water", "water:none", "water-nve:metropolis"]
-    page = evaluate(integrators, protocol, folder, workers=2)
-    text = page.read_text()
-    # Energy, equipartition, motion and bath, momenta in both, and each of two starts; water is there twice.
-    assert text.count("| water |") == 2 * (6 + 2)
-    assert text.count("| Verlet 0.5 fs |") == text.count("| r-RESPA 2 fs |") == 6 + 2
-    assert text.count("| water-nve, metropolis |") == 2  # In the bath only.
-    assert len(re.findall(r"\d % \|", text)) == 1
-    # T, of H, of O, and O less H, of two starts each.
-    total, hydrogen, oxygen, apart = map(
-        float, re.findall(r"\| water-nve, metropolis " + 4 * r"\| (\S+) ± \S+ ", text)[0]
+    """The model, the energy model and the reference are one velocity Verlet, so their figures must be the same."""
+    protocol = EvaluationProtocol(
+        system=small_systems.crystal(),
+        name="argon",
+        temperature_K=200.0,
+        nve_ps=0.2,
+        nvt_ps=0.4,
+        npt_ps=0.2,
+        seeds=2,
+        equilibration_ps=0.5,
+        frames=100,
+        dihedrals=((0, 1, 4, 13),),
     )
-    assert apart == pytest.approx(oxygen - hydrogen, abs=0.16)
-    assert total == pytest.approx((2 * hydrogen + oxygen) / 3, abs=0.16)
-    per_ps = [
-        load_results(folder, parse_integrator(text).key, protocol)["nve"][0]["evaluations_per_ps"]
-        for text in integrators[:3]
-    ]
-    assert per_ps == pytest.approx([2000, 500, 62.5])
-    before = stamps(folder)
-    assert evaluate(integrators, protocol, folder, workers=1).read_text() == text
-    assert stamps(folder) == before
-    alone = evaluate(integrators, replace(protocol, nve_ps=0.0), folder, workers=1).read_text()
-    assert alone.count("| water |") == 2 * 2
-    assert "--nve-ps 0" in alone
+    texts = ["verlet:2", ENERGY, MODEL, f"{MODEL}:metropolis"]
+    page = evaluate(texts, protocol, tmp_path, workers=2, floors=Floors(100.0, 0.5, 0.5))
+    text, summary = page.read_text(), json.loads((tmp_path / "evaluation.json").read_text())
+    for part in (
+        "## Claims",
+        "## Cost",
+        "## NVE, 0.2 ps",
+        "200 K, 0.4 ps",
+        "1 bar, 0.2 ps",
+        "## Momenta",
+        "start by start",
+    ):
+        assert part in text
+    for ensemble in ("nve", "nvt", "npt"):
+        assert (tmp_path / f"pairs-{ensemble}.png").exists()
+        assert (tmp_path / f"dihedrals-{ensemble}.png").exists()
+    found = {t: load_results(tmp_path, parse_integrator(t), protocol) for t in texts}
+    reference, by_energy, model = (found[t]["nve"][0] for t in texts[:3])
+    assert by_energy["trace"] == reference["trace"]
+    assert by_energy["pairs"] == reference["pairs"]
+    assert np.allclose(model["trace"]["T"], reference["trace"]["T"], rtol=1e-4)
+    assert np.allclose(model["pairs"]["Ar–Ar"]["blocks"], reference["pairs"]["Ar–Ar"]["blocks"], atol=0.2)
+    assert reference["evaluations_per_ps"] == 500
+    assert model["evaluations_per_ps"] == pytest.approx(500, abs=5)
+    assert not found[texts[3]]["nve"]
+    assert found[texts[3]]["nvt"][0]["accepted"] > 0.9
+    assert summary["reference"] == "verlet:2"
+    mean, error, bath = summary["integrators"][MODEL]["nvt"]["temperature_K"]["total"]
+    assert 100 < mean < 400
+    assert error is None  # 0.4 ps in a bath of 1 ps cannot tell.
+    assert bath == 200.0
+    assert summary["integrators"][MODEL]["nve"]["ns_per_day"] > 0
+    assert summary["integrators"]["verlet:2"]["npt"]["density_g_per_cm3"][0] > 0
+    stable = [claim for claim in summary["claims"] if claim["quantity"].startswith("stable")]
+    assert len(stable) == 3 * 3 + 2
+    assert {claim["verdict"] for claim in stable} == {"met"}
+
+    before = stamps(tmp_path)
+    assert evaluate(texts, protocol, tmp_path, workers=1, floors=Floors(100.0, 0.5, 0.5)).read_text() == text
+    assert stamps(tmp_path) == before
+    alone = evaluate(["verlet:2"], replace(protocol, nve_ps=0.0, npt_ps=0.0), tmp_path, workers=1).read_text()
     assert "## NVE" not in alone
-    # What a start holds beyond the mean of the bath, and the mean, are what it holds.
-    protocol = replace(protocol, bath_ps=1.0)
-    measure_bath(protocol, folder)
-    (potential,) = map(np.load, (folder / "starts").glob("*bath*"))
-    run, _ = load_results(folder, parse_integrator("verlet:0.5").key, protocol)["nve"]
-    degrees, thermal = 3 * 192, units.kB * 300.0
-    held = potential.mean() + (degrees - 3) * thermal / 2 + degrees * units.kB * run["energy_excess_K"]
+    assert "## Claims" not in alone
+
+
+def test_what_calls_the_reference_may_run_for_less(tmp_path: Path) -> None:
+    protocol = EvaluationProtocol(
+        system=small_systems.crystal(2),
+        temperature_K=200.0,
+        nve_ps=0.4,
+        reference_ps=0.2,
+        equilibration_ps=0.5,
+        frames=100,
+    )
+    evaluate(["verlet:2", ENERGY], protocol, tmp_path, workers=1)
+    summary = json.loads((tmp_path / "evaluation.json").read_text())["integrators"]
+    assert summary["verlet:2"]["nve"]["stable_ps"] == pytest.approx(0.2)
+    assert summary[ENERGY]["nve"]["stable_ps"] == pytest.approx(0.4)
+
+
+def test_a_run_that_explodes_is_no_met_claim(tmp_path: Path) -> None:
+    """Beyond three times its temperature, whatever that is, a run has exploded."""
+    protocol = EvaluationProtocol(
+        system=small_systems.crystal(2), temperature_K=200.0, nve_ps=0.0, nvt_ps=4.0, equilibration_ps=0.5, frames=100
+    )
+    evaluate(["verlet:2", "verlet:200"], protocol, tmp_path, workers=1, floors=Floors(temperature_K=1e6))
+    claims = json.loads((tmp_path / "evaluation.json").read_text())["claims"]
+    verdicts = {(claim["integrator"], claim["quantity"].split()[0]): claim["verdict"] for claim in claims}
+    assert verdicts["verlet:2", "stable"] == "met"
+    assert verdicts["verlet:200", "stable"] == verdicts["verlet:200", "T"] == "not met"
+
+
+def test_the_mean_energy_of_a_bath(tmp_path: Path) -> None:
+    """What a start holds beyond the mean of the bath, and the mean, are what it holds."""
+    protocol = EvaluationProtocol(system=small_systems.hydroxyls(20), equilibration_ps=0.2, bath_ps=1.0)
+    measure_mean_energy(protocol, tmp_path)
+    (potential,) = map(np.load, (tmp_path / "starts").glob("*bath*"))
+    frame, degrees = start(protocol, 0, tmp_path).get(), 3 * 40
+    total = frame.energy + 1.0
+    excess = energy_excess({"atoms": 40, "trace": {"energy_eV": [total]}}, potential, 300.0)
+    held = potential.mean() + (degrees - 3) * units.kB * 300.0 / 2 + degrees * units.kB * excess["energy_excess_K"]
     assert len(potential) == 10
-    assert np.isclose(held, run["trace"]["energy_eV"][0])
-    assert 0 < run["energy_excess_error_K"] < 30
-    with pytest.raises(ValueError, match="verlet:FS"):
-        evaluate(["verlet:fast"], protocol, folder, workers=1)
+    assert np.isclose(held, total)
+    assert 0 < excess["energy_excess_error_K"] < 60
+
+
+def test_systems_of_one_name_do_not_share_files() -> None:
+    one, other = (EvaluationProtocol(system=small_systems.crystal(cells), name="argon") for cells in (2, 3))
+    assert one.starts_name != other.starts_name
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"nve_ps": 0.0}, "wanted some of one of them"),
+        ({"temperature_K": 0.0}, "temperature_K = 0.0, wanted more than 0"),
+        ({"frames": 10}, "at least 100"),
+        ({"dihedrals": ((0, 1, 2, 99),)}, "wanted four different atoms, from 0 to 7"),
+    ],
+)
+def test_a_protocol_that_cannot_be(changes: dict, said: str) -> None:
+    with pytest.raises(ValueError, match=said):
+        EvaluationProtocol(system=small_systems.crystal(2), **changes)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("verlet:fast", "wanted verlet:FS"),
+        ("verlet:-1", "wanted verlet:FS"),
+        ("respa:4", "leave respa out"),
+        (f"verlet:2@{MODEL}", "wanted an energy model"),
+        (str(FIXTURES / "pair_energy.onnx"), "verlet:FS@"),
+        (f"{MODEL}:hot", "MODEL:POLICY"),
+        (f"{MODEL}:metropolis", "runs in nve"),
+    ],
+)
+def test_an_integrator_that_cannot_be(text: str, said: str, tmp_path: Path) -> None:
+    protocol = EvaluationProtocol(system=small_systems.crystal(2), temperature_K=200.0)
+    with pytest.raises(ValueError, match=said):
+        evaluate([text], protocol, tmp_path, workers=1)

@@ -7,22 +7,30 @@ from pathlib import Path
 import ase
 import ase.build
 import numpy as np
-import openmm
+import pytest
+import small_systems
 from ase import units
 from scipy.stats import norm
-from systems import example
 
+from flashmd_rs.evaluation.barostat import MonteCarloBarostat
 from flashmd_rs.evaluation.bond_energy import stretch_excess
 from flashmd_rs.evaluation.estimates import at_mean_energies, slope
-from flashmd_rs.evaluation.integrators import Respa, VelocityVerlet
 from flashmd_rs.evaluation.momenta import departure
-from flashmd_rs.evaluation.observables import diffusion, highest_peak, mean_square_displacement, vibrations
-from flashmd_rs.evaluation.page import equipartition_table
+from flashmd_rs.evaluation.nve_tables import equipartition_table
+from flashmd_rs.evaluation.observables import (
+    diffusion,
+    dihedral_blocks,
+    internal_positions,
+    mean_square_displacement,
+    neighbor_density,
+    pair_blocks,
+    pairs_of,
+    vibrations,
+)
+from flashmd_rs.evaluation.stepped import Respa, VelocityVerlet
 from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
-from flashmd_rs.reference.openmm_system import EV_PER_KJ_MOL, OpenMMReference
+from flashmd_rs.reference.ase_system import ASEReference
 
-# Force constant (eV/Å²) and length (Å) of the bonds of flexible TIP3P.
-OH_BOND = (462750.4 * 0.01 * EV_PER_KJ_MOL, 0.9572)
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
 
@@ -30,25 +38,87 @@ def walk(frames: np.ndarray, symbols: str) -> list[ase.Atoms]:
     return [ase.Atoms(symbols, q) for q in frames]
 
 
-def test_a_random_walk_diffuses_as_it_was_told() -> None:
+def test_a_random_walk_diffuses_as_it_was_told_within_its_error() -> None:
     """⟨Δq²⟩ = 6 D t, also where the centre of mass moves along."""
-    rng, steps, atoms, step_ps, wanted = np.random.default_rng(0), 2000, 300, 0.05, 2.5
+    rng, steps, atoms, step_ps, wanted = np.random.default_rng(0), 1000, 30, 0.05, 2.5
     width = np.sqrt(2 * 0.1 * wanted * step_ps)  # 1e-5 cm²/s is 0.1 Å²/ps
-    q = np.cumsum(width * rng.normal(size=(steps, atoms, 3)), 0) + 0.3 * np.arange(steps)[:, None, None]
-    lags, msd = mean_square_displacement(walk(q, f"O{atoms}"), step_ps * np.arange(steps), "O")
-    assert np.isclose(diffusion(lags, msd), wanted, rtol=0.05)
-    assert diffusion(lags[lags < 0.5], msd[lags < 0.5]) is None
+    found, errors = [], []
+    for _ in range(30):
+        q = np.cumsum(width * rng.normal(size=(steps, atoms, 3)), 0) + 0.3 * np.arange(steps)[:, None, None]
+        positions = internal_positions(walk(q, f"O{atoms}"))
+        lags, msd = mean_square_displacement(positions, step_ps * np.arange(steps))
+        mean, error, _ = diffusion(lags, msd)
+        found.append(mean)
+        errors.append(error)
+    # The centre of mass of the walkers, which is taken out, holds one of thirty.
+    assert np.mean(found) == pytest.approx(wanted * 29 / 30, rel=0.05)
+    assert 0.7 < np.std(found) / np.sqrt(np.mean(np.square(errors))) < 1.4
+    assert diffusion(lags[lags < 0.5], msd[:, lags < 0.5]) is None
 
 
 def test_a_swing_shows_at_its_frequency() -> None:
     spacing, wavenumber = 2.0, 3500.0
     times = spacing * np.arange(2000)
-    momenta = np.sin(2 * np.pi * times * wavenumber * units._c * 100 * 1e-15)
-    frames = [ase.Atoms("H2", np.zeros((2, 3)), momenta=[[p, 0, 0], [-p, 0, 0]]) for p in momenta]
-    found, density = vibrations(frames, spacing)
-    assert abs(highest_peak(found, density, 2500.0) - wavenumber) < 10
+    swing = np.sin(2 * np.pi * times * wavenumber * units._c * 100 * 1e-15)
+    momenta = np.zeros((2000, 2, 3))
+    momenta[:, 0, 0], momenta[:, 1, 0] = swing, -swing
+    found, density = vibrations(momenta, np.ones(2), spacing)
+    assert abs(found[np.argmax(density)] - wavenumber) < 10
     assert np.isclose(density.sum() * found[1], 1.0)
-    assert highest_peak(*vibrations(frames[::8], 8 * spacing), 2500.0) is None
+
+
+def test_pairs_of_crystals_slabs_and_clusters() -> None:
+    alloy = ase.build.bulk("Cu", cubic=True, a=3.6) * (3, 3, 3)
+    alloy.symbols[::4] = "Au"
+    assert pairs_of(alloy) == [("Au", "Au"), ("Au", "Cu"), ("Cu", "Cu")]
+    assert pairs_of(ase.Atoms("AuCu3")) == [("Au", "Cu"), ("Cu", "Cu")]
+    assert len(pairs_of(ase.Atoms("H4C3N2O"))) == 6  # Of the three most abundant.
+    r, blocks = pair_blocks([alloy] * 20, ("Au", "Cu"))
+    assert blocks.shape == (10, len(r))
+    assert r[-1] < 5.4
+    # Each Au has twelve Cu around it, in the crystal and in a slab's middle; g(r) says so, and n(r).
+    density = np.count_nonzero(alloy.symbols == "Cu") / alloy.get_volume()
+    shell = r < 3.0
+    assert np.isclose((blocks[0] * 4 * np.pi * r**2 * density * 0.05)[shell].sum(), 12, rtol=1e-3)
+    alloy.pbc = (True, True, False)
+    r, slab = pair_blocks([alloy] * 20, ("Au", "Cu"))
+    assert 8 < slab[0][r < 3.0].sum() * 0.05 < 12
+    r, pair = neighbor_density([ase.Atoms("CO", [[0, 0, 0], [0, 0, 1.12]])], ("C", "O"), r_max_A=8.0)
+    assert np.isclose(pair.sum() * 0.05, 1.0)
+    assert abs(r[np.argmax(pair)] - 1.12) < 0.05
+
+
+def test_a_dihedral_is_found_where_it_was_set() -> None:
+    frames = []
+    for degrees in np.linspace(50, 59, 40):
+        atoms = ase.Atoms("C4", [[0, 1, 0], [0, 0, 0], [1, 0, 0], [1, 1, 0]])
+        atoms.set_dihedral(0, 1, 2, 3, degrees, indices=[3])
+        frames.append(atoms)
+    angles, blocks = dihedral_blocks(frames, (0, 1, 2, 3))
+    assert angles[np.argmax(blocks.mean(0))] == 55.0
+    assert np.isclose(blocks.mean(0).sum() * 10.0, 1.0)
+
+
+def test_a_barostat_gives_an_ideal_gas_its_volume() -> None:
+    """P(V) ∝ V^N e^(−pV/k_BT): mean (N + 1) k_BT/p, variance (N + 1) (k_BT/p)²."""
+    kelvin, bar, atoms, rng = 300.0, 20.0, 20, np.random.default_rng(8)
+
+    def in_cell(cell: np.ndarray, positions: np.ndarray, momenta: np.ndarray) -> ASEReference:
+        gas = ase.Atoms(f"Ar{atoms}", positions, cell=cell, pbc=True, momenta=momenta)
+        made = ASEReference([gas], small_systems.FreeAtoms, 2.0, "free atoms")
+        made.set(positions, momenta)
+        return made
+
+    unit_volume = units.kB * kelvin / (bar * units.bar)
+    edge = ((atoms + 1) * unit_volume) ** (1 / 3)
+    reference = in_cell(edge * np.eye(3), rng.uniform(0, edge, (atoms, 3)), np.zeros((atoms, 3)))
+    barostat, volumes = MonteCarloBarostat(in_cell, kelvin, bar), []
+    for _ in range(3000):
+        reference = barostat.move(reference, rng)
+        volumes.append(np.linalg.det(reference.cell))
+    settled = np.array(volumes[200:]) / unit_volume
+    assert settled.mean() == pytest.approx(atoms + 1, rel=0.06)
+    assert settled.std() == pytest.approx((atoms + 1) ** 0.5, rel=0.25)
 
 
 def test_departure_of_momenta_from_maxwell_and_boltzmann() -> None:
@@ -70,7 +140,7 @@ def test_a_drift_is_found_within_its_error() -> None:
     off = []
     for _ in range(100):
         energy = 0.02 * times + 0.1 * rng.normal(size=200)
-        fit, error = slope({"trace": {"times_ps": times.tolist(), "energy_eV": energy.tolist()}, "stable_ps": 50.0})
+        fit, error, _ = slope({"trace": {"times_ps": times.tolist(), "energy_eV": energy.tolist()}, "stable_ps": 50.0})
         off.append((fit - 0.02) / error)
     assert 0.8 < np.std(off) < 1.5  # of Student's t with eight degrees of freedom: 1.15
 
@@ -112,7 +182,7 @@ def test_what_starts_hold_by_chance_is_taken_out() -> None:
             {"start": k, "stretch_excess_K": x[k], "energy_excess_K": e[k], "energy_excess_error_K": 0.5}
             for k in range(12)
         ]
-        found, error = (float(number) for number in at_mean_energies(runs, values).split(" ± "))
+        found, error, _ = at_mean_energies(runs, values)
         off.append((found - 150, error))
         of_means.append(np.mean(list(values.values())) - 150)
     errors, said = np.array(off).T
@@ -120,42 +190,13 @@ def test_what_starts_hold_by_chance_is_taken_out() -> None:
     assert 0.9 < np.std(errors / said) < 1.3  # of Student's t with nine degrees of freedom: 1.13
     assert abs(np.mean(errors)) < 4 * np.std(errors) / 20
     unknown = [dict(run, stretch_excess_K=None) if run["start"] > 6 else run for run in runs]
-    assert at_mean_energies(unknown, values) == "–"
-
-
-class Hydroxyls(OpenMMReference):
-    """OH pairs that do not feel each other, every second one written HO, each at the face of its box and split by it.
-
-    ``pull``: a force on each H, eV/Å.
-    """
-
-    def __init__(self, pairs: int, constant: float, pull: float, timestep_fs: float) -> None:
-        system, bonds = openmm.System(), openmm.HarmonicBondForce()
-        outside = openmm.CustomExternalForce(f"{-pull * 10 / EV_PER_KJ_MOL} * x")
-        bonds.setUsesPeriodicBoundaryConditions(True)
-        for k in range(pairs):
-            for at, mass in enumerate((16.0, 1.0) if k % 2 else (1.0, 16.0)):
-                system.addParticle(mass)
-                if mass == 1.0:
-                    outside.addParticle(2 * k + at, [])
-            bonds.addBond(2 * k, 2 * k + 1, 0.1 * OH_BOND[1], 100 * constant / EV_PER_KJ_MOL)
-        system.addForce(bonds)
-        system.addForce(outside)
-        # The first pair is HO, the second OH, and so on.
-        atoms = ase.Atoms([1, 8, 8, 1] * (pairs // 2), cell=200.0 * np.eye(3), pbc=True)
-        super().__init__(system, [atoms], timestep_fs)
-        self.hydrogens = self.masses == 1.0
-
-    def start(self, structure: int = 0) -> None:
-        positions = np.zeros((len(self.masses), 3))
-        positions[self.hydrogens] = [0.0, 0.0, OH_BOND[1] - self.cell[2, 2]]
-        self.set(positions, np.zeros_like(positions))
+    assert at_mean_energies(unknown, values) is None
 
 
 def test_bonds_hold_what_a_bath_gives_them() -> None:
     """Stiff ones in a bath of 1 fs, which stretches them by 14 % of k_B·T; then at twice the temperature."""
     kelvin, pairs, rng = 300.0, 300, np.random.default_rng(6)
-    reference = Hydroxyls(pairs, OH_BOND[0], pull=0.0, timestep_fs=1.0)
+    reference = small_systems.hydroxyls(pairs).reference(1.0)
     reference.start()
     reference.langevin(500.0, kelvin, rng, friction_per_ps=20.0, timestep_fs=1.0)
     found, hot, canonical = [], [], []
@@ -177,8 +218,8 @@ def test_bonds_hold_what_a_bath_gives_them() -> None:
 def test_bonds_hold_what_is_due_whatever_pulls() -> None:
     """Soft ones, sampled exactly, under a pull of two k_B·T: the divergence of the field and the pull count."""
     kelvin, pairs, draws, constant, pull, rng = 300.0, 300, 40, 0.3, 0.05, np.random.default_rng(7)
-    reference = Hydroxyls(pairs, constant, pull, timestep_fs=1e-3)
-    thermal, length = units.kB * kelvin, OH_BOND[1]
+    reference = small_systems.hydroxyls(pairs, constant, pull).reference(1e-3)
+    thermal, length = units.kB * kelvin, small_systems.BOND_A
     lowest = -pull * (length + 0.5 * pull / constant)
     found = []
     for _ in range(draws):
@@ -187,7 +228,7 @@ def test_bonds_hold_what_is_due_whatever_pulls() -> None:
         energy = 0.5 * constant * (np.linalg.norm(d, axis=1) - length) ** 2 - pull * d[:, 0]
         d = d[rng.random(len(d)) < np.exp((lowest - energy) / thermal)][:pairs]
         positions = np.zeros((2 * pairs, 3))
-        positions[reference.hydrogens] = d
+        positions[reference.numbers == 1] = d
         momenta = np.sqrt(reference.masses[:, None] * thermal) * rng.normal(size=(2 * pairs, 3))
         reference.set(positions, momenta)
         found.append(stretch_excess(reference, kelvin, 1e-3))
@@ -196,12 +237,12 @@ def test_bonds_hold_what_is_due_whatever_pulls() -> None:
 
 
 def test_without_bonds_there_is_no_excess() -> None:
-    assert stretch_excess(example("aluminium").reference(), 300.0, 1.0) is None
+    assert stretch_excess(small_systems.crystal(2).reference(), 300.0, 1.0) is None
 
 
 def test_r_respa_follows_verlet() -> None:
     """1 fs against 0.25 fs over 20 fs: apart by what a step's error makes, not by a wrong force or velocity."""
-    reference = example("water", molecules=64).reference()
+    reference = small_systems.hydroxyls(20).reference()
     reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
     start = reference.atoms()
     runs = []
@@ -211,12 +252,13 @@ def test_r_respa_follows_verlet() -> None:
     one, other = (run.frames[-1] for run in runs)
     moved = np.abs(one.positions - start.positions).max()
     assert np.allclose(runs[0].times_ps, runs[1].times_ps)
+    assert np.allclose(runs[0].samples.times_ps, runs[0].times_ps)
     assert np.abs(one.positions - other.positions).max() < 0.03 * moved
     assert np.abs(one.get_momenta() - other.get_momenta()).max() < 0.1 * np.abs(one.get_momenta()).max()
 
 
 def test_a_step_that_is_too_long_ends_the_run_and_not_the_page() -> None:
-    reference = example("water", molecules=64).reference()
+    reference = small_systems.hydroxyls(4, periodic=False).reference()
     reference.equilibrate(300.0, np.random.default_rng(2), 0.5)
     run = VelocityVerlet(16.0).run(reference, 8000.0, 80.0, None, 1)
     assert run.stopped

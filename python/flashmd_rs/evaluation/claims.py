@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts
@@ -73,14 +72,15 @@ def claims(results: Results, protocol: EvaluationProtocol, floors: Floors) -> li
     if floors.temperature_K is not None:
         made += _temperatures(results, protocol, floors.temperature_K)
     ensemble = "nvt" if protocol.nvt_ps else "nve"
-    reference = baseline(results, ensemble)
+    compared = {text: runs[ensemble] for text, runs in results.items() if runs[ensemble]}
+    reference = baseline(compared)
     if reference is not None:
-        others = {text: runs[ensemble] for text, runs in results.items() if text != reference and runs[ensemble]}
-        for text, runs in others.items():
+        theirs = compared.pop(reference)
+        for text, runs in compared.items():
             if floors.rdf is not None:
-                made += _structure(text, runs, results[reference][ensemble], floors.rdf)
+                made += _structure(text, runs, theirs, floors.rdf)
             if floors.diffusion is not None:
-                made += _diffusion(text, runs, results[reference][ensemble], floors.diffusion)
+                made += _diffusion(text, runs, theirs, floors.diffusion)
     return sorted(made, key=lambda claim: list(results).index(claim.integrator))
 
 
@@ -147,14 +147,13 @@ def pair_blocks(runs: list[RunFigures], pair: str) -> F64 | None:
 
 
 def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], floor: float) -> Iterator[Claim]:
-    for pair in next((run["pairs"] for run in reference if "pairs" in run), {}):
+    known = next((run for run in [*reference, *runs] if "pairs" in run), None)
+    for pair in known["pairs"] if known else []:
         ours, theirs = pair_blocks(runs, pair), pair_blocks(reference, pair)
-        if theirs is None:
-            continue
-        name = "g(r)" if next(run["periodic"] for run in reference if "pairs" in run) else "n(r)"
+        name = "g(r)" if known and known["periodic"] else "n(r)"
         quantity = f"{name} of {pair}, largest share of the peak"
-        if ours is None:
-            yield Claim(text, quantity, float("nan"), None, floor, NOT_MET, "no run lasted to its end")
+        if ours is None or theirs is None:
+            yield _without(text, quantity, floor, runs)
             continue
         height = theirs.mean(0).max()
         error = float(np.hypot(_error(ours), _error(theirs)).max()) / height
@@ -162,6 +161,13 @@ def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         value = float(np.abs(ours.mean(0) - theirs.mean(0)).max()) / height
         judged = verdict(value, error, floor, probability >= BY_CHANCE)
         yield Claim(text, quantity, value, error, floor, judged, f"by chance with probability {probability:.2g}")
+
+
+def _without(text: str, quantity: str, floor: float, runs: list[RunFigures]) -> Claim:
+    """The claim of a figure that runs do not have, because they ended early or were too short."""
+    lasted = all(map(completed, runs))
+    note = "the runs are too short" if lasted else "no run lasted to its end"
+    return Claim(text, quantity, float("nan"), None, floor, UNDECIDED if lasted else NOT_MET, note)
 
 
 def _error(blocks: F64) -> F64:
@@ -181,14 +187,11 @@ def chance(ours: F64, theirs: F64) -> float:
     kept = (mean > LEAST_SHARE * mean.max()) & (scatter > 0)
     if not kept.any():
         return 1.0
-    scaled, rng = (together[:, kept] - mean[kept]) / scatter[kept], np.random.default_rng(0)
-
-    def largest(order: NDArray[np.int_]) -> float:
-        return float(np.abs(scaled[order[:count]].mean(0) - scaled[order[count:]].mean(0)).max())
-
-    observed = largest(np.arange(len(together)))
-    as_large = sum(largest(rng.permutation(len(together))) >= observed - 1e-12 for _ in range(SPLITS))
-    return (1 + as_large) / (1 + SPLITS)
+    scaled = (together[:, kept] - mean[kept]) / scatter[kept]
+    weights = np.where(np.arange(len(together)) < count, 1 / count, -1 / len(theirs))
+    splits = np.random.default_rng(0).permuted(np.tile(weights, (SPLITS, 1)), axis=1)
+    observed, *others = np.abs(np.vstack([weights, splits]) @ scaled).max(1)
+    return (1 + int(np.sum(np.array(others) >= observed - 1e-12))) / (1 + SPLITS)
 
 
 def diffusion_estimates(runs: list[RunFigures]) -> dict[str, Estimate]:
@@ -203,7 +206,7 @@ def _diffusion(text: str, runs: list[RunFigures], reference: list[RunFigures], f
     for symbol, theirs in diffusion_estimates(reference).items():
         quantity = f"D of {symbol}, share of the reference's"
         if symbol not in ours:
-            yield Claim(text, quantity, float("nan"), None, floor, NOT_MET, "no run lasted to its end")
+            yield _without(text, quantity, floor, runs)
             continue
         off, scale = difference(ours[symbol], theirs), abs(theirs.mean)
         error = None if off.error is None else off.error / scale

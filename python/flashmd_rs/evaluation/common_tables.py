@@ -7,17 +7,13 @@ import numpy as np
 from flashmd_rs.evaluation.claims import Claim, chance, diffusion_estimates, pair_blocks
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts, shown
 from flashmd_rs.evaluation.momenta import departure, pool
-from flashmd_rs.evaluation.results import Results, RunFigures, Runs
+from flashmd_rs.evaluation.observables import MOST_SPECIES
+from flashmd_rs.evaluation.results import Results, RunFigures, Runs, baseline
 from flashmd_rs.evaluation.summary import ns_per_day
 from flashmd_rs.evaluation.tables import header, paragraph, row
 
 # Share of a spectrum that must lie within the range of a run for its mean wavenumber to be shown.
 RESOLVED = 0.99
-
-
-def reference_of(integrators: Runs) -> str | None:
-    """The first velocity Verlet of the reference, what others are compared with."""
-    return next((text for text in integrators if text.startswith("verlet:") and "@" not in text), None)
 
 
 def claims_table(claims: list[Claim], results: Results) -> list[str]:
@@ -44,7 +40,7 @@ def cost_table(ensembles: dict[str, Runs]) -> list[str]:
     """Wall time of every integrator, and which model is slower than its reference."""
     lines = header("", "in", "ns/day", "times the reference's", "evaluations per ps", "ms per ps")
     for ensemble, integrators in ensembles.items():
-        reference = reference_of(integrators)
+        reference = baseline(integrators)
         pace = None if reference is None else ns_per_day(integrators[reference])
         for text, runs in integrators.items():
             own, against = ns_per_day(runs), ""
@@ -69,7 +65,7 @@ def structure_table(integrators: Runs) -> list[str]:
     first = next((run for runs in integrators.values() for run in runs if "pairs" in run), None)
     if first is None:
         return []
-    name, reference = "g(r)" if first["periodic"] else "n(r)", reference_of(integrators)
+    name, reference = "g(r)" if first["periodic"] else "n(r)", baseline(integrators)
     columns = [column for pair in first["pairs"] for column in (f"{pair}: peak, Å", "height", "against the reference")]
     lines = header(f"{name}", *columns)
     for text, runs in integrators.items():
@@ -78,6 +74,8 @@ def structure_table(integrators: Runs) -> list[str]:
             cells += _structure_cells(runs, pair, None if reference in (None, text) else integrators[str(reference)])
         lines.append(row(runs[0]["name"], *cells))
     other = "" if first["periodic"] else "n(r): neighbours of an atom per Å, as not every axis is periodic."
+    if len(first["momenta"]) > MOST_SPECIES:
+        other += " Pairs are those of the most abundant species."
     explained = paragraph(
         "Of the highest peak. Against the reference: largest difference as a share of its highest peak, and the",
         f"probability of as large a one by chance (permutation test on blocks of the runs). {other}",
@@ -104,7 +102,7 @@ def motion_table(integrators: Runs) -> list[str]:
     first = next((run for runs in integrators.values() for run in runs if "diffusion" in run), None)
     if first is None:
         return []
-    species, reference = list(first["diffusion"]), reference_of(integrators)
+    species, reference = list(first["diffusion"]), baseline(integrators)
     columns = [column for s in species for column in (f"D of {s}, 1e-5 cm²/s", "95 % against the reference")]
     if "spectrum" in first:
         columns += [f"mean wavenumber of {s}, cm⁻¹" for s in species]

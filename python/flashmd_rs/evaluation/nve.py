@@ -10,14 +10,18 @@ import numpy as np
 from ase import Atoms
 
 from flashmd_rs._structure import F64
-from flashmd_rs.evaluation.estimates import of_series
-from flashmd_rs.evaluation.integrators import ModelIntegrator, RunResult
+from flashmd_rs.analysis import FEWEST
+from flashmd_rs.evaluation.estimates import Estimate, of_series
+from flashmd_rs.evaluation.integrator import RunResult
+from flashmd_rs.evaluation.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.temperature import temperatures
 
 # A run has exploded where its temperature is beyond this multiple of the one asked for.
 EXPLODED = 3.0
+# In relaxation times of a bath: what is left out at the beginning of a run, and what temperatures are averaged over.
+SETTLING, AVERAGED = 5.0, 0.25
 # Lengths of the windows over which a drift is fitted.
 WINDOWS_PS = (5.0, 10.0, 50.0)
 # Momenta of each species that are kept for a histogram.
@@ -96,13 +100,14 @@ def measure_run(
     }
 
 
-def measure_bath(run: RunResult, temperature_K: float, settling_ps: float) -> RunFigures:
+def measure_bath(run: RunResult, temperature_K: float, time_constant_ps: float) -> RunFigures:
     """Figures of a run in a bath, once it has settled.
 
     Args:
         run: the run.
         temperature_K: temperature of the bath, K; beyond :data:`EXPLODED` times it a run has exploded.
-        settling_ps: time that is left out, ps, or half of the run if that is shorter.
+        time_constant_ps: relaxation time of the bath, ps; :data:`SETTLING` of them are left out, or half of the run if
+            that is shorter.
 
     Returns:
         ``atoms``, ``time_ps``, ``stable_ps``, ``exploded`` and ``momenta`` as :func:`measure_run`;
@@ -113,9 +118,19 @@ def measure_bath(run: RunResult, temperature_K: float, settling_ps: float) -> Ru
     hot = np.flatnonzero(kelvin["total"] > EXPLODED * temperature_K)
     stable = int(hot[0]) if len(hot) else len(times)
     stable_ps = float(times[max(stable - 1, 0)])
-    begin_ps = min(settling_ps, 0.5 * stable_ps)
+    begin_ps = min(SETTLING * time_constant_ps, 0.5 * stable_ps)
     settled = (times >= begin_ps) & (times <= stable_ps)
     density = run.samples.density_g_per_cm3
+    # Fast fluctuations would make the correlation time of slow ones look short.
+    spacing_ps = times[1] - times[0] if len(times) > 1 else np.inf
+    averaged = max(1, int(AVERAGED * time_constant_ps / spacing_ps))
+    # A run that is shorter than what it forgets cannot tell its error.
+    forgets = stable_ps - begin_ps >= FEWEST * time_constant_ps
+
+    def estimate(values: F64) -> Estimate:
+        found = of_series(values[settled], averaged)
+        return found if forgets else found._replace(error=None)
+
     every = max(1, len(times) // TRACE)
     return {
         "atoms": len(run.frames[0]),
@@ -123,8 +138,8 @@ def measure_bath(run: RunResult, temperature_K: float, settling_ps: float) -> Ru
         "stable_ps": stable_ps,
         "exploded": stable < len(times),
         "settled_from_ps": begin_ps,
-        "temperature_estimate_K": {name: of_series(values[settled]) for name, values in kelvin.items()},
-        "density_estimate_g_per_cm3": None if density is None else of_series(density[settled]),
+        "temperature_estimate_K": {name: estimate(values) for name, values in kelvin.items()},
+        "density_estimate_g_per_cm3": None if density is None else estimate(density),
         "trace": {"times_ps": times[::every].tolist(), "T": kelvin["total"][::every].tolist()},
         "momenta": sample_momenta(settled_frames(run, begin_ps, stable_ps)),
     }

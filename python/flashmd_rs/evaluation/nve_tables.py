@@ -5,7 +5,7 @@ from __future__ import annotations
 from flashmd_rs.evaluation.claims import named_temperatures, temperature_estimates
 from flashmd_rs.evaluation.estimates import Estimate, at_mean_energies, over_starts, shown, slope
 from flashmd_rs.evaluation.protocol import FEWEST_STARTS
-from flashmd_rs.evaluation.results import RunFigures, Runs
+from flashmd_rs.evaluation.results import RunFigures, Runs, baseline
 from flashmd_rs.evaluation.tables import header, paragraph, row, stable_until_each
 
 # Parts of a run over which temperatures are averaged, and their names in the results.
@@ -56,7 +56,7 @@ def equipartition_table(nve: Runs) -> list[str]:
     two = two_species(nve)
     if two is None:
         return []
-    verlet = next((runs for text, runs in nve.items() if text.startswith("verlet")), [])
+    verlet = nve.get(baseline(nve) or "", [])
     lines = header(
         f"T_{two[0]} − T_{two[1]}, K",
         *(f"{part}: {kind}" for part in PARTS for kind in ("alone", "less Verlet's", "at mean energies")),

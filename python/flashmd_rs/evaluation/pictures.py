@@ -99,7 +99,7 @@ def draw_motion(integrators: Runs, path: Path) -> bool:
             motion.plot(run["lags_ps"], run["msd_A2"][symbol], f"C{k}", lw=1, label=run["name"])
             if "spectrum" in run:
                 panels[1, column].plot(run["wavenumber_per_cm"], run["spectrum"][symbol], f"C{k}", lw=1)
-        motion.set(title=symbol, xlabel="lag / ps", xlim=(0, None), ylim=(0, None))
+        motion.set(title=symbol, xlabel="lag / ps", xscale="log", yscale="log")
         if with_spectra:
             ends = [_last_wavenumber(run["wavenumber_per_cm"], run["spectrum"][symbol]) for _, run in shown]
             panels[1, column].set(xlabel="wavenumber / cm⁻¹", xlim=(0, max(ends)), ylim=(0, None))

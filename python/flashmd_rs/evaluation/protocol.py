@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from dataclasses import dataclass
 
 from flashmd_rs.reference.system import System
@@ -98,4 +99,5 @@ class EvaluationProtocol:
         """Part of the names of files that belong to the same starts."""
         digest = hashlib.sha256(json.dumps(self.system.attributes(), sort_keys=True).encode()).hexdigest()[:8]
         hot = f"-{self.anneal_K:g}K" if self.anneal_K else ""
-        return f"{self.title}-{digest}-{self.temperature_K:g}K{hot}-{self.equilibration_ps:g}ps"
+        plain = re.sub(r"[^\w.]+", "-", self.title)
+        return f"{plain}-{digest}-{self.temperature_K:g}K{hot}-{self.equilibration_ps:g}ps"

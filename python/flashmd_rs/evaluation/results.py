@@ -7,6 +7,7 @@ began from, ``starts/<starts>-bath-<time>ps.npy`` potential energies in the refe
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +19,7 @@ from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.protocol import ENSEMBLES, EvaluationProtocol
 
 if TYPE_CHECKING:
-    from flashmd_rs.evaluation.integrators import Integrator
+    from flashmd_rs.evaluation.integrator import Integrator
 
 # Figures of one run by name, as :func:`~flashmd_rs.evaluation.nve.measure_run` and the evaluation make them.
 RunFigures = dict[str, Any]
@@ -72,12 +73,9 @@ def load_results(folder: Path, integrator: Integrator, protocol: EvaluationProto
     return results
 
 
-def baseline(results: Results, ensemble: str) -> str | None:
-    """The integrator that others are compared with: the first that is velocity Verlet of the reference and has runs."""
-    for text, runs in results.items():
-        if text.startswith("verlet:") and "@" not in text and runs[ensemble]:
-            return text
-    return None
+def baseline(integrators: Iterable[str]) -> str | None:
+    """The integrator that others are compared with: the first that is the reference's Verlet; None without."""
+    return next((text for text in integrators if text.startswith("verlet:") and "@" not in text), None)
 
 
 def energy_excess(run: RunFigures, potential_eV: F64, temperature_K: float) -> dict[str, float]:

@@ -12,7 +12,9 @@ from ase import Atoms
 from flashmd_rs._structure import F64
 from flashmd_rs.analysis import first_peak
 from flashmd_rs.evaluation.bond_energy import stretch_excess
-from flashmd_rs.evaluation.integrators import Bath, Integrator, ModelIntegrator, RunResult, parse_integrator
+from flashmd_rs.evaluation.integrator import Bath, Integrator, RunResult
+from flashmd_rs.evaluation.integrators import parse_integrator
+from flashmd_rs.evaluation.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.nve import measure_bath, measure_run, settled_frames
 from flashmd_rs.evaluation.observables import (
     diffusion,
@@ -32,10 +34,10 @@ from flashmd_rs.writers.atomic_write import atomic_write
 
 # A second run after that of NVE, for the spectrum: long enough for 10 cm⁻¹, frames dense enough for an OH stretch.
 SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
-# Relaxation times of a bath that are left out at the beginning of a run.
-SETTLING = 5.0
 # Frames of a run from which structure is taken, at most.
 STRUCTURE_FRAMES = 200
+# A run of fewer frames, once it has settled, has temperatures only.
+FEWEST_FRAMES = 20
 # Time between potential energies in the reference's own bath.
 BATH_SPACING_FS = 100.0
 # Least atoms of the free cluster on which a stride is differentiated.
@@ -108,12 +110,12 @@ def _nve(integrator: Integrator, reference: Reference, protocol: EvaluationProto
     run = integrator.run(reference, time_fs, time_fs / protocol.frames, None, seed)
     result = measure_run(run.frames, run.times_ps.tolist(), reference, protocol.temperature_K)
     result |= _cost(run, time_fs) | {"stretch_excess_K": excess}
-    if run.stopped is not None or result["exploded"]:
+    late = run.frames[len(run.frames) // 2 :]
+    if run.stopped is not None or result["exploded"] or len(late) < FEWEST_FRAMES:
         return result
     last = run.frames[-1]
     reference.set(last.positions, last.get_momenta())
     after = integrator.run(reference, min(SPECTRUM_FS, time_fs), SPECTRUM_SPACING_FS, None, seed)
-    late = run.frames[len(run.frames) // 2 :]
     return result | _motion(run.frames, run.times_ps) | _spectra(after) | _structure(late, protocol)
 
 
@@ -125,10 +127,10 @@ def _bath(
     bath = Bath(protocol.temperature_K, tau_fs, protocol.pressure_bar if ensemble == "npt" else None)
     time_fs = 1000 * protocol.time_ps(ensemble, integrator.by_reference)
     run = integrator.run(reference, time_fs, time_fs / protocol.frames, bath, seed, protocol.system.potential)
-    result = measure_bath(run, protocol.temperature_K, 1e-3 * SETTLING * tau_fs) | _cost(run, time_fs)
-    if run.stopped is not None or result["exploded"]:
-        return result
+    result = measure_bath(run, protocol.temperature_K, protocol.time_constant_ps) | _cost(run, time_fs)
     late = settled_frames(run, result["settled_from_ps"], result["stable_ps"])
+    if run.stopped is not None or result["exploded"] or len(late) < FEWEST_FRAMES:
+        return result
     motion = _motion(late, run.times_ps[-len(late) :]) if ensemble == "nvt" else {}
     return result | motion | _structure(late, protocol)
 

@@ -37,11 +37,10 @@ def summary(results: Results, protocol: EvaluationProtocol, claims: list[Claim])
         ``claims``: fields of :class:`~flashmd_rs.evaluation.claims.Claim`. What is not known is None.
     """
     known = {text: ensembles for text, ensembles in results.items() if any(ensembles.values())}
-    compared = [text for e in protocol.ensembles if (text := baseline(results, e)) is not None]
     return {
         "system": protocol.title,
         "temperature_K": protocol.temperature_K,
-        "reference": compared[0] if compared else None,
+        "reference": baseline(known),
         "integrators": {text: _integrator(ensembles, protocol) for text, ensembles in known.items()},
         "claims": [{k: _known(v) for k, v in claim._asdict().items()} for claim in claims],
     }
