@@ -99,7 +99,7 @@ def _runs(found: dict[str, Any]) -> list[str]:
             )
             lines.append(
                 f"| {integrator['name']} | {ensemble}, {runs['wanted_ps']:g} ps | {kelvin} | "
-                f"{runs['stable_ps']:g} ps | {runs['ns_per_day']:.3g} |"
+                f"{runs['stable_ps']:.4g} ps | {runs['ns_per_day']:.3g} |"
             )
     lines += ["", _speed(speeds, found["reference"]), ""]
     if found["claims"]:
@@ -108,6 +108,7 @@ def _runs(found: dict[str, Any]) -> list[str]:
             f"| {Path(c['integrator']).stem}: {c['quantity']} | {_with_error([c['value'], c['error']])} | "
             f"{c['floor']:g} | {c['verdict']} |"
             for c in found["claims"]
+            if c["integrator"] != found["reference"]
         ]
     return lines
 
