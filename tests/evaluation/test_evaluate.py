@@ -69,7 +69,10 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
     assert summary["reference"] == "verlet:2"
     mean, error, bath = summary["integrators"][MODEL]["nvt"]["temperature_K"]["total"]
     assert 100 < mean < 400
-    assert error is None  # 0.4 ps in a bath of 1 ps cannot tell.
+    # 0.4 ps in a bath of 1 ps cannot tell its error; two starts can.
+    own = [run["temperature_estimate_K"]["total"] for run in found[MODEL]["nvt"]]
+    assert [single for _, single, _ in own] == [None, None]
+    assert error == pytest.approx(abs(own[0][0] - own[1][0]) / 2)
     assert bath == 200.0
     assert summary["integrators"][MODEL]["nve"]["ns_per_day"] > 0
     assert summary["integrators"]["verlet:2"]["npt"]["density_g_per_cm3"][0] > 0

@@ -10,7 +10,6 @@ from typing import Any
 
 from ase import Atoms
 
-from flashmd_rs.reference.openmm_sources import forcefield_system, openmm_potential
 from flashmd_rs.reference.potentials import Potential
 from flashmd_rs.reference.system import System, calculator_potential, load_structures, same_atoms
 
@@ -80,6 +79,9 @@ class SystemOptions:
         if not self.structure:
             raise ValueError("got no structure; wanted a file, or a function that returns ase.Atoms")
         if self.forcefield:
+            # Commands make their flags of this class; openmm is loaded where it is needed.
+            from flashmd_rs.reference.openmm_sources import forcefield_system
+
             return forcefield_system(self.structure, self.forcefield, self.description)
         structures = load_structures(self.structure, self.structure_args)
         return System(tuple(structures), self.load_potential())
@@ -113,6 +115,8 @@ class SystemOptions:
             OSError: a file is missing.
         """
         if self.openmm and not (self.calculator or self.forcefield):
+            from flashmd_rs.reference.openmm_sources import openmm_potential
+
             return openmm_potential(self.openmm, self.openmm_args, self.description, self.flexible)
         if self.calculator and not (self.openmm or self.forcefield):
             return calculator_potential(self.calculator, self.calculator_args, self.description)
