@@ -11,7 +11,7 @@ from ase.build import bulk
 from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.system import System, calculator_potential
-from flashmd_train.fit.config import Data, DirectTraining, Optimizer
+from flashmd_train.learning.config import Data, DirectTraining, Optimizer
 from flashmd_train.models.config import DirectConfig
 
 EMT = calculator_potential("ase.calculators.emt:EMT", description="effective-medium theory")

@@ -14,8 +14,8 @@ from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.segments import Segments
-from flashmd_train.fit.config import Data, EnergyTraining, Optimizer
-from flashmd_train.fit.energy import train_energy
+from flashmd_train.learning.config import Data, EnergyTraining, Optimizer
+from flashmd_train.learning.energy import train_energy
 from flashmd_train.models.config import EnergyConfig
 
 SYSTEMS = Path(__file__).parents[2] / "examples" / "systems"

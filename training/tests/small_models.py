@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flashmd_train.fit.config import Data, DirectTraining, Optimizer
+from flashmd_train.learning.config import Data, DirectTraining, Optimizer
 from flashmd_train.models.config import DirectConfig
 
 MASSES = (15.99943, 1.007947)

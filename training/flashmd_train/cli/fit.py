@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
+from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
 
 Config = Annotated[Path, typer.Argument(help="YAML or TOML; `flashmd-train config` prints all there is.")]
 RunFolder = Annotated[
@@ -23,21 +23,21 @@ def config(kind: Annotated[str, typer.Argument(help="direct, splitting or energy
 
 def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
     """Train a direct model. Over N processes: torchrun --nproc-per-node N -m flashmd_train direct CONFIG RUN."""
-    from flashmd_train.fit.direct import train_direct
+    from flashmd_train.learning.direct import train_direct
 
     train_direct(read(DirectTraining, config, changes), run)
 
 
 def splitting(config: Config, run: RunFolder, changes: Changes = None) -> None:
     """Train a splitting model, whose strides are symplectic; over several processes as `direct`."""
-    from flashmd_train.fit.splitting import train_splitting
+    from flashmd_train.learning.splitting import train_splitting
 
     train_splitting(read(SplittingTraining, config, changes), run)
 
 
 def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
     """Train an energy model on reference energies and forces; over several processes as `direct`."""
-    from flashmd_train.fit.energy import train_energy
+    from flashmd_train.learning.energy import train_energy
 
     train_energy(read(EnergyTraining, config, changes), run)
 

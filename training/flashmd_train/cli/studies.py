@@ -11,7 +11,7 @@ from flashmd_rs.cli.system_flags import with_system_flags
 from flashmd_rs.reference.options import SystemOptions
 from flashmd_train.cli.export import DataFiles
 from flashmd_train.cli.fit import Changes, Config
-from flashmd_train.fit.config import DirectTraining, read
+from flashmd_train.learning.config import DirectTraining, read
 
 
 def study(

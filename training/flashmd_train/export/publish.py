@@ -18,10 +18,10 @@ from flashmd_train.export.metadata import bonded_terms, common_metadata, referen
 from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
 from flashmd_train.export.parity import equivariance, rounding
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
-from flashmd_train.fit.baselines import fit_baselines
-from flashmd_train.fit.checkpoint import best_weights
-from flashmd_train.fit.loop import MARGIN_A
-from flashmd_train.fit.metrics import energy_errors, stride_errors
+from flashmd_train.learning.baselines import fit_baselines
+from flashmd_train.learning.checkpoint import best_weights
+from flashmd_train.learning.loop import MARGIN_A
+from flashmd_train.learning.metrics import energy_errors, stride_errors
 from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy

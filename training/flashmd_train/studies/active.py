@@ -28,8 +28,8 @@ from flashmd_rs.reference.system import System
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.segments import Segments
 from flashmd_train.export.publish import publish
-from flashmd_train.fit.config import DirectTraining
-from flashmd_train.fit.direct import train_direct
+from flashmd_train.learning.config import DirectTraining
+from flashmd_train.learning.direct import train_direct
 
 ARMS = ("flagged", "random")
 TIME_CONSTANT_FS = 1000.0

@@ -9,8 +9,8 @@ import torch
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import Batch, StridePairs, random_orthogonal, rotated
-from flashmd_train.fit.config import Data, DirectTraining, Optimizer
-from flashmd_train.fit.direct import train_direct
+from flashmd_train.learning.config import Data, DirectTraining, Optimizer
+from flashmd_train.learning.direct import train_direct
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.stride import Stride
 

@@ -27,7 +27,7 @@ from flashmd_rs.reference.options import load_system
 from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.system import System
 from flashmd_rs.writers.atomic_write import atomic_write
-from flashmd_train.fit.config import Data, DirectTraining, Loss, Optimizer
+from flashmd_train.learning.config import Data, DirectTraining, Loss, Optimizer
 from flashmd_train.models.config import DirectConfig
 
 # Flexible TIP3P, in a clone of the repository.
@@ -231,7 +231,7 @@ def model_file(folder: Path, case: Case) -> Path:
 
 def _trained(folder: Path, scale: Scale, case: Case) -> Path:
     from flashmd_train.export.publish import publish
-    from flashmd_train.fit.direct import train_direct
+    from flashmd_train.learning.direct import train_direct
 
     path = model_file(folder, case)
     if not path.exists():

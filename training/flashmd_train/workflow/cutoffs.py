@@ -6,8 +6,8 @@ import numpy as np
 import torch
 
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.fit.metrics import energy_errors
-from flashmd_train.fit.pretrain_pairs import fit_pairs
+from flashmd_train.learning.metrics import energy_errors
+from flashmd_train.learning.pretrain_pairs import fit_pairs
 from flashmd_train.models.config import EnergyConfig
 from flashmd_train.models.energy import Energy
 
@@ -26,8 +26,8 @@ def energy_config(data: Dataset, cutoff_A: float) -> EnergyConfig:
 def choose_cutoff(data: Dataset, seed: int = 0) -> tuple[float, dict[float, float]]:
     """The shortest cutoff whose pair forces are nearly as good as those of the best, and the errors by cutoff.
 
-    Pair terms are fitted by least squares to reference forces (:func:`~flashmd_train.fit.pretrain_pairs.fit_pairs`);
-    the error is that of held-out frames, relative to the rms force.
+    Pair terms are fitted by least squares to reference forces
+    (:func:`~flashmd_train.learning.pretrain_pairs.fit_pairs`); the error is that of held-out frames, relative to the rms force.
 
     Returns:
         Cutoff, Å, and relative errors by cutoff.

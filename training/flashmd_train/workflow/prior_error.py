@@ -12,7 +12,7 @@ BOXES = 24
 
 
 def free_flight_errors(pairs: StridePairs, stride_fs: float) -> dict[str, float]:
-    """Relative errors of free flight, as :func:`~flashmd_train.fit.metrics.stride_errors` measures a model's.
+    """Relative errors of free flight, as :func:`~flashmd_train.learning.metrics.stride_errors` measures a model's.
 
     Returns:
         ``free_flight_momentum_error``: rms error of p'/√m over its rms. ``free_flight_displacement_error``: likewise of

@@ -18,10 +18,10 @@ import yaml
 from tqdm import tqdm
 
 from flashmd_rs.writers.atomic_write import atomic_write
-from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining, read
-from flashmd_train.fit.direct import train_direct
-from flashmd_train.fit.energy import train_energy
-from flashmd_train.fit.splitting import train_splitting
+from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining, read
+from flashmd_train.learning.direct import train_direct
+from flashmd_train.learning.energy import train_energy
+from flashmd_train.learning.splitting import train_splitting
 
 KINDS: dict[str, tuple[type, Any]] = {
     "energy": (EnergyTraining, train_energy),

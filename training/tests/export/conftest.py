@@ -8,8 +8,8 @@ import pytest
 from alloys import CUTOFF_A, SPECIES, alloy_data
 
 from flashmd_train.export.publish import publish
-from flashmd_train.fit.config import Data, EnergyTraining, Optimizer
-from flashmd_train.fit.energy import train_energy
+from flashmd_train.learning.config import Data, EnergyTraining, Optimizer
+from flashmd_train.learning.energy import train_energy
 from flashmd_train.models.config import EnergyConfig
 
 

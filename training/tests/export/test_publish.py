@@ -18,7 +18,7 @@ from flashmd_train.export.contract import DIRECT_INPUTS
 from flashmd_train.export.models import probes
 from flashmd_train.export.parity import run_onnx
 from flashmd_train.export.publish import publish
-from flashmd_train.fit.direct import train_direct
+from flashmd_train.learning.direct import train_direct
 from flashmd_train.studies.ranking import ranking
 
 

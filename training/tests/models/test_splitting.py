@@ -16,10 +16,10 @@ from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.publish import publish
-from flashmd_train.fit.config import Data, Optimizer, SplittingTraining
-from flashmd_train.fit.pretrain_pairs import fit_tables
-from flashmd_train.fit.splitting import fit_forces, measure_closest, train_splitting
 from flashmd_train.graph.nef import Graph, build_graph
+from flashmd_train.learning.config import Data, Optimizer, SplittingTraining
+from flashmd_train.learning.pretrain_pairs import fit_tables
+from flashmd_train.learning.splitting import fit_forces, measure_closest, train_splitting
 from flashmd_train.models.bonded import bonded_forces
 from flashmd_train.models.config import EnergyConfig, SplittingConfig
 from flashmd_train.models.molecules import Molecules

@@ -10,10 +10,18 @@ from small_models import CUTOFF, EVERY, OPTIONS
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.fit.config import Loss
-from flashmd_train.fit.energy import load_energy
-from flashmd_train.fit.losses import KT, StrideObjective, energy_change, mass_scaled, noise_likelihood, plain, variance
 from flashmd_train.graph.nef import build_graph, displaced
+from flashmd_train.learning.config import Loss
+from flashmd_train.learning.energy import load_energy
+from flashmd_train.learning.losses import (
+    KT,
+    StrideObjective,
+    energy_change,
+    mass_scaled,
+    noise_likelihood,
+    plain,
+    variance,
+)
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.stride import POSITION_TIME, Prediction

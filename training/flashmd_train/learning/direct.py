@@ -12,12 +12,12 @@ from torch import Tensor
 from flashmd_train.backbones.lookahead import LookaheadNet
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.fit.config import DirectTraining
-from flashmd_train.fit.energy import load_energy
-from flashmd_train.fit.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
-from flashmd_train.fit.losses import StrideObjective
-from flashmd_train.fit.pretrain_lookahead import fit_linear
 from flashmd_train.graph.nef import Graph
+from flashmd_train.learning.config import DirectTraining
+from flashmd_train.learning.energy import load_energy
+from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
+from flashmd_train.learning.losses import StrideObjective
+from flashmd_train.learning.pretrain_lookahead import fit_linear
 from flashmd_train.models.direct import Direct
 
 PRETRAINING_BOXES = 40

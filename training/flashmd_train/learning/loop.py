@@ -14,11 +14,11 @@ from torch import nn
 from flashmd_rs._engine.signals import between_strides
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.fit.checkpoint import TrainingRun, best_weights
-from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining
-from flashmd_train.fit.distributed import autocast, barrier, processes, wrap_ddp
-from flashmd_train.fit.losses import StrideObjective
-from flashmd_train.fit.metrics import stride_errors
+from flashmd_train.learning.checkpoint import TrainingRun, best_weights
+from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining
+from flashmd_train.learning.distributed import autocast, barrier, processes, wrap_ddp
+from flashmd_train.learning.losses import StrideObjective
+from flashmd_train.learning.metrics import stride_errors
 
 # Edges this much longer than the cutoff are kept where atoms move before the network runs again: they may come closer.
 MARGIN_A = 1.0

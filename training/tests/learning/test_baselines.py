@@ -21,14 +21,14 @@ from flashmd_train.export.contract import ENERGY_INPUTS
 from flashmd_train.export.models import export_energy
 from flashmd_train.export.parity import run_onnx
 from flashmd_train.export.publish import publish
-from flashmd_train.fit.baselines import fit_baselines, follow_energies
-from flashmd_train.fit.config import Data, DirectTraining, EnergyTraining, Optimizer, SplittingTraining
-from flashmd_train.fit.direct import train_direct
-from flashmd_train.fit.energy import train_energy
-from flashmd_train.fit.metrics import stride_errors
-from flashmd_train.fit.pretrain_lookahead import fit_linear, implied_coefficients
-from flashmd_train.fit.splitting import train_splitting
 from flashmd_train.graph.structures import solid_graph
+from flashmd_train.learning.baselines import fit_baselines, follow_energies
+from flashmd_train.learning.config import Data, DirectTraining, EnergyTraining, Optimizer, SplittingTraining
+from flashmd_train.learning.direct import train_direct
+from flashmd_train.learning.energy import train_energy
+from flashmd_train.learning.metrics import stride_errors
+from flashmd_train.learning.pretrain_lookahead import fit_linear, implied_coefficients
+from flashmd_train.learning.splitting import train_splitting
 from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy

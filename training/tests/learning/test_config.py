@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from small_models import direct_training
 
-from flashmd_train.fit.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
-from flashmd_train.fit.direct import train_direct
+from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
+from flashmd_train.learning.direct import train_direct
 from flashmd_train.models.config import SplittingConfig
 
 CONFIGS = Path(__file__).parents[2] / "configs"

@@ -11,15 +11,15 @@ from torch import Tensor, nn
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import draw_force_batch
 from flashmd_train.data.sampler import Sampler
-from flashmd_train.fit.baselines import fit_baselines, follow_energies
-from flashmd_train.fit.checkpoint import best_weights
-from flashmd_train.fit.config import EnergyTraining
-from flashmd_train.fit.distributed import autocast, wrap_ddp
-from flashmd_train.fit.loop import prepared_run
-from flashmd_train.fit.losses import FORCE_UNIT
-from flashmd_train.fit.metrics import energy_errors
-from flashmd_train.fit.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs
 from flashmd_train.graph.nef import Graph
+from flashmd_train.learning.baselines import fit_baselines, follow_energies
+from flashmd_train.learning.checkpoint import best_weights
+from flashmd_train.learning.config import EnergyTraining
+from flashmd_train.learning.distributed import autocast, wrap_ddp
+from flashmd_train.learning.loop import prepared_run
+from flashmd_train.learning.losses import FORCE_UNIT
+from flashmd_train.learning.metrics import energy_errors
+from flashmd_train.learning.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs
 from flashmd_train.models.config import EnergyConfig
 from flashmd_train.models.energy import Energy, energy_and_forces
 

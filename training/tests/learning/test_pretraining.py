@@ -6,8 +6,8 @@ import numpy as np
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.fit.metrics import stride_errors
-from flashmd_train.fit.pretrain_lookahead import fit_linear
+from flashmd_train.learning.metrics import stride_errors
+from flashmd_train.learning.pretrain_lookahead import fit_linear
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
 

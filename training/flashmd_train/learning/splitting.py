@@ -12,11 +12,11 @@ from flashmd_train.data.domain import domain
 from flashmd_train.data.force_samples import random_frame
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.data.sampler import Sampler
-from flashmd_train.fit.config import SplittingTraining
-from flashmd_train.fit.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
-from flashmd_train.fit.losses import FORCE_UNIT, StrideObjective
-from flashmd_train.fit.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs, fit_tables
 from flashmd_train.graph.nef import join
+from flashmd_train.learning.config import SplittingTraining
+from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
+from flashmd_train.learning.losses import FORCE_UNIT, StrideObjective
+from flashmd_train.learning.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs, fit_tables
 from flashmd_train.models.splitting import Splitting
 
 # Learning rate of the steps on forces, which falls linearly.

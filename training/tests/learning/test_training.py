@@ -16,11 +16,11 @@ from small_models import CUTOFF, direct_training
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.fit.checkpoint import TrainingRun
-from flashmd_train.fit.config import Data, EnergyTraining, Loss, Optimizer
-from flashmd_train.fit.direct import train_direct
-from flashmd_train.fit.energy import train_energy
-from flashmd_train.fit.losses import StrideObjective
+from flashmd_train.learning.checkpoint import TrainingRun
+from flashmd_train.learning.config import Data, EnergyTraining, Loss, Optimizer
+from flashmd_train.learning.direct import train_direct
+from flashmd_train.learning.energy import train_energy
+from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.models.config import EnergyConfig
 from flashmd_train.models.direct import Direct
 

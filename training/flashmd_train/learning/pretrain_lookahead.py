@@ -14,8 +14,8 @@ from torch import Tensor
 from flashmd_train.backbones.lookahead import LookaheadNet
 from flashmd_train.data.dataset import stratified
 from flashmd_train.data.pairs import Batch, StridePairs
-from flashmd_train.fit.ridge import SpeciesRidge
 from flashmd_train.graph.nef import Graph
+from flashmd_train.learning.ridge import SpeciesRidge
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.prior import legendre
 

@@ -15,7 +15,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.fit.config import Optimizer
+from flashmd_train.learning.config import Optimizer
 
 
 class Averaged:

@@ -7,9 +7,9 @@ import torch
 
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import force_sample
-from flashmd_train.fit.ridge import RIDGE
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
+from flashmd_train.learning.ridge import RIDGE
 from flashmd_train.models.bonded import bonded_forces
 from flashmd_train.models.energy import Energy, radial_derivative, radial_terms
 from flashmd_train.models.molecules import Molecules

@@ -19,8 +19,8 @@ from ase import units
 from torch import Tensor, nn
 
 from flashmd_train.data.pairs import Batch
-from flashmd_train.fit.config import Loss
 from flashmd_train.graph.nef import Graph, displaced
+from flashmd_train.learning.config import Loss
 from flashmd_train.models.stride import POSITION_TIME, THERMAL_MOMENTUM, Prediction, Stride
 
 KT = 300 * units.kB
