@@ -138,6 +138,16 @@ def test_without_energies_there_are_none_and_a_potential_labels(run: list[Atoms]
         assert file["energy"][0, 3] == pytest.approx(run[3].calc.results["energy"], abs=1e-6)
 
 
+def test_times_without_a_point(run: list[Atoms], tmp_path: Path) -> None:
+    whole = changed(run)
+    for frame in whole:
+        frame.info["time_fs"] = int(frame.info["time_fs"])
+    write(tmp_path / "md.extxyz", whole)
+    assert "time_fs=4 " in (tmp_path / "md.extxyz").read_text()
+    with stored(tmp_path) as file:
+        assert_same_run(file, run)
+
+
 def test_formats_of_several_programs(run: list[Atoms], tmp_path: Path) -> None:
     write(tmp_path / "md.traj", [frame.copy() for frame in run])
     own = H5mdSegment(tmp_path / "md.h5md")
@@ -267,6 +277,8 @@ def test_what_is_wrong_with_a_trajectory_is_said_in_one_sentence(run: list[Atoms
         refused(tmp_path, match, **options)
 
     bad(changed(run, momenta=lambda k, p: 0 * p), r"frame 0 of md\.extxyz has no momenta: write velocities")
+    bad(run, "temperature_K must be positive, got -4", temperature_K=-4.0)
+    bad([frame[:1] for frame in run], "has 1 atoms, wanted two or more")
     bad(run[:2], "too few frames, 2: wanted at least 3")
     bad(run[:10], r"too few frames, 10: a segment of 64 fs every 4 fs needs 17", length_fs=64.0)
     bad([*run[:20], *run[21:]], "not evenly spaced: 8 fs from frame 19 to 20, 4 fs elsewhere")

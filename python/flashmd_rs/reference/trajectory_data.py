@@ -80,7 +80,8 @@ class TrajectoryRecipe:
     @property
     def temperature_K(self) -> float:
         """Temperature of the segments, K."""
-        return self.source.temperature_K or round(self.run.temperature_K, 1)
+        asked = self.source.temperature_K
+        return round(self.run.temperature_K, 1) if asked is None else asked
 
     def attributes(self) -> dict[str, Any]:
         """The attribute ``recipe`` of a data file: one chain without a bath between its segments."""
@@ -113,6 +114,8 @@ def store_trajectory(path: Path, source: TrajectorySource, report: Callable[[str
         ValueError: the trajectory is not one to train on, in one sentence, or the file was made otherwise.
         OSError: a file is missing or not readable, or the disk is full.
     """
+    if source.temperature_K is not None and not 0 < source.temperature_K < np.inf:
+        raise ValueError(f"temperature_K must be positive, got {source.temperature_K}")
     run = read_run(source.path, source.topology, source.units, source.spacing_fs)
     _check_masses(run)
     offset = velocity_offset(run.positions, run.momenta, run.masses, run.spacing_fs)
