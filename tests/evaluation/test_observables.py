@@ -16,6 +16,7 @@ from flashmd_rs.evaluation.barostat import MonteCarloBarostat
 from flashmd_rs.evaluation.bond_energy import stretch_excess
 from flashmd_rs.evaluation.estimates import at_mean_energies, slope
 from flashmd_rs.evaluation.momenta import departure
+from flashmd_rs.evaluation.nve import measure_run
 from flashmd_rs.evaluation.nve_tables import equipartition_table
 from flashmd_rs.evaluation.observables import (
     diffusion,
@@ -30,6 +31,7 @@ from flashmd_rs.evaluation.observables import (
 from flashmd_rs.evaluation.stepped import Respa, VelocityVerlet
 from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
 from flashmd_rs.reference.ase_system import ASEReference
+from flashmd_rs.reference.explosion import hottest_K
 
 FIXTURES = Path(__file__).parents[1] / "fixtures"
 
@@ -279,3 +281,51 @@ def test_reversibility_and_symplecticity_of_strides_that_are_known() -> None:
     # The runtime restores the eighth of it that is the centre of mass's.
     assert np.isclose(symplecticity(FIXTURES / "freezes.onnx", atoms), 0.2 * 7 / 8, atol=1e-3)
     assert np.isclose(reversibility(FIXTURES / "freezes.onnx", atoms)["momenta"], 0.36, atol=1e-4)
+
+
+def test_atoms_of_a_slab_do_not_meet_their_own_images() -> None:
+    """Along its two axes a slab is as narrow as a crystal; across it there is no limit."""
+    slab = ase.build.fcc110("Al", (2, 2, 3), vacuum=6.0)
+    slab.pbc = (True, True, False)
+    frames = [slab.copy() for _ in range(20)]
+    for frame in frames:
+        frame.rattle(0.1, seed=len(frames))
+    r, _ = pair_blocks(frames, ("Al", "Al"))
+    shortest = slab.cell.lengths()[:2].min()
+    assert r.max() < 0.5 * shortest < r.max() + 0.06
+    cluster = [ase.Atoms("Al2", [[0, 0, 0], [0, 0, 6.0]])] * 20
+    assert pair_blocks(cluster, ("Al", "Al"))[0].max() > 7.9
+
+
+class Reluctant(small_systems.FreeAtoms):
+    """Fails where an atom is far away, as graph networks do."""
+
+    def calculate(self, atoms=None, properties=("energy",), system_changes=()):
+        if np.abs(atoms.positions).max() > 50.0:
+            raise RuntimeError("isolated atoms")
+        super().calculate(atoms, properties, system_changes)
+
+
+def test_a_reference_that_fails_ends_the_run_and_not_the_evaluation() -> None:
+    atoms = ase.Atoms("Ar2", [[0, 0, 0], [0, 0, 4.0]])
+    atoms.set_momenta([[0, 0, -1.0], [0, 0, 1.0]])
+    reference = ASEReference([atoms], Reluctant, 100.0, "reluctant")
+    reference.set(atoms.positions, atoms.get_momenta())
+    run = VelocityVerlet(100.0).run(reference, 100_000.0, 1000.0, None, seed=1)
+    assert run.stopped == "isolated atoms"
+    assert 0 < run.times_ps[-1] < 100
+    far = run.frames[-1].copy()
+    far.positions *= 10
+    figures = measure_run([*run.frames, far], [*run.times_ps, 101.0], reference)
+    assert figures["exploded"]
+    assert figures["stable_ps"] == pytest.approx(run.times_ps[-1])
+
+
+@pytest.mark.parametrize("atoms", [2, 3, 13, 100])
+def test_equilibrium_is_no_explosion(atoms: int) -> None:
+    """Few atoms are often more than three times as hot as their bath; many never are."""
+    freedom = 3 * atoms - 3
+    kelvin = 300 * np.random.default_rng(1).chisquare(freedom, 200_000) / freedom
+    assert kelvin.max() < hottest_K(300.0, atoms)
+    assert (kelvin.max() > 900.0) == (atoms < 10)
+    assert hottest_K(300.0, 100) == 900.0

@@ -235,3 +235,24 @@ def test_what_is_no_system(tmp_path: Path) -> None:
         openmm_potential(str(path))
     with pytest.raises(FileNotFoundError):
         openmm_potential(str(tmp_path / "none.xml"))
+
+
+def test_the_placeholder_of_a_box_is_none(tmp_path: Path) -> None:
+    """PDB files of structures without a box have one of 1 Å."""
+    text = DIPEPTIDE.read_text()
+    (tmp_path / "a.pdb").write_text("CRYST1    1.000    1.000    1.000  90.00  90.00  90.00 P 1           1\n" + text)
+    made, plain = (
+        SystemOptions(structure=(str(path),), forcefield=("amber14-all.xml",)).load()
+        for path in (tmp_path / "a.pdb", DIPEPTIDE)
+    )
+    assert not made.structures[0].pbc.any()
+    positions = plain.structures[0].positions
+    assert made.reference().energy(positions) == plain.reference().energy(positions)
+
+
+def test_a_run_that_breaks_is_a_floating_point_error(water: Atoms, modeller: app.Modeller, tmp_path: Path) -> None:
+    options = SystemOptions(openmm=written(built(modeller), tmp_path))
+    reference = options.load_potential().reference([water], 50.0)
+    reference.start()
+    with pytest.raises(FloatingPointError, match="OpenMM fails in a step of 50 fs"):
+        reference.nve(50.0 * 500)

@@ -125,8 +125,9 @@ def test_a_structure_that_is_missing_or_unknown_to_the_calculator() -> None:
     ("structures", "message"),
     [
         ([], "got no start structure"),
-        ([Atoms()], "a start structure has no atoms"),
-        ([atoms(), bulk("Cu")], "start structure 2 is Cu in a cell of .* the first Cu4"),
+        ([Atoms()], "a start structure has 0 atoms, wanted two or more"),
+        ([bulk("Cu")], "a start structure has 1 atoms, wanted two or more"),
+        ([atoms(), bulk("Cu") * (2, 1, 1)], "start structure 2 is Cu2 in a cell of .* the first Cu4"),
         ([atoms(), atoms(cell=[4.0] * 3)], "one data file holds the same atoms in the same cell"),
         ([atoms(), atoms(pbc=(1, 1, 0))], "start structure 2"),
         ([atoms(), atoms(masses=[63, 63, 63, 63])], "start structure 2"),
@@ -217,6 +218,7 @@ def test_flags_and_a_file_of_them(tmp_path: Path) -> None:
     [
         ([], "error: got no system: give --structure with --calculator"),
         (["--structure", STRUCTURES, "--structure-args", "count"], "got --structure-args 'count', wanted NAME=VALUE"),
+        (["--structure", STRUCTURES, "--calculator-args", "a={"], "whose value is no YAML"),
         (["--config", "none.yaml"], "none.yaml"),
         (["--config", FOLDER / "water" / "water.py"], "error:"),
         (["--config", FOLDER / "water" / "system.yaml"], "sets unknown flags anneal_k, decorrelation_fs"),
@@ -228,3 +230,31 @@ def test_bad_flags_are_one_line(words: list[object], message: str) -> None:
     assert code == 1
     assert message in output
     assert len(output.splitlines()) == 1
+
+
+def test_a_file_that_changes_while_it_is_in_use_is_refused(tmp_path: Path) -> None:
+    """A worker that begins late must not go on by another potential."""
+    path = tmp_path / "mine.py"
+    path.write_text("from ase.calculators.emt import EMT\n")
+    potential = calculator_potential(f"{path}:EMT")
+    copper = own_calculators.structures(1)
+    before = potential.attributes()
+    potential.reference(copper, 2.0)
+    path.write_text("from ase.calculators.emt import EMT\n# another\n")
+    assert potential.attributes() == before
+    with pytest.raises(ValueError, match=r"mine\.py was changed while it was in use"):
+        potential.reference(copper, 2.0)
+
+
+def test_a_file_that_ends_the_process_is_one_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "script.py"
+    path.write_text("raise SystemExit(3)\n")
+    with pytest.raises(ValueError, match="cannot be imported"):
+        calculator_potential(f"{path}:EMT").reference(own_calculators.structures(1), 2.0)
+
+
+@pytest.mark.parametrize("temperature_K", [0.0, -3.0, np.nan])
+def test_nothing_is_equilibrated_at_no_temperature(temperature_K: float) -> None:
+    reference = System(tuple(own_calculators.structures(1)), calculator_potential(EMT)).reference()
+    with pytest.raises(ValueError, match="temperature_K must be positive"):
+        reference.equilibrate(temperature_K, np.random.default_rng(1), 0.1)

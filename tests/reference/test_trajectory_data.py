@@ -138,6 +138,16 @@ def test_without_energies_there_are_none_and_a_potential_labels(run: list[Atoms]
         assert file["energy"][0, 3] == pytest.approx(run[3].calc.results["energy"], abs=1e-6)
 
 
+def test_times_without_a_point(run: list[Atoms], tmp_path: Path) -> None:
+    whole = changed(run)
+    for frame in whole:
+        frame.info["time_fs"] = int(frame.info["time_fs"])
+    write(tmp_path / "md.extxyz", whole)
+    assert "time_fs=4 " in (tmp_path / "md.extxyz").read_text()
+    with stored(tmp_path) as file:
+        assert_same_run(file, run)
+
+
 def test_formats_of_several_programs(run: list[Atoms], tmp_path: Path) -> None:
     write(tmp_path / "md.traj", [frame.copy() for frame in run])
     own = H5mdSegment(tmp_path / "md.h5md")
@@ -252,6 +262,32 @@ def test_velocities_of_openmms_leapfrog_are_refused_and_synchronised_by_forces(t
         assert np.abs(momenta - truth).max() < 2e-3 * np.abs(was - truth).max()
 
 
+def test_the_temperature_is_that_of_synchronised_momenta(tmp_path: Path) -> None:
+    """Leapfrog of springs, whose velocities half a step off are hotter by 1/(1 − (ω h/2)²), here 9 %."""
+    rng, atoms, constant, step = np.random.default_rng(0), 60, 40.0, units.fs
+    sites = rng.uniform(0, 50, (atoms, 3))
+    mass = Atoms(f"H{atoms}").get_masses()[:, None]
+    positions = sites + rng.normal(size=(atoms, 3)) * np.sqrt(units.kB * 300 / constant)
+    velocities = rng.normal(size=(atoms, 3)) * np.sqrt(units.kB * 300 / mass)
+    frames, kelvin = [], []
+    for k in range(800):
+        forces = -constant * (positions - sites)
+        if k % 4 == 0:
+            frame = Atoms(f"H{atoms}", positions)
+            frame.set_momenta(mass * velocities)
+            frame.info["time_fs"] = float(k)
+            frame.calc = SinglePointCalculator(frame, forces=forces)
+            frames.append(frame)
+            internal = velocities + 0.5 * step * forces / mass
+            internal = internal - internal.mean(0)
+            kelvin.append((mass * internal**2).sum() / (3 * atoms - 3) / units.kB)
+        velocities = velocities + step * forces / mass
+        positions = positions + step * velocities
+    write(tmp_path / "md.extxyz", frames)
+    with stored(tmp_path, synchronize=True) as file:
+        assert file["temperature_K"][0] == pytest.approx(np.mean(kelvin), rel=1e-3)
+
+
 def test_velocities_of_ases_velocity_verlet_are_not_off(run: list[Atoms]) -> None:
     positions, momenta = (np.array([getattr(a, f"get_{name}")() for a in run]) for name in ("positions", "momenta"))
     found = velocity_offset(positions, momenta, run[0].get_masses(), SPACING_FS)
@@ -267,6 +303,8 @@ def test_what_is_wrong_with_a_trajectory_is_said_in_one_sentence(run: list[Atoms
         refused(tmp_path, match, **options)
 
     bad(changed(run, momenta=lambda k, p: 0 * p), r"frame 0 of md\.extxyz has no momenta: write velocities")
+    bad(run, "temperature_K must be positive, got -4", temperature_K=-4.0)
+    bad([frame[:1] for frame in run], "has 1 atoms, wanted two or more")
     bad(run[:2], "too few frames, 2: wanted at least 3")
     bad(run[:10], r"too few frames, 10: a segment of 64 fs every 4 fs needs 17", length_fs=64.0)
     bad([*run[:20], *run[21:]], "not evenly spaced: 8 fs from frame 19 to 20, 4 fs elsewhere")

@@ -109,7 +109,12 @@ def _assigned(texts: list[str], name: str) -> dict[str, Any]:
         key, equals, value = text.partition("=")
         if not (key.isidentifier() and equals):
             raise ValueError(f"got --{name.replace('_', '-')} {text!r}, wanted NAME=VALUE")
-        values[key] = _number(yaml.safe_load(value))
+        try:
+            values[key] = _number(yaml.safe_load(value))
+        except yaml.YAMLError:
+            raise ValueError(
+                f"got --{name.replace('_', '-')} {text!r}, whose value is no YAML: put text into quotes"
+            ) from None
     return values
 
 

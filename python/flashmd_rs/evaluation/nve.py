@@ -16,10 +16,9 @@ from flashmd_rs.evaluation.integrator import RunResult
 from flashmd_rs.evaluation.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.explosion import hottest_K
 from flashmd_rs.temperature import temperatures
 
-# A run has exploded where its temperature is beyond this multiple of the one asked for.
-EXPLODED = 3.0
 # In relaxation times of a bath: what is left out at the beginning of a run, and what temperatures are averaged over.
 SETTLING, AVERAGED = 5.0, 0.25
 # Lengths of the windows over which a drift is fitted.
@@ -51,8 +50,8 @@ def measure_run(
 ) -> RunFigures:
     """Figures of a run by the reference's energies.
 
-    A run is stable until its temperature passes :data:`EXPLODED` times that of the start or its energy is not finite;
-    figures are taken over the stable part.
+    A run is stable until it is hotter than :func:`~flashmd_rs.reference.explosion.hottest_K`, or the reference fails to
+    give its energy; figures are taken over the stable part.
 
     Args:
         frames: frames with momenta.
@@ -72,7 +71,7 @@ def measure_run(
     rows = [temperatures(frame.get_momenta(), masses, symbols) for frame in frames]
     times, energy = np.array(times_ps), np.array([_total_energy(frame, masses, reference) for frame in frames])
     total = np.array([row["total"] for row in rows])
-    limit = EXPLODED * (temperature_K or total[0])
+    limit = hottest_K(temperature_K or total[0], len(masses))
     unstable = np.flatnonzero((total > limit) | ~np.isfinite(energy))
     stable = int(unstable[0]) if len(unstable) else len(times)
     line = np.polyfit(times[:stable], energy[:stable], 1) if stable >= 3 else np.zeros(2)
@@ -105,7 +104,7 @@ def measure_bath(run: RunResult, temperature_K: float, time_constant_ps: float) 
 
     Args:
         run: the run.
-        temperature_K: temperature of the bath, K; beyond :data:`EXPLODED` times it a run has exploded.
+        temperature_K: temperature of the bath, K.
         time_constant_ps: relaxation time of the bath, ps; :data:`SETTLING` of them are left out, or half of the run if
             that is shorter.
 
@@ -115,7 +114,7 @@ def measure_bath(run: RunResult, temperature_K: float, time_constant_ps: float) 
         their errors; ``trace`` of times and temperatures (K).
     """
     times, kelvin = run.samples.times_ps, run.samples.temperature_K
-    hot = np.flatnonzero(kelvin["total"] > EXPLODED * temperature_K)
+    hot = np.flatnonzero(kelvin["total"] > hottest_K(temperature_K, len(run.frames[0])))
     stable = int(hot[0]) if len(hot) else len(times)
     stable_ps = float(times[max(stable - 1, 0)])
     begin_ps = min(SETTLING * time_constant_ps, 0.5 * stable_ps)
@@ -152,8 +151,12 @@ def settled_frames(run: RunResult, begin_ps: float, end_ps: float) -> list[Atoms
 
 
 def _total_energy(frame: Atoms, masses: F64, reference: Reference) -> float:
+    """Total energy of a frame, eV; NaN where the reference fails, as many do where atoms are far apart or too close."""
     kinetic = float((frame.get_momenta() ** 2 / masses[:, None]).sum() / 2)
-    return reference.energy(frame.positions) + kinetic
+    try:
+        return reference.energy(frame.positions) + kinetic
+    except Exception:  # whatever a potential may raise on a structure out of bounds
+        return math.nan
 
 
 def _drifts(times: F64, energy: F64, stable: int) -> dict[str, float | None]:

@@ -101,10 +101,11 @@ def pair_blocks(frames: list[Atoms], pair: tuple[str, str]) -> tuple[F64, F64]:
     Returns:
         Distances [B], Å, and distributions [:data:`~flashmd_rs.evaluation.estimates.BLOCKS`, B].
     """
-    periodic = frames[0].pbc.all()
-    widths = np.abs(1 / np.linalg.norm(np.linalg.inv(frames[0].cell.array), axis=0)) if periodic else np.array([np.inf])
-    largest = min(LARGEST_DISTANCE_A, 0.5 * float(widths.min()))
-    distribution = radial_distribution if periodic else neighbor_density
+    periodic = frames[0].pbc
+    # Beyond half of the cell an atom would meet its own image.
+    widths = 1 / np.linalg.norm(np.linalg.inv(frames[0].cell.complete().array), axis=0)
+    largest = min(LARGEST_DISTANCE_A, 0.5 * float(widths[periodic].min(initial=np.inf)))
+    distribution = radial_distribution if periodic.all() else neighbor_density
     chosen = np.array_split(np.arange(len(frames)), BLOCKS)
     found = [distribution([frames[k] for k in block], pair, r_max_A=largest, bin_A=BIN_A) for block in chosen]
     return found[0][0], np.array([values for _, values in found])

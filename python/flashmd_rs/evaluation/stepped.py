@@ -54,8 +54,8 @@ class SteppedIntegrator(Integrator):
             try:
                 self.advance(sample_fs, bath, rng)
                 atoms = self.current()
-            except openmm.OpenMMException as error:  # coordinates that are not numbers
-                stopped = str(error)
+            except Exception as error:  # whatever a potential may raise on a structure out of bounds
+                stopped = str(error) or repr(error)
                 break
             seconds += time.perf_counter() - started
             if not np.abs([atoms.positions, atoms.get_momenta()]).max() < ABSURD:

@@ -165,7 +165,13 @@ class Reference(ABC):
         """Equilibrate a start structure: a third of ``time_ps`` in a strong bath, then a weak one.
 
         The strong bath is at ``anneal_K`` or at ``temperature_K``, whichever is hotter.
+
+        Raises:
+            ValueError: a temperature or time that is not positive.
         """
+        for name, value in (("temperature_K", temperature_K), ("time_ps", time_ps)):
+            if not 0 < value < np.inf:
+                raise ValueError(f"{name} must be positive, got {value}")
         self.start(structure)
         hot = max(temperature_K, anneal_K)
         self.draw_momenta(hot, rng)

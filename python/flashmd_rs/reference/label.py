@@ -17,6 +17,7 @@ import numpy as np
 from ase import Atoms
 
 from flashmd_rs import _core
+from flashmd_rs.reference.explosion import hottest_K
 from flashmd_rs.reference.generate import executor, in_order
 from flashmd_rs.reference.potentials import Potential
 from flashmd_rs.reference.recipe import Recipe, Segment, built_reference, record
@@ -24,8 +25,6 @@ from flashmd_rs.reference.store import Store
 from flashmd_rs.reference.system import System
 from flashmd_rs.temperature import draw_momenta, temperatures
 
-# A segment with a frame hotter than this much times the bath says nothing about what a model will meet there.
-HOTTEST = 3.0
 # Segments in progress per process.
 AHEAD = 4
 
@@ -60,7 +59,7 @@ def label(
     """Simulate an NVE segment from each frame into ``path``; a rerun goes on where it stopped.
 
     Frames that are given twice count once. Left out are those that the reference cannot go on from: where it fails,
-    does not conserve its energy, or gets hotter than :data:`HOTTEST` times the bath.
+    does not conserve its energy, or gets hotter than :func:`.explosion.hottest_K`.
 
     Args:
         path: HDF5 file (layout in :mod:`flashmd_rs.reference.store`).
@@ -121,10 +120,10 @@ def segment_from(recipe: LabelRecipe, atoms: Atoms) -> Segment | str:
         return str(error) or repr(error)
     symbols = np.array(atoms.get_chemical_symbols())
     hottest = max(temperatures(p.astype(float), reference.masses, symbols)["total"] for p in segment.momenta)
-    if hottest > HOTTEST * temperature_K:
-        return (
-            f"{atoms.get_chemical_formula()} gets as hot as {hottest:.0f} K, beyond {HOTTEST:g} × {temperature_K:g} K"
-        )
+    # It says nothing about what a model will meet in the bath.
+    limit = hottest_K(temperature_K, len(atoms))
+    if hottest > limit:
+        return f"{atoms.get_chemical_formula()} gets as hot as {hottest:.0f} K, beyond {limit:.0f} K"
     return segment
 
 

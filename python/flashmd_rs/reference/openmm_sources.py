@@ -107,7 +107,11 @@ def _topology_file(path: Path) -> Any:
 def _box(topology: app.Topology) -> F64 | None:
     """Lattice vectors [3, 3], Å; None without a box."""
     vectors = topology.getPeriodicBoxVectors()
-    return None if vectors is None else np.array(vectors.value_in_unit(unit.angstrom))
+    if vectors is None:
+        return None
+    box = np.array(vectors.value_in_unit(unit.angstrom))
+    # A PDB file of a structure without a box states one of 1 Å.
+    return None if np.allclose(box, np.eye(3)) else box
 
 
 def _structures(file: Any) -> list[Atoms]:

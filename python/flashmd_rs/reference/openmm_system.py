@@ -165,10 +165,17 @@ class OpenMMReference(Reference):
         return momenta
 
     def nve(self, time_fs: float, timestep_fs: float | None = None) -> None:
-        """Advance by ``time_fs`` with velocity Verlet."""
+        """Advance by ``time_fs`` with velocity Verlet.
+
+        Raises:
+            FloatingPointError: positions are no numbers any more.
+        """
         timestep = timestep_fs or self.timestep_fs
         self.integrator.setStepSize(timestep * unit.femtosecond)
-        self.integrator.step(round(time_fs / timestep))
+        try:
+            self.integrator.step(round(time_fs / timestep))
+        except openmm.OpenMMException as error:  # coordinates that are not numbers
+            raise FloatingPointError(f"OpenMM fails in a step of {timestep:g} fs: {error}") from error
 
     def energy(self, positions: F64, cell: F64 | None = None) -> float:
         """Potential energy (eV) at positions (Å) [A, 3], in another cell (Å) if one is given."""

@@ -15,7 +15,7 @@ from ase.data import chemical_symbols
 from flashmd_rs._structure import F64
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.factories import Factory
-from flashmd_rs.reference.potentials import CalculatorPotential, OpenMMPotential, Potential
+from flashmd_rs.reference.potentials import CalculatorPotential, Potential
 from flashmd_rs.structure_files import read_structure
 
 # Start structures of one system may differ in their cells by this much, Å.
@@ -33,7 +33,7 @@ class System:
         potential: of all of them.
 
     Raises:
-        ValueError: no structure or no atoms, structures of other atoms or cells, or an element of two masses.
+        ValueError: no structure, less than two atoms, structures of other atoms or cells, or an element of two masses.
     """
 
     structures: tuple[Atoms, ...]
@@ -42,8 +42,12 @@ class System:
     def __post_init__(self) -> None:
         if not self.structures:
             raise ValueError("got no start structure, wanted at least one")
-        if not all(len(atoms) for atoms in self.structures):
-            raise ValueError("a start structure has no atoms")
+        fewest = min(map(len, self.structures))
+        if fewest < 2:
+            raise ValueError(
+                f"a start structure has {fewest} atoms, wanted two or more, which move against each other: repeat "
+                "the cell"
+            )
         own = tuple(self.potential.with_masses(atoms) for atoms in self.structures)
         object.__setattr__(self, "structures", own)
         first = self.structures[0]
@@ -93,16 +97,6 @@ class System:
             "structures_sha256": digest.hexdigest(),
             **self.potential.attributes(),
         }
-
-
-def _same_atoms(one: Atoms, other: Atoms) -> bool:
-    """True of the same atoms in the same cell."""
-    return (
-        len(one) == len(other)
-        and bool((one.numbers == other.numbers).all() and (one.pbc == other.pbc).all())
-        and np.allclose(one.get_masses(), other.get_masses(), rtol=MASS_TOLERANCE)
-        and np.allclose(one.cell, other.cell, rtol=0, atol=CELL_TOLERANCE_A)
-    )
 
 
 def same_atoms(first: Atoms, other: Atoms) -> bool:
@@ -170,13 +164,3 @@ def calculator_potential(
     made = Factory(factory, tuple((arguments or {}).items()))
     with_arguments = ", ".join(f"{k}={v!r}" for k, v in made.arguments)
     return CalculatorPotential(made, description or f"ASE calculator {made.short_name}({with_arguments})")
-
-
-__all__ = [
-    "CalculatorPotential",
-    "OpenMMPotential",
-    "System",
-    "calculator_potential",
-    "default_timestep_fs",
-    "load_structures",
-]

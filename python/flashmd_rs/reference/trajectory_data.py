@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ from flashmd_rs.reference.velocity_offset import Offset, velocity_offset
 
 # Segments are about this long where no length is asked for, fs.
 DEFAULT_LENGTH_FS = 64.0
+# Frames that are labelled to tell the kinetic energy of synchronised momenta from the file's.
+HEAT_FRAMES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +62,13 @@ class TrajectoryRecipe:
         source: the trajectory.
         run: its frames.
         offset: of its velocities from its positions, as the file has them.
+        heat: kinetic energy of synchronised momenta over that of the file's.
     """
 
     source: TrajectorySource
     run: TrajectoryRun
     offset: Offset
+    heat: float = 1.0
 
     @property
     def frames(self) -> int:
@@ -80,7 +84,8 @@ class TrajectoryRecipe:
     @property
     def temperature_K(self) -> float:
         """Temperature of the segments, K."""
-        return self.source.temperature_K or round(self.run.temperature_K, 1)
+        asked = self.source.temperature_K
+        return round(self.heat * self.run.temperature_K, 1) if asked is None else asked
 
     def attributes(self) -> dict[str, Any]:
         """The attribute ``recipe`` of a data file: one chain without a bath between its segments."""
@@ -113,6 +118,8 @@ def store_trajectory(path: Path, source: TrajectorySource, report: Callable[[str
         ValueError: the trajectory is not one to train on, in one sentence, or the file was made otherwise.
         OSError: a file is missing or not readable, or the disk is full.
     """
+    if source.temperature_K is not None and not 0 < source.temperature_K < np.inf:
+        raise ValueError(f"temperature_K must be positive, got {source.temperature_K}")
     run = read_run(source.path, source.topology, source.units, source.spacing_fs)
     _check_masses(run)
     offset = velocity_offset(run.positions, run.momenta, run.masses, run.spacing_fs)
@@ -124,11 +131,13 @@ def store_trajectory(path: Path, source: TrajectorySource, report: Callable[[str
     reference = None
     if source.potential is not None:
         reference = source.potential.reference([run.atoms()], default_timestep_fs(run.masses))
+    if not offset.is_none:
+        recipe = replace(recipe, heat=_heat(run, offset, reference))
     has = {"forces": has_forces, "energy": reference is not None or run.energy is not None}
     columns = tuple(name for name in Segment._fields if has.get(name, True))
     report(
-        f"{run.name}: {len(run.positions)} frames every {run.spacing_fs:g} fs at {run.temperature_K:.1f} K, velocities "
-        f"{offset.fs:+.3f} ± {offset.error_fs:.3f} fs from the positions"
+        f"{run.name}: {len(run.positions)} frames every {run.spacing_fs:g} fs at {recipe.temperature_K:.1f} K, "
+        f"velocities {offset.fs:+.3f} ± {offset.error_fs:.3f} fs from the positions"
         f"{'' if offset.is_none else ', now synchronised'}; {recipe.segments} segments of {recipe.frames} frames"
     )
     with Store(path, recipe, run, columns) as store:
@@ -158,6 +167,19 @@ def _segment(recipe: TrajectoryRecipe, number: int, reference: Reference | None)
         energy,
         recipe.temperature_K,
     )
+
+
+def _heat(run: TrajectoryRun, offset: Offset, reference: Reference | None) -> float:
+    """Kinetic energy of synchronised momenta over the file's: leapfrog's own are too hot, most at fast vibrations."""
+    momenta, forces = run.momenta, run.forces
+    if reference is not None:
+        rows = np.unique(np.linspace(0, len(run.positions) - 1, HEAT_FRAMES).astype(int))
+        momenta = momenta[rows]
+        forces, _ = _labels(reference, run.positions[rows], momenta)
+    assert forces is not None
+    mass = run.masses[:, None]
+    synchronised = momenta - offset.fs * units.fs * forces
+    return float((synchronised**2 / mass).sum() / (momenta**2 / mass).sum())
 
 
 def _labels(reference: Reference, positions: F64, momenta: F64) -> tuple[F64, F64]:

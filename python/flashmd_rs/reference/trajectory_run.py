@@ -85,6 +85,8 @@ def read_run(
     name, first = path.name, frames[0]
     if len(frames) < FEWEST_FRAMES:
         raise ValueError(f"{name} has too few frames, {len(frames)}: wanted at least {FEWEST_FRAMES}")
+    if len(first) < 2:
+        raise ValueError(f"{name} has {len(first)} atoms, wanted two or more, which move against each other")
     for k, atoms in enumerate(frames):
         _check_frame(atoms, first, f"frame {k} of {name}")
     positions, momenta = (np.array([getattr(a, f"get_{what}")() for a in frames]) for what in ("positions", "momenta"))

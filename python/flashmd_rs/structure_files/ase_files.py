@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 from io import StringIO
 from itertools import islice
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -123,7 +124,7 @@ def read_all_with_ase(file: Path, name: str, kind: str, **options: Any) -> list[
         raise InputError(f"{name} holds no structure")
     for atoms in frames:
         for key, in_fs in _TIME_KEYS.items():
-            if isinstance(time := atoms.info.get(key), int | float):
+            if isinstance(time := atoms.info.get(key), Real):
                 atoms.info["time_fs"] = in_fs * float(time)
     return frames
 

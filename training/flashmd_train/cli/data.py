@@ -11,7 +11,6 @@ import typer
 from flashmd_rs.cli.system_flags import with_system_flags
 from flashmd_rs.reference.options import SystemOptions
 from flashmd_rs.writers.atomic_write import atomic_write
-from flashmd_train.cli.errors import plain_errors
 
 TemperaturesK = Annotated[
     list[float] | None, typer.Option("--temperature-k", help="Temperature, K; repeat for several.")
@@ -147,7 +146,7 @@ def structure(
     import numpy as np
     from ase.io import write
 
-    with plain_errors(), atomic_write(output) as temporary:
+    with atomic_write(output) as temporary:
         if not temperature_k:
             raise ValueError("got no temperature_k, wanted that of the structure")
         reference = system.load().reference(timestep_fs)
@@ -166,5 +165,5 @@ def frames(
 
     from flashmd_train.data.frames import frames as frames_of
 
-    with plain_errors(), atomic_write(output) as temporary:
+    with atomic_write(output) as temporary:
         write(temporary, list(frames_of(data, stride_fs, midpoint)))

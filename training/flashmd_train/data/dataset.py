@@ -8,11 +8,9 @@ from pathlib import Path
 import numpy as np
 from ase.data import chemical_symbols
 
+from flashmd_rs.reference.system import MASS_TOLERANCE
 from flashmd_train.data.segments import Segments
 from flashmd_train.graph.nef import Graph, build_graph
-
-# Masses of one element may differ between files by this much, relatively.
-MASS_TOLERANCE = 1e-6
 
 
 def stratified(index: np.ndarray, count: int, rng: np.random.Generator | None = None) -> np.ndarray:

@@ -23,7 +23,8 @@ import flashmd_rs
 from flashmd_rs import Guard, Langevin
 from flashmd_rs.evaluation.tables import paragraph
 from flashmd_rs.reference.base import Reference
-from flashmd_rs.reference.label import HOTTEST, label
+from flashmd_rs.reference.explosion import hottest_K
+from flashmd_rs.reference.label import label
 from flashmd_rs.reference.system import System
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.segments import Segments
@@ -160,7 +161,8 @@ def survival(loop: Loop, folder: Path, model: Path, seed: int, collected: Path |
         # Given as a list of one, a run that fails keeps its frames up to the failure.
         (run,) = flashmd_rs.rollout([atoms], opened, time_ps=loop.time_ps, progress=False, **options)
     times, kelvin = run.times_ps.tolist(), run.temperature_K["total"].tolist()
-    hot = next((k for k, t in enumerate(kelvin) if t > HOTTEST * loop.temperature_K), len(kelvin))
+    limit = hottest_K(loop.temperature_K, len(atoms))
+    hot = next((k for k, t in enumerate(kelvin) if t > limit), len(kelvin))
     survived = times[hot - 1] if hot else 0.0
     second_half = kelvin[hot // 2 : hot]
     error = float(np.mean(second_half) - loop.temperature_K) if second_half else None

@@ -58,7 +58,7 @@ def test_check_passes_a_good_file_and_refuses_momenta_that_are_too_large(thermal
         ([*WATER, "--temperature-k", "-5"], "temperatures_K must be positive, got (-5.0,)"),
         ([*WATER, "--temperature-k", "nan"], "temperatures_K must be positive"),
         ([*WATER, "--temperature-k", "300", "--temperature-k", "300"], "given twice"),
-        ([*WATER, "--structure-args", "molecules=0"], "a start structure has no atoms"),
+        ([*WATER, "--structure-args", "molecules=0"], "a start structure has 0 atoms"),
         ([*WATER, "--structure-args", "size=64"], "water.py:structure(size=64) fails: TypeError"),
         ([*WATER, "--structure-args", "molecules=64"], "the OpenMM system has 774 particles, the structure 192 atoms"),
         ([*WATER, "--segments", "0"], "segments must be positive, got 0"),

@@ -245,3 +245,16 @@ class TestStored:
         command = [sys.executable, "-c", code, str(path)]
         done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120, env=os.environ)
         assert int(done.stdout) < 30_000
+
+
+@pytest.mark.parametrize(("mass", "wrong"), [(63.55, False), (64.0, True)])
+def test_masses_of_one_element_may_differ_as_those_of_two_programs_do(mass: float, wrong: bool, tmp_path: Path) -> None:
+    atoms = bulk("Cu", cubic=True)
+    one = still(tmp_path / "one.h5", atoms, 2)
+    atoms.set_masses([mass] * len(atoms))
+    other = still(tmp_path / "other.h5", atoms, 2)
+    if wrong:
+        with pytest.raises(ValueError, match=r"other\.h5 has Cu of 64\.0 u, another file of 63\.546 u"):
+            Dataset([one, other])
+    else:
+        assert Dataset([one, other]).masses == (63.546,)
