@@ -69,11 +69,16 @@ def test_equal_distributions_differ_by_chance_as_often_as_said() -> None:
 
 
 def test_a_verdict() -> None:
-    assert verdict(3.0, 2.4, 5.0) == MET
-    assert verdict(-5.1, 0.1, 5.0) == NOT_MET
-    assert verdict(-5.1, 2.5, 5.0, by_chance=True) == MET
-    assert verdict(0.0, 2.6, 5.0) == verdict(50.0, 2.6, 5.0) == verdict(0.0, None, 5.0) == UNDECIDED
-    assert verdict(0.0, float("nan"), 5.0) == UNDECIDED
+    def of(value: float, error: float | None, freedom: float = 1000.0, by_chance: bool = False) -> str:
+        return verdict(Estimate(value, error, freedom), 5.0, by_chance)
+
+    assert of(3.0, 2.4) == MET
+    assert of(-5.1, 0.1) == NOT_MET
+    assert of(-5.1, 2.5, by_chance=True) == MET
+    assert of(0.0, 2.6) == of(50.0, 2.6) == of(0.0, None) == of(0.0, float("nan")) == UNDECIDED
+    # Two runs say little of an error: Student's t of one degree of freedom is 12.7 at 95 %.
+    assert of(0.0, 0.5, freedom=1.0) == UNDECIDED
+    assert of(0.0, 0.3, freedom=1.0) == MET
 
 
 def run(total: tuple, cu: tuple, au: tuple, d: tuple, peak: float, seed: int) -> dict:
@@ -117,7 +122,8 @@ def test_claims_of_every_kind() -> None:
     assert (off.value, off.error) == pytest.approx((0.1, 0.1 * 2**0.5 / 2))
     assert {claim.verdict for claim in made if claim.integrator == "other"} == {NOT_MET}
     assert found["other", "stable in nvt"][2:5] == (40.0, None, 100.0)
-    assert "3 violations" in found["other", "stable in nvt"].note
+    violations = found["other", "violations of the domain in nvt"]
+    assert (violations.value, violations.verdict) == (3.0, NOT_MET)
     assert not claims(results, protocol, Floors())
     assert [claim.integrator for claim in made] == sorted(
         (claim.integrator for claim in made), key=["verlet:2", "model", "other"].index

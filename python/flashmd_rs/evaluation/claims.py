@@ -66,7 +66,7 @@ def claims(results: Results, protocol: EvaluationProtocol, floors: Floors) -> li
       runs in the bath at constant volume if there are any, else without a bath. They also meet a claim if they differ
       from the reference's by no more than chance: g(r) by a permutation test on blocks of frames, diffusion
       coefficients by their joint 95 % interval.
-    - That all runs were stable until their end.
+    - That all runs were stable until their end, and met nothing beyond the domain of the model.
     """
     made = list(_stable(results, protocol)) if any(floor is not None for floor in floors) else []
     if floors.temperature_K is not None:
@@ -84,14 +84,18 @@ def claims(results: Results, protocol: EvaluationProtocol, floors: Floors) -> li
     return sorted(made, key=lambda claim: list(results).index(claim.integrator))
 
 
-def verdict(value: float, error: float | None, floor: float, by_chance: bool = False) -> str:
-    """``undecided`` where the error is more than half of the floor or not known; else if the value is within it.
+def verdict(value: Estimate, floor: float, by_chance: bool = False) -> str:
+    """``undecided`` where the value is not known well enough; else if it is within the floor.
+
+    Well enough: a standard error of at most half of the floor, and a 95 % interval of at most the floor to either side,
+    which asks for more where few runs say what the error is.
 
     ``by_chance``: the value is no more than chance; it then meets the claim.
     """
-    if error is None or not np.isfinite(error) or error > RESOLUTION * floor:
+    error = value.error
+    if error is None or not np.isfinite(error) or error > RESOLUTION * floor or value.half_width() > floor:
         return UNDECIDED
-    return MET if abs(value) <= floor or by_chance else NOT_MET
+    return MET if abs(value.mean) <= floor or by_chance else NOT_MET
 
 
 def _stable(results: Results, protocol: EvaluationProtocol) -> Iterator[Claim]:
@@ -102,8 +106,10 @@ def _stable(results: Results, protocol: EvaluationProtocol) -> Iterator[Claim]:
                 wanted, until = min(run["wanted_ps"] for run in runs), min(run["stable_ps"] for run in runs)
                 met = MET if all(map(completed, runs)) else NOT_MET
                 counts = [sum(run["violations"].values()) for run in runs if run.get("violations") is not None]
-                note = f"{sum(counts)} violations of the domain" if counts else ""
-                yield Claim(text, f"stable in {ensemble}, ps", until, None, wanted, met, note)
+                yield Claim(text, f"stable in {ensemble}, ps", until, None, wanted, met)
+                if counts:
+                    within = NOT_MET if sum(counts) else MET
+                    yield Claim(text, f"violations of the domain in {ensemble}", float(sum(counts)), None, 0.0, within)
 
 
 def _temperatures(results: Results, protocol: EvaluationProtocol, floor: float) -> Iterator[Claim]:
@@ -112,15 +118,15 @@ def _temperatures(results: Results, protocol: EvaluationProtocol, floor: float) 
             estimates = temperature_estimates(ensembles[ensemble])
             for name in named_temperatures(estimates):
                 kelvin = estimates[name]
-                off, error = kelvin.mean - protocol.temperature_K, kelvin.error
+                off = kelvin._replace(mean=kelvin.mean - protocol.temperature_K)
                 of = "" if name == "total" else f" of {name}"
                 quantity = f"T{of} − {protocol.temperature_K:g} K in {ensemble}, K"
-                yield Claim(text, quantity, off, error, floor, _of_stable(ensembles[ensemble], off, error, floor))
+                yield Claim(text, quantity, off.mean, off.error, floor, _of_stable(ensembles[ensemble], off, floor))
 
 
-def _of_stable(runs: list[RunFigures], off: float, error: float | None, floor: float) -> str:
+def _of_stable(runs: list[RunFigures], off: Estimate, floor: float) -> str:
     """The verdict; that of runs which did not last to their end is ``not met``."""
-    return verdict(off, error, floor) if all(map(completed, runs)) else NOT_MET
+    return verdict(off, floor) if all(map(completed, runs)) else NOT_MET
 
 
 def temperature_estimates(runs: list[RunFigures]) -> dict[str, Estimate]:
@@ -159,7 +165,8 @@ def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         error = float(np.hypot(_error(ours), _error(theirs)).max()) / height
         probability = chance(ours, theirs)
         value = float(np.abs(ours.mean(0) - theirs.mean(0)).max()) / height
-        judged = verdict(value, error, floor, probability >= BY_CHANCE)
+        freedom = len(ours) + len(theirs) - 2.0
+        judged = verdict(Estimate(value, error, freedom), floor, probability >= BY_CHANCE)
         yield Claim(text, quantity, value, error, floor, judged, f"by chance with probability {probability:.2g}")
 
 
@@ -212,5 +219,5 @@ def _diffusion(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         error = None if off.error is None else off.error / scale
         inside = off.error is not None and abs(off.mean) <= off.half_width()
         note = f"{ours[symbol].text(3)} against {theirs.text(3)}, 1e-5 cm²/s"
-        judged = verdict(off.mean / scale, error, floor, inside)
+        judged = verdict(Estimate(off.mean / scale, error, off.freedom), floor, inside)
         yield Claim(text, quantity, off.mean / scale, error, floor, judged, note)

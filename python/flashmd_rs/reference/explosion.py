@@ -10,10 +10,11 @@ HOTTEST = 3.0
 UNHEARD_OF = 1e-12
 
 
-def hottest_K(temperature_K: float, atoms: int) -> float:
+def hottest_K(temperature_K: float, atoms: int, multiple: float = HOTTEST) -> float:
     """Temperature (K) beyond which ``atoms`` in a bath at ``temperature_K`` (K) have exploded.
 
-    2K/k_B T of f = 3N − 3 momenta has the χ² distribution of f degrees of freedom.
+    2K/k_B T of f = 3N − 3 momenta has the χ² distribution of f degrees of freedom; many atoms
+    have exploded at ``multiple`` times the bath.
     """
     freedom = max(3 * atoms - 3, 1)
-    return temperature_K * max(HOTTEST, float(chi2.isf(UNHEARD_OF, freedom)) / freedom)
+    return temperature_K * max(multiple, float(chi2.isf(UNHEARD_OF, freedom)) / freedom)

@@ -21,6 +21,7 @@ from ase import units
 from numpy.typing import NDArray
 
 from flashmd_rs.reference.base import Reference
+from flashmd_rs.reference.explosion import hottest_K
 from flashmd_rs.reference.potentials import Potential
 from flashmd_rs.temperature import degrees_of_freedom, draw_momenta, internal_momenta
 from flashmd_train.data.pairs import StridePairs
@@ -32,7 +33,7 @@ F64 = NDArray[np.float64]
 # Largest relative standard error of the temperature of a group's start momenta over all runs: from some 20 atoms in 40
 # runs. Momenta renew themselves within a run, so its mean temperature is known several times better.
 RESOLUTION = 0.03
-# A run that gets hotter than this much times its start has exploded.
+# A run that gets hotter than this much times its start has exploded; of few atoms, than chance makes it.
 EXPLODED = 5.0
 
 
@@ -125,7 +126,7 @@ class FreeRuns:
             p = internal_momenta(stride.momenta.numpy() * root, masses)
             each = (p**2 / masses[:, None]).sum(1)
             # Written so that NaN is an explosion as well.
-            if not each.sum() < EXPLODED * thermal.sum():
+            if not each.sum() < hottest_K(1.0, len(masses), EXPLODED) * thermal.sum():
                 raise FloatingPointError(
                     f"a free run from {kT / units.kB:g} K exploded after {number + 1} strides of "
                     f"{self.model.config.stride_fs:g} fs: train the model further, or with a shorter stride"
