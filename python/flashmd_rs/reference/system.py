@@ -95,16 +95,6 @@ class System:
         }
 
 
-def _same_atoms(one: Atoms, other: Atoms) -> bool:
-    """True of the same atoms in the same cell."""
-    return (
-        len(one) == len(other)
-        and bool((one.numbers == other.numbers).all() and (one.pbc == other.pbc).all())
-        and np.allclose(one.get_masses(), other.get_masses(), rtol=MASS_TOLERANCE)
-        and np.allclose(one.cell, other.cell, rtol=0, atol=CELL_TOLERANCE_A)
-    )
-
-
 def same_atoms(first: Atoms, other: Atoms) -> bool:
     """True of two structures of the same atoms in the same cell, which can share a data file."""
     return (
@@ -113,6 +103,18 @@ def same_atoms(first: Atoms, other: Atoms) -> bool:
         and np.allclose(other.get_masses(), first.get_masses(), rtol=MASS_TOLERANCE)
         and np.allclose(other.cell, first.cell, rtol=0, atol=CELL_TOLERANCE_A)
     )
+
+
+def same_atoms_together(structures: Sequence[Atoms]) -> list[list[Atoms]]:
+    """Structures in groups that can share a data file, in order."""
+    groups: list[list[Atoms]] = []
+    for atoms in structures:
+        group = next((group for group in groups if same_atoms(group[0], atoms)), None)
+        if group is None:
+            groups.append([atoms])
+        else:
+            group.append(atoms)
+    return groups
 
 
 def default_timestep_fs(masses: F64) -> float:
