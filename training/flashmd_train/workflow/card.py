@@ -11,29 +11,25 @@ from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.export.contract import read_model
 from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.plan import Plan
+from flashmd_train.workflow.run_folder import RunFolder
 
 # Largest momentum error of a model, as a share of free flight's.
 LARGEST_SHARE = 0.2
 ENSEMBLES = {"nvt": "bath", "nve": "no bath"}
 
 
-def write_card(folder: Path, name: str, evaluations: list[Path], plan: Plan, clock: Clock) -> Path:
+def write_card(folder: RunFolder, plan: Plan, clock: Clock) -> None:
     """Write ``card.md`` from the metadata of the models and the results of the evaluations.
 
     Args:
         folder: of the run.
-        name: of the model.
-        evaluations: folders with ``evaluation.json``.
         plan: of the run.
         clock: of the run.
-
-    Returns:
-        The card.
     """
-    _, metadata = read_model(folder / f"{name}.onnx")
-    _, energy = read_model(folder / f"{name}-energy.onnx")
+    _, metadata = read_model(folder.model)
+    _, energy = read_model(folder.energy_model)
     lines = [
-        f"# {name}",
+        f"# {folder.name}",
         "",
         f"A {metadata['kind']} model of {metadata['stride_fs']:g} fs for {', '.join(metadata['species'])} at "
         f"{'–'.join(f'{t:g}' for t in metadata['domain']['temperature_K'])} K, cutoff {metadata['cutoff_A']:g} Å.",
@@ -44,20 +40,18 @@ def write_card(folder: Path, name: str, evaluations: list[Path], plan: Plan, clo
         "",
         *_one_stride(metadata["validation"], energy["validation"]),
     ]
-    for path in evaluations:
+    for path in folder.evaluations:
         found = json.loads((path / "evaluation.json").read_text())
         lines += [*_runs(found), "", f"All figures: [{path.name}]({path.name}/evaluation.md).", ""]
-    notes = json.loads((folder / "check.json").read_text())
+    notes = json.loads(folder.check.read_text())
     lines += [
         "## Data and provenance",
         "",
         *_provenance(plan, metadata, clock),
         *(f"- Check: {note}" for note in notes),
     ]
-    card = folder / "card.md"
-    with atomic_write(card) as temporary:
+    with atomic_write(folder.card) as temporary:
         temporary.write_text("\n".join([*lines, ""]))
-    return card
 
 
 def verdict(model: Path) -> str:

@@ -7,28 +7,22 @@ comes to the same model as one in one go.
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import typer
-from filelock import FileLock, Timeout
 
 from flashmd_rs import _core
 from flashmd_rs._engine.signals import leaving_on_notice
 from flashmd_rs.reference.checks import Severity, findings
 from flashmd_rs.reference.generate import generate
-from flashmd_rs.reference.label import label
 from flashmd_rs.reference.recipe import Recipe
-from flashmd_rs.reference.system import System, same_atoms_together
-from flashmd_rs.structure_files import read_frames
-from flashmd_rs.writers.atomic_write import atomic_write
+from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.publish import VALIDATION_SHARE, publish
+from flashmd_train.workflow.additions import add as add_data
 from flashmd_train.workflow.card import verdict, write_card
 from flashmd_train.workflow.choices import TRAINING_SHARE, Choices, Trials
 from flashmd_train.workflow.clock import Clock
@@ -38,13 +32,8 @@ from flashmd_train.workflow.options import FitOptions
 from flashmd_train.workflow.plan import Plan, data_temperatures
 from flashmd_train.workflow.planning import make_plan
 from flashmd_train.workflow.prior_error import free_flight_errors
-from flashmd_train.workflow.rounds import (
-    added_files,
-    begin_round,
-    finish_beginning,
-    holds,
-    last_checkpoint,
-)
+from flashmd_train.workflow.rounds import finish_beginning, last_checkpoint
+from flashmd_train.workflow.run_folder import RunFolder, request_of, write_json
 from flashmd_train.workflow.trainings import FEWEST_STEPS, Training, run_trainings, write_settings
 
 # Most of the first round's steps that a training takes after data were added.
@@ -77,43 +66,11 @@ class Fit:
         workers: int | None = None,
         say: Callable[[str], None] = typer.echo,
     ) -> None:
-        self.folder, self.systems, self.options, self.say = folder, list(systems), options, say
+        self.systems, self.options, self.say = list(systems), options, say
+        self.folder = RunFolder(folder, len(self.systems))
         self.workers = workers or _core.available_processors()
-        self.request = {
-            "systems": [system.attributes() for system in self.systems],
-            **options.model_dump(mode="json", exclude={"hours", "evaluation_ps"}),
-        }
-        self._check_request()
-
-    @property
-    def name(self) -> str:
-        """Name of the model."""
-        return self.folder.resolve().name
-
-    @property
-    def model(self) -> Path:
-        """The model that moves atoms."""
-        return self.folder / f"{self.name}.onnx"
-
-    @property
-    def energy_model(self) -> Path:
-        """Its reference energy model."""
-        return self.folder / f"{self.name}-energy.onnx"
-
-    @property
-    def equilibrium_files(self) -> list[Path]:
-        """The data that sample equilibrium: a file per system."""
-        return [self.folder / f"data-{k}.h5" for k in range(len(self.systems))]
-
-    @property
-    def data_files(self) -> list[Path]:
-        """All data, those that were added among them."""
-        return [*self.equilibrium_files, *added_files(self.folder)]
-
-    @property
-    def evaluations(self) -> list[Path]:
-        """Folders of the evaluations, one per system."""
-        return [self.folder / f"evaluation-{k}" for k in range(len(self.systems))]
+        self.request = request_of(self.systems, options)
+        self.folder.refuse_other(self.request)
 
     def run(self, add: Path | None = None) -> Path:
         """Do what is not done yet.
@@ -128,25 +85,16 @@ class Fit:
             ValueError: what :func:`fit` raises.
             BlockingIOError: another process is at it.
         """
-        with self._locked(), leaving_on_notice(True):
-            finish_beginning(self.folder)
+        with self.folder.locked(), leaving_on_notice(True):
+            finish_beginning(self.folder.path)
             if add is not None:
-                self._add(add)
-            clock = Clock(self.folder / "clock.json", self.options.hours)
+                add_data(self.folder, add, self.systems[0].potential, self.options, self.workers, self.say)
+            clock = Clock(self.folder.clock, self.options.hours)
             try:
                 self._run_stages(clock)
             finally:
                 clock.save()
-        return self.model
-
-    @contextmanager
-    def _locked(self) -> Iterator[None]:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            with FileLock(self.folder / ".lock", timeout=0):
-                yield
-        except Timeout:
-            raise BlockingIOError(f"another process is running fit in {self.folder}") from None
+        return self.folder.model
 
     def _run_stages(self, clock: Clock) -> None:
         plan = self._plan(clock)
@@ -163,28 +111,16 @@ class Fit:
             do(plan, clock)
             clock.save()
 
-    def _check_request(self) -> None:
-        """Refuse another run's folder."""
-        path = self.folder / "request.json"
-        if not path.exists():
-            return
-        found = json.loads(path.read_text())
-        changed = sorted(k for k in self.request.keys() | found.keys() if self.request.get(k) != found.get(k))
-        if changed:
-            raise ValueError(
-                f"{self.folder} holds a run with another {', '.join(changed)}; name another folder, or ask for the same"
-            )
-
     def _plan(self, clock: Clock) -> Plan:
         """The plan of the run, made at its first start; the request is kept from then on."""
-        path = self.folder / "plan.json"
+        path = self.folder.plan
         if not path.exists():
             self.say("probe: cost of the reference and its fastest vibration")
             hottest = max(data_temperatures(self.options.temperature_K))
             probes = [probe(system, hottest, self.options.timestep_fs) for system in self.systems]
             plan = make_plan(self.systems, probes, self.options, self.workers)
-            _write_json(self.folder / "request.json", self.request)
-            _write_json(path, plan.model_dump(mode="json"))
+            write_json(self.folder.request, self.request)
+            write_json(path, plan.model_dump(mode="json"))
             clock.save()
         plan = Plan.model_validate_json(path.read_text())
         self.say(
@@ -210,42 +146,42 @@ class Fit:
                 equilibration_ps=plan.equilibration_ps,
                 anneal_K=self.options.anneal_K,
             )
-            generate(self.equilibrium_files[k], recipe, plan.segments[k], self.workers)
+            generate(self.folder.equilibrium[k], recipe, plan.segments[k], self.workers)
 
     def _check(self, plan: Plan, clock: Clock) -> None:
-        path = self.folder / "check.json"
+        path = self.folder.check
         if path.exists():
             return
         found = []
-        for file, system in zip(self.equilibrium_files, self.systems):
+        for file, system in zip(self.folder.equilibrium, self.systems):
             found += findings(file, system.potential)
         for finding in found:
             self.say(f"  {finding.severity}: {finding.sentence}")
         refusals = [finding.sentence for finding in found if finding.severity is Severity.REFUSAL]
         if refusals:
             raise ValueError(f"the data is not fit for training: {'; '.join(refusals)}")
-        _write_json(path, [finding.sentence for finding in found])
+        write_json(path, [finding.sentence for finding in found])
 
     def _choices(self, plan: Plan, clock: Clock) -> Choices:
         """What is decided by the data."""
-        path = self.folder / "choices.json"
+        path = self.folder.choices
         if not path.exists():
-            trials = Trials(self.folder, self.equilibrium_files, self.systems, self.options, plan, self.say)
-            _write_json(path, trials.choose(clock, self.workers).model_dump(mode="json"))
+            trials = Trials(self.folder.path, self.folder.equilibrium, self.systems, self.options, plan, self.say)
+            write_json(path, trials.choose(clock, self.workers).model_dump(mode="json"))
         return Choices.model_validate_json(path.read_text())
 
     def _train(self, plan: Plan, clock: Clock) -> None:
         choices = self._choices(plan, clock)
         kinds = {choices.kind: choices.steps, "energy": choices.energy_steps}
-        trainings = [Training(kind, self.folder / f"{kind}.yaml", self.folder / kind) for kind in kinds]
+        trainings = [Training(kind, self.folder.path / f"{kind}.yaml", self.folder.path / kind) for kind in kinds]
         for training in trainings:
             if not training.settings.exists():
-                start, steps = last_checkpoint(self.folder, training.kind), kinds[training.kind]
+                start, steps = last_checkpoint(self.folder.path, training.kind), kinds[training.kind]
                 if start is not None:
                     share = TRAINING_SHARE * clock.seconds_left / choices.seconds
                     steps = max(FEWEST_STEPS, round(min(LATER_ROUND, share) * steps))
                 model = choices.model_settings(training.kind)
-                write_settings(training, model, self.data_files, steps, self.options.seed, start)
+                write_settings(training, model, self.folder.data, steps, self.options.seed, start)
         run_trainings(trainings, self.workers, TRAINING_PATIENCE * choices.seconds)
         for training in trainings:
             if training.ended.exists():
@@ -253,42 +189,42 @@ class Fit:
 
     def _export(self, plan: Plan, clock: Clock) -> None:
         choices, potential = self._choices(plan, clock), self.systems[0].potential
-        if not self.energy_model.exists():
+        if not self.folder.energy_model.exists():
             publish(
-                self.folder / "energy",
-                self.energy_model,
-                self.data_files,
+                self.folder.path / "energy",
+                self.folder.energy_model,
+                self.folder.data,
                 None,
                 {},
                 potential=potential,
                 energies=plan.energies,
             )
-        if not self.model.exists():
-            data = Dataset(self.data_files)
+        if not self.folder.model.exists():
+            data = Dataset(self.folder.data)
             _, held_out = data.split(VALIDATION_SHARE, seed=0)
             pairs = StridePairs(data, held_out, choices.stride_fs, choices.cutoff_A)
             prior = free_flight_errors(pairs, choices.stride_fs)
             publish(
-                self.folder / choices.kind,
-                self.model,
-                self.data_files,
-                self.energy_model,
+                self.folder.path / choices.kind,
+                self.folder.model,
+                self.folder.data,
+                self.folder.energy_model,
                 {name: round(error, 4) for name, error in prior.items()},
-                calibration=self.equilibrium_files,
+                calibration=self.folder.equilibrium,
                 potential=potential,
                 energies=plan.energies,
             )
-        self.say(f"  {verdict(self.model)}")
+        self.say(f"  {verdict(self.folder.model)}")
 
     def _evaluate(self, plan: Plan, clock: Clock) -> None:
         wanted = sorted(self.options.temperature_K)
         for k, system in enumerate(self.systems):
-            if (self.evaluations[k] / "evaluation.json").exists():
+            if (self.folder.evaluations[k] / "evaluation.json").exists():
                 continue
             evaluate_model(
-                self.evaluations[k],
+                self.folder.evaluations[k],
                 system,
-                self.model,
+                self.folder.model,
                 temperature_K=wanted[len(wanted) // 2],
                 timestep_fs=plan.timestep_fs,
                 reference_ms_per_step=plan.reference_ms_per_step[k],
@@ -299,43 +235,7 @@ class Fit:
             )
 
     def _card(self, plan: Plan, clock: Clock) -> None:
-        write_card(self.folder, self.name, self.evaluations, plan, clock)
-
-    def _add(self, frames: Path) -> None:
-        """Begin a round with frames that the reference goes on from, or with segments; none with those it has."""
-        digest = hashlib.sha256(frames.read_bytes()).hexdigest()[:8]
-        if holds(self.folder, digest):
-            return
-        if not (self.folder / "card.md").exists():
-            raise ValueError(f"{self.folder} holds no finished run to add data to; run fit without --add first")
-        data = [frames] if frames.suffix == ".h5" else self._labelled(frames, digest)
-        begin_round(self.folder, data, digest)
-
-    def _labelled(self, frames: Path, digest: str) -> list[Path]:
-        """Segments that the reference begins at frames: a file for each set of the same atoms in the same cell."""
-        plan = Plan.model_validate_json((self.folder / "plan.json").read_text())
-        made = []
-        for number, starts in enumerate(same_atoms_together(read_frames(frames))):
-            path = self.folder / f"labelled-{digest}-{number}.h5"
-            count = label(
-                path,
-                starts,
-                self.systems[0].potential,
-                max(self.options.temperature_K),
-                seed=self.options.seed,
-                timestep_fs=plan.timestep_fs,
-                spacing_fs=plan.spacing_fs,
-                length_fs=plan.length_fs,
-                workers=self.workers,
-            )
-            self.say(f"labelled {count} of {len(starts)} frames of {starts[0].get_chemical_formula()}")
-            made.append(path)
-        return made
-
-
-def _write_json(path: Path, content: Any) -> None:
-    with atomic_write(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        write_card(self.folder, plan, clock)
 
 
 def fit(
