@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import toy_run
+import yaml
 from ase.io import read
 from typer.testing import CliRunner
 
@@ -51,4 +52,13 @@ def test_commands_of_the_page_run(toy: Path, tmp_path: Path, monkeypatch: pytest
     for path in ("start.extxyz", "run.extxyz"):
         assert read(path).get_temperature() > 0
     assert len(read("runs/collected.extxyz", ":")) > 0
-    assert "Added: 1 file" in Path("runs/alloy/card.md").read_text()
+    # A round has begun from the frames, once, from what the round before came to.
+    program, name, *arguments = shlex.split(COMMANDS[-1])
+    assert CliRunner().invoke(APPS[program], [name, *arguments, *SMALLER[name]]).exit_code == 0
+    run = Path("runs/alloy")
+    assert len(list(run.glob("added-*.h5"))) == 1
+    assert [path.name for path in run.glob("round-*")] == ["round-0"]
+    assert yaml.safe_load((run / "splitting.yaml").read_text())["start"] == "round-0/splitting/checkpoint.pt"
+    assert (run / "round-0" / "alloy.onnx").read_bytes() == (toy / "alloy.onnx").read_bytes()
+    assert (run / "alloy.onnx").read_bytes() != (toy / "alloy.onnx").read_bytes()
+    assert "Added: 1 file" in (run / "card.md").read_text()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from flashmd_train.workflow import choices, cutoffs, fit, plan, planning
+from flashmd_train.workflow import choices, cutoffs, fit, plan, planning, trainings
 
 SYSTEMS = Path(__file__).parents[2] / "examples" / "systems"
 CONFIG = SYSTEMS / "copper-gold" / "system.yaml"
@@ -27,8 +27,9 @@ def small() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(plan, "MOST_SEGMENTS", plan.FEWEST_SEGMENTS)
         patched.setattr(cutoffs, "CUTOFFS_A", (4.0, 5.0))
-        patched.setattr(choices, "MOST_STEPS", choices.FEWEST_STEPS)
-        patched.setattr(fit, "FEWEST_STEPS", 40)
+        patched.setattr(trainings, "TRIAL_STEPS", 30)
+        patched.setattr(choices, "MOST_STEPS", 100)
+        patched.setattr(fit, "FEWEST_STEPS", 30)
         patched.setattr(planning, "ENERGIES", 100)
         yield
 

@@ -143,7 +143,7 @@ def _segments(path: Path) -> int:
         return 0
 
 
-def test_interruptions_change_nothing(toy: Path, tmp_path: Path) -> None:
+def test_interruptions_change_nothing(toy: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped in data, twice in training and in export, it comes to the weights of a run in one go."""
     run = toy_run.copied(toy, tmp_path, toy_run.DECIDED)
     command = Command(run)
@@ -163,8 +163,9 @@ def test_interruptions_change_nothing(toy: Path, tmp_path: Path) -> None:
     command.wait_for(lambda: "[4/6] export" in command.log.read_text())
     assert command.stop(signal.SIGINT, group=True) == 130
     assert "Traceback" not in command.log.read_text()
-    with toy_run.small():
-        flashmd_train.fit(run, toy_system(), workers=2, **toy_run.OPTIONS)
+    for stage in ("_evaluate", "_card"):
+        monkeypatch.setattr(fit.Fit, stage, lambda self, plan, clock: None)
+    flashmd_train.fit(run, toy_system(), workers=2, **toy_run.OPTIONS)
     for name in ("alloy.onnx", "alloy-energy.onnx"):
         assert weights(run / name) == weights(toy / name), name
     with h5py.File(run / "data-0.h5") as resumed, h5py.File(toy / "data-0.h5") as whole:
@@ -174,7 +175,9 @@ def test_interruptions_change_nothing(toy: Path, tmp_path: Path) -> None:
 
 def test_a_rerun_of_a_finished_run_does_nothing_anew(toy: Path, tmp_path: Path) -> None:
     run = toy_run.copied(toy, tmp_path)
-    before = {name: (run / name).stat().st_mtime_ns for name in ("alloy.onnx", "choices.json", "evaluation-0/evaluation.json")}
+    before = {
+        name: (run / name).stat().st_mtime_ns for name in ("alloy.onnx", "choices.json", "evaluation-0/evaluation.json")
+    }
     flashmd_train.fit(run, toy_system(), workers=2, **{**toy_run.OPTIONS, "hours": 2.0})
     assert before == {name: (run / name).stat().st_mtime_ns for name in before}
 
@@ -193,23 +196,6 @@ def test_one_direct_model_of_two_systems(tmp_path: Path) -> None:
     assert "## Al48, 600 K" in card
     assert "Momenta are calibrated: " in card
     assert "60 + 60 segments" in card
-
-
-def test_added_frames_begin_a_round_once(toy: Path, tmp_path: Path) -> None:
-    run, frames = toy_run.copied(toy, tmp_path), tmp_path / "collected.extxyz"
-    hot = [alloy() for _ in range(3)]
-    for seed, atoms in enumerate(hot):
-        atoms.rattle(0.15, seed=seed)
-    write(frames, hot)
-    options = {**toy_run.OPTIONS, "evaluation_ps": 0.3}
-    with toy_run.small():
-        for _ in range(2):
-            flashmd_train.fit(run, toy_system(), workers=2, add=frames, **options)
-    assert len(list(run.glob("added-*.h5"))) == 1
-    assert [path.name for path in run.glob("round-*")] == ["round-0"]
-    assert weights(run / "round-0" / "alloy.onnx") == weights(toy / "alloy.onnx")
-    assert weights(run / "alloy.onnx") != weights(toy / "alloy.onnx")
-    assert "Added: 1 file" in (run / "card.md").read_text()
 
 
 def refused(*arguments: object) -> str:
