@@ -109,6 +109,8 @@ def model_settings(
         "cutoff_A": cutoff_A,
         "prior": "free",
         "backbone": "lookahead",
+        # Those that pre-training begins with.
+        "options": {"message_vectors": 4 + len(species)},
     }
 
 

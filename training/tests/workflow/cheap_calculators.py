@@ -10,15 +10,15 @@ from ase.calculators.emt import EMT
 BOND_A, CONSTANT_EV_PER_A2 = 1.1, 100.0
 
 
-def dimers(count: int = 4) -> Atoms:
-    """Molecules of nitrogen, too far from each other to interact, without a cell."""
-    first = np.array([[6.0 * k, 0.0, 0.0] for k in range(count)])
+def dimers(count: int = 80) -> Atoms:
+    """Molecules of nitrogen in a row, without a cell."""
+    first = np.array([[3.0 * k, 0.0, 0.0] for k in range(count)])
     both = np.stack([first, first + np.array([0.0, 0.0, BOND_A])], 1).reshape(-1, 3)
     return Atoms("N" * 2 * count, both)
 
 
 class Springs(Calculator):
-    """A spring between each two atoms in a row."""
+    """A spring within each molecule, and nothing between them."""
 
     implemented_properties = ("energy", "forces")
 
