@@ -78,7 +78,7 @@ def _one_stride(validation: dict[str, Any], energy: dict[str, Any]) -> Iterator[
     yield _verdict(validation)
     yield ""
     if "calibration" in validation:
-        yield f"Momenta are calibrated: {validation['calibration']}."
+        yield f"Calibration of the momenta: {validation['calibration']}."
         yield ""
     yield (
         f"Energy model: forces {1000 * energy['force_error_eV_A']:.1f} meV/Å off, {100 * energy['force_error']:.1f} % "

@@ -81,7 +81,7 @@ def test_the_card_says_what_it_must(toy: Path) -> None:
     ):
         assert re.search(pattern, card), pattern
     assert (toy / "evaluation-0" / "evaluation.md").exists()
-    assert "Momenta are calibrated" not in card  # a splitting's need not be
+    assert "Calibration" not in card  # a splitting's need not be
 
 
 def test_card_of_a_bad_and_of_a_slow_model() -> None:
@@ -194,7 +194,7 @@ def test_one_direct_model_of_two_systems(tmp_path: Path) -> None:
     card = (tmp_path / "both" / "card.md").read_text()
     assert "## Au16Cu16, 600 K" in card
     assert "## Al48, 600 K" in card
-    assert "Momenta are calibrated: " in card
+    assert "Calibration of the momenta: " in card
     assert "60 + 60 segments" in card
 
 
