@@ -30,7 +30,7 @@ def small() -> Iterator[None]:
         patched.setattr(trainings, "TRIAL_STEPS", 30)
         patched.setattr(choices, "MOST_STEPS", 100)
         patched.setattr(fit, "FEWEST_STEPS", 30)
-        patched.setattr(planning, "ENERGIES", 100)
+        patched.setattr(planning, "ENERGIES", 40)
         yield
 
 
