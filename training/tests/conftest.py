@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
+import toy_run
 from small_models import CUTOFF
 
+import flashmd_train
 from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.options import load_system
 from flashmd_rs.reference.recipe import Recipe
@@ -68,4 +70,14 @@ def energy_run(data_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     train_energy(
         EnergyTraining(model=model, data=Data(files=(data_file,)), optimizer=Optimizer(steps=2), every=2), folder
     )
+    return folder
+
+
+@pytest.fixture(scope="session")
+def toy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a finished run of `fit`; to be copied before anything is changed in it."""
+    folder = tmp_path_factory.mktemp("runs") / "alloy"
+    system = load_system(toy_run.CONFIG, structure_args=toy_run.SIZE)
+    with toy_run.small():
+        flashmd_train.fit(folder, system, workers=2, **toy_run.OPTIONS)
     return folder

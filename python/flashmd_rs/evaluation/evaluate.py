@@ -7,10 +7,9 @@ continues; page and summary are written from these files alone.
 from __future__ import annotations
 
 import json
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 
+from flashmd_rs._engine.workers import worker_pool
 from flashmd_rs.evaluation.claims import Floors, claims
 from flashmd_rs.evaluation.integrators import parse_integrator
 from flashmd_rs.evaluation.page import write_page
@@ -62,7 +61,7 @@ def evaluate(
         raise ValueError(f"none of {', '.join(integrators)} runs in {' or '.join(protocol.ensembles)}")
     folder.mkdir(parents=True, exist_ok=True)
     with_bath = protocol.nve_ps and protocol.seeds >= FEWEST_STARTS
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with worker_pool(workers) as pool:
         for made in [pool.submit(keep_start, protocol, seed, folder) for seed in range(protocol.seeds)]:
             made.result()
         bath = [pool.submit(measure_mean_energy, protocol, folder)] if with_bath else []

@@ -7,10 +7,9 @@ the number of workers nor on where a run was killed and resumed.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
@@ -18,6 +17,7 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from flashmd_rs import _core
+from flashmd_rs._engine.workers import worker_pool
 from flashmd_rs.reference.base import force_repeatability
 from flashmd_rs.reference.recipe import Recipe, Segment, simulate
 from flashmd_rs.reference.store import Store
@@ -43,10 +43,7 @@ def executor(workers: int, cluster: str | None = None) -> Iterator[Executor]:
         with _dask(workers, cluster) as remote:
             yield remote
         return
-    # spawn: neither OpenMM nor HDF5 survives a fork.
-    pool: Executor = (
-        ThreadPoolExecutor(1) if workers == 1 else ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
-    )
+    pool: Executor = ThreadPoolExecutor(1) if workers == 1 else worker_pool(workers)
     try:
         yield pool
     finally:

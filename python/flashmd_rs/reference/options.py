@@ -8,10 +8,8 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any
 
-from ase import Atoms
-
 from flashmd_rs.reference.potentials import Potential
-from flashmd_rs.reference.system import System, calculator_potential, load_structures, same_atoms
+from flashmd_rs.reference.system import System, calculator_potential, load_structures, same_atoms_together
 
 # What else a file may hold: defaults of the flags of these commands.
 SECTIONS = ("generate", "fit", "evaluate")
@@ -96,13 +94,7 @@ class SystemOptions:
         if not self.calculator or self.openmm or self.forcefield:
             return [self.load()]
         potential = self.load_potential()
-        groups: list[list[Atoms]] = []
-        for atoms in load_structures(self.structure, self.structure_args):
-            group = next((group for group in groups if same_atoms(group[0], atoms)), None)
-            if group is None:
-                groups.append([atoms])
-            else:
-                group.append(atoms)
+        groups = same_atoms_together(load_structures(self.structure, self.structure_args))
         if not groups:
             raise ValueError("got no structure; wanted a file, or a function that returns ase.Atoms")
         return [System(tuple(group), potential) for group in groups]

@@ -109,6 +109,18 @@ def same_atoms(first: Atoms, other: Atoms) -> bool:
     )
 
 
+def same_atoms_together(structures: Sequence[Atoms]) -> list[list[Atoms]]:
+    """Structures in groups that can share a data file, in order."""
+    groups: list[list[Atoms]] = []
+    for atoms in structures:
+        group = next((group for group in groups if same_atoms(group[0], atoms)), None)
+        if group is None:
+            groups.append([atoms])
+        else:
+            group.append(atoms)
+    return groups
+
+
 def default_timestep_fs(masses: F64) -> float:
     """Time step of velocity Verlet, fs: 0.4 √(m/u) of the lightest atom, rounded down to a power of two, at most 4.
 

@@ -9,7 +9,6 @@ import typer
 
 from flashmd_rs.cli.system_flags import with_system_flags
 from flashmd_rs.reference.options import SystemOptions
-from flashmd_train.cli.data import TemperaturesK, TimestepFs
 from flashmd_train.workflow.options import FitOptions, Kind
 
 _HELP = {
@@ -21,16 +20,16 @@ _HELP = {
 def fit(
     run: Annotated[Path, typer.Argument(help="Folder of the run, whose name is the model's; a rerun goes on.")],
     system: SystemOptions,
-    temperature_k: TemperaturesK = None,
+    temperature_k: Annotated[list[float] | None, typer.Option(help=_HELP["temperature_K"])] = None,
     hours: Annotated[float, typer.Option(help=_HELP["hours"])] = 1.0,
     kind: Annotated[Kind, typer.Option(help=_HELP["kind"])] = "auto",
     stride_fs: Annotated[float | None, typer.Option(help=_HELP["stride_fs"])] = None,
     cutoff_a: Annotated[float | None, typer.Option(help=_HELP["cutoff_A"])] = None,
-    timestep_fs: TimestepFs = None,
+    timestep_fs: Annotated[float | None, typer.Option(help=_HELP["timestep_fs"])] = None,
     equilibration_ps: Annotated[float, typer.Option(help=_HELP["equilibration_ps"])] = 5.0,
     anneal_k: Annotated[float, typer.Option(help=_HELP["anneal_K"])] = 0.0,
     evaluation_ps: Annotated[float | None, typer.Option(help=_HELP["evaluation_ps"])] = None,
-    seed: int = 1,
+    seed: Annotated[int, typer.Option(help=_HELP["seed"])] = 1,
     workers: Annotated[int | None, typer.Option(help="Processes; as many as processors by default.")] = None,
     add: Annotated[
         Path | None,
@@ -41,9 +40,7 @@ def fit(
 ) -> None:
     """From a potential to a model with its card: data, check, training, calibration, export, evaluation."""
     from flashmd_train.workflow.fit import Fit
-    from flashmd_train.workflow.rounds import begin_round
 
-    systems = system.load_all()
     options = FitOptions.checked(
         temperature_K=temperature_k or (),
         hours=hours,
@@ -56,8 +53,4 @@ def fit(
         evaluation_ps=evaluation_ps,
         seed=seed,
     )
-    workflow = Fit(run, systems, options, workers)
-    if add is not None:
-        begin_round(run, workflow.labelled(add))
-        workflow = Fit(run, systems, options, workers)
-    typer.echo(workflow.run())
+    typer.echo(Fit(run, system.load_all(), options, workers).run(add))

@@ -52,8 +52,9 @@ def common_metadata(saved: dict, data: Dataset, cutoff: float, domain: dict) -> 
 
 def _command() -> str:
     """The command line of this process; ``python -m flashmd_train`` counts as ``flashmd-train``."""
-    program = Path(sys.argv[0]).name
-    return shlex.join(["flashmd-train" if program == "__main__.py" else program, *sys.argv[1:]])
+    program = Path(sys.argv[0])
+    name = "flashmd-train" if program.parts[-2:] == ("flashmd_train", "__main__.py") else program.name
+    return shlex.join([name, *sys.argv[1:]])
 
 
 def bonded_terms(model: Splitting) -> dict:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -28,18 +29,20 @@ class Probe(NamedTuple):
     """A short look at a system.
 
     Attributes:
-        seconds_per_step: wall time of a step of velocity Verlet, s.
+        timestep_fs: time step of velocity Verlet, fs.
+        seconds_per_step: wall time of a step, s.
         fastest_period_fs: period of the fastest vibration, fs.
         atoms: number of atoms.
     """
 
+    timestep_fs: float
     seconds_per_step: float
     fastest_period_fs: float
     atoms: int
 
 
-def probe(system: System, temperature_K: float, timestep_fs: float | None, file: Path) -> Probe:
-    """Time the reference, and simulate a little of it into ``file``.
+def probe(system: System, temperature_K: float, timestep_fs: float | None) -> Probe:
+    """Time the reference, and look at the vibrations in a little of it.
 
     Raises:
         ValueError: the potential does not give energies and forces for these atoms.
@@ -64,8 +67,11 @@ def probe(system: System, temperature_K: float, timestep_fs: float | None, file:
         decorrelation_fs=PROBE_STEPS["bath"] * step,
         equilibration_ps=1e-3 * PROBE_STEPS["equilibration"] * step,
     )
-    generate(file, recipe, PROBE_SEGMENTS)
-    return Probe(seconds, fastest_period_fs(file), len(reference.masses))
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "probe.h5"
+        generate(file, recipe, PROBE_SEGMENTS)
+        period = fastest_period_fs(file)
+    return Probe(step, seconds, period, len(reference.masses))
 
 
 def ms_per_stride(model: Path, atoms: Atoms, temperature_K: float) -> tuple[float, float]:

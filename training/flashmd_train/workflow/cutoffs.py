@@ -27,7 +27,8 @@ def choose_cutoff(data: Dataset, seed: int = 0) -> tuple[float, dict[float, floa
     """The shortest cutoff whose pair forces are nearly as good as those of the best, and the errors by cutoff.
 
     Pair terms are fitted by least squares to reference forces
-    (:func:`~flashmd_train.learning.pretrain_pairs.fit_pairs`); the error is that of held-out frames, relative to the rms force.
+    (:func:`~flashmd_train.learning.pretrain_pairs.fit_pairs`); the error is that of held-out frames, relative to the
+    rms force.
 
     Returns:
         Cutoff, Å, and relative errors by cutoff.

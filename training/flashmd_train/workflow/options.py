@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import BeforeValidator, Field, ValidationError
 
 from flashmd_train.models.config import NotNegative, Positive, Strict
 
 Kind = Literal["auto", "direct", "splitting"]
 
 
+def _several(value: Any) -> Any:
+    return (value,) if isinstance(value, int | float) else value
+
+
 class FitOptions(Strict):
     """What a model is for, and what it may cost."""
 
-    temperature_K: tuple[Positive, ...] = Field(min_length=1, description="temperatures the model is for, K")
+    temperature_K: Annotated[tuple[Positive, ...], BeforeValidator(_several)] = Field(
+        min_length=1, description="temperature the model is for, K; several are the ends and the middle of a range"
+    )
     hours: Positive = Field(1.0, description="wall time that everything together may take, h")
     kind: Kind = Field(
         "auto", description="direct, splitting (symplectic), or auto: splitting where it is faster than its reference"
@@ -34,8 +40,10 @@ class FitOptions(Strict):
         """The options; those that are None take their defaults.
 
         Raises:
-            ValueError: one line for each that is wrong.
+            ValueError: no temperature, or something else that is wrong.
         """
+        if not given.get("temperature_K"):
+            raise ValueError("got no temperature, wanted that of the runs that the model is for, K")
         try:
             return cls.model_validate({name: value for name, value in given.items() if value is not None})
         except ValidationError as error:

@@ -3,13 +3,13 @@
 =============  ========================================================================================================
 temperatures   of the data: 0.75, 1 and 1.25 times the one asked for; of several, four from 0.85 times the lowest to
                1.15 times the highest
-stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration
+stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, of no fewer than four
+               time steps
+time step      of the reference: the longest of its own and its halves that divides the spacing
 spacing        a quarter of the stride, so that half and a quarter of it can be trained on the same data
 segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,
                from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
 kicks          of a splitting: one each 0.1 periods of the fastest vibration
-kind           splitting, unless its gradients take longer than the reference's own steps: then direct
-cutoff         the shortest whose pair forces lose at most 1 % to those of the best cutoff (:mod:`.cutoffs`)
 =============  ========================================================================================================
 
 The time is shared as ``SHARES`` says; the two trainings run side by side where there are two processors.
@@ -18,7 +18,6 @@ The time is shared as ``SHARES`` says; the two trainings run side by side where 
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 from flashmd_train.models.config import Strict
 
@@ -26,7 +25,7 @@ STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Periods of the fastest vibration in a stride, at most, and between two kicks of a splitting.
 PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
 FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500
-SHARES = {"data": 0.32, "training": 0.36, "evaluation": 0.22}
+SHARES = {"data": 0.32, "training": 0.36, "export": 0.05, "evaluation": 0.22}
 # Frames of a stride, and strides of a segment and of the bath between two.
 FRAMES_PER_STRIDE, STRIDES_PER_SEGMENT = 4, 2
 
@@ -39,11 +38,10 @@ class Plan(Strict):
         timestep_fs: of the reference, fs.
         fastest_period_fs: period of the fastest vibration, fs.
         stride_fs: stride, fs.
-        kind: of the model.
-        kicks: number of drifts between the kicks of a splitting.
         segments: of each system's data file.
         equilibration_ps: before the first segment of a chain, ps.
         reference_ms_per_step: wall time of one step of the reference, of each system, ms.
+        energies: of the reference, that calibration and mean field may each ask for.
         data_minutes, training_minutes, evaluation_minutes: wall time that these may take.
         data_MB: size of the data.
     """
@@ -52,11 +50,10 @@ class Plan(Strict):
     timestep_fs: float
     fastest_period_fs: float
     stride_fs: float
-    kind: Literal["direct", "splitting"]
-    kicks: int
     segments: tuple[int, ...]
     equilibration_ps: float
     reference_ms_per_step: tuple[float, ...]
+    energies: int
     data_minutes: float
     training_minutes: float
     evaluation_minutes: float

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import math
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
+from multiprocessing import get_context
+from multiprocessing.context import SpawnProcess
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ import torch
 import yaml
 from tqdm import tqdm
 
+from flashmd_rs._engine.workers import follow_parent
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining, read
 from flashmd_train.learning.direct import train_direct
@@ -34,13 +36,15 @@ STEPS_PER_FORCE_STEP = 3
 # Steps of a trial that is timed.
 TRIAL_STEPS = 90
 VALIDATIONS = 8
+# Time between two looks at what is running, s.
+POLLING_S = 0.5
 
 
 class Training(NamedTuple):
     """One training run.
 
     Attributes:
-        kind: a key of ``KINDS``, also the command that trains it.
+        kind: a key of ``KINDS``, also the command that does the same.
         settings: YAML file.
         folder: of the run.
     """
@@ -50,6 +54,11 @@ class Training(NamedTuple):
     folder: Path
 
     @property
+    def checkpoint(self) -> Path:
+        """Where it stands."""
+        return self.folder / "checkpoint.pt"
+
+    @property
     def ended(self) -> Path:
         """File that says that the time was up before the last step."""
         return self.folder / "ended.txt"
@@ -57,13 +66,12 @@ class Training(NamedTuple):
     @property
     def is_done(self) -> bool:
         """True if its last step has been taken, or its time was up."""
-        path = self.folder / "checkpoint.pt"
-        if not path.exists():
+        if not self.checkpoint.exists():
             return False
         if self.ended.exists():
             return True
         steps = yaml.safe_load(self.settings.read_text())["optimizer"]["steps"]
-        return bool(torch.load(path, weights_only=False)["step"] >= steps)
+        return bool(torch.load(self.checkpoint, weights_only=False)["step"] >= steps)
 
     @property
     def step(self) -> int:
@@ -101,6 +109,8 @@ def model_settings(
         "cutoff_A": cutoff_A,
         "prior": "free",
         "backbone": "lookahead",
+        # Those that pre-training begins with.
+        "options": {"message_vectors": 4 + len(species)},
     }
 
 
@@ -162,25 +172,29 @@ def _run_side_by_side(trainings: list[Training], seconds: float) -> None:
     deadline = time.monotonic() + seconds
     total = sum(yaml.safe_load(t.settings.read_text())["optimizer"]["steps"] for t in trainings)
     with _processes(trainings) as running, tqdm(total=total, unit="step", desc="training", mininterval=20) as bar:
-        while any(process.poll() is None for process in running):
-            time.sleep(1.0)
+        while any(process.is_alive() for process in running):
+            time.sleep(POLLING_S)
             if time.monotonic() > deadline:
                 _end(trainings, running)
-                break
             bar.update(sum(t.step for t in trainings) - bar.n)
-        bar.update(sum(t.step for t in trainings) - bar.n)
     for training, process in zip(trainings, running):
-        if process.returncode and not training.ended.exists():
+        if process.exitcode and not training.ended.exists():
             lines = _log(training).read_text().splitlines() or ["no word"]
             raise ValueError(f"training {training.folder} failed: {lines[-1]}; all it wrote is in {_log(training)}")
 
 
-def _end(trainings: list[Training], running: list[subprocess.Popen[bytes]]) -> None:
-    """End what is still running after its step, with its checkpoint."""
+def _end(trainings: list[Training], running: list[SpawnProcess]) -> None:
+    """End what is still running after its step, with its checkpoint.
+
+    Raises:
+        ValueError: there is none yet.
+    """
     for training, process in zip(trainings, running):
-        if process.poll() is None:
+        if process.is_alive():
             process.terminate()
-            process.wait()
+            process.join()
+            if not training.checkpoint.exists():
+                raise ValueError(f"the time was up before training {training.folder} had taken a step: give more hours")
             training.ended.write_text("the time was up\n")
 
 
@@ -189,25 +203,30 @@ def _log(training: Training) -> Path:
 
 
 @contextmanager
-def _processes(trainings: list[Training]) -> Iterator[list[subprocess.Popen[bytes]]]:
+def _processes(trainings: list[Training]) -> Iterator[list[SpawnProcess]]:
     """A process per training; an error or an interruption here ends them after their step, with their checkpoints."""
-    running = []
+    running = [get_context("spawn").Process(target=_train, args=(training,)) for training in trainings]
     try:
-        for training in trainings:
-            command = [
-                sys.executable,
-                "-m",
-                "flashmd_train",
-                training.kind,
-                str(training.settings),
-                str(training.folder),
-            ]
-            with open(_log(training), "ab") as log:
-                running.append(subprocess.Popen(command, stdout=log, stderr=log))
+        for process in running:
+            process.start()
         yield running
     finally:
         for process in running:
-            if process.poll() is None:
+            if process.is_alive():
                 process.terminate()
         for process in running:
-            process.wait()
+            if process.pid is not None:
+                process.join()
+
+
+def _train(training: Training) -> None:
+    """What the process of a training does; what it prints goes to its log."""
+    follow_parent()
+    with open(_log(training), "ab") as log:
+        for stream in (sys.stdout, sys.stderr):
+            os.dup2(log.fileno(), stream.fileno())
+    settings, train = KINDS[training.kind]
+    try:
+        train(read(settings, training.settings), training.folder)
+    except (ValueError, OSError, FloatingPointError) as error:
+        sys.exit(str(error))

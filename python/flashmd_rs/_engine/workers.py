@@ -1,0 +1,33 @@
+"""Worker processes, which end with the process that started them, however that ends."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+from concurrent.futures import ProcessPoolExecutor
+
+
+def worker_pool(workers: int) -> ProcessPoolExecutor:
+    """A pool of processes that is left without a word by Ctrl-C, and by a parent that is killed."""
+    # spawn: neither OpenMM nor HDF5 survives a fork.
+    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+
+
+def follow_parent() -> None:
+    """Let this process of :mod:`multiprocessing` end as soon as its parent has."""
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _begin() -> None:
+    # A terminal sends Ctrl-C to the workers as well; what there is to say the parent says.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    follow_parent()
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
