@@ -7,6 +7,8 @@ the number of workers nor on where a run was killed and resumed.
 
 from __future__ import annotations
 
+import math
+import time
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
@@ -67,7 +69,16 @@ def _dask(workers: int, cluster: str) -> Iterator[Executor]:
             yield c.get_executor()
 
 
-def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1, cluster: str | None = None) -> None:
+def generate(
+    path: Path,
+    recipe: Recipe,
+    segments: int,
+    workers: int | None = 1,
+    cluster: str | None = None,
+    *,
+    seconds: float = math.inf,
+    at_least: int = 1,
+) -> int:
     """Append segments to ``path`` until it holds ``segments``.
 
     A rerun after an interruption continues where the file ends; one with more segments continues the same chains.
@@ -78,6 +89,11 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
         segments: number of segments the file shall hold.
         workers: processes, None for as many as this one has processors; at most ``recipe.chains`` can be busy.
         cluster: see :func:`executor`.
+        seconds: wall time after which no segment is waited for any more, s.
+        at_least: segments that the file shall hold however long they take.
+
+    Returns:
+        The number of segments in the file.
 
     Raises:
         ValueError: bad numbers, forces that do not repeat, or a file that was made by another recipe.
@@ -87,7 +103,7 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
         raise ValueError(f"segments must be positive, got {segments}")
     if workers is None:
         workers = _core.available_processors()
-    chains = recipe.chains
+    chains, deadline = recipe.chains, time.monotonic() + seconds
     reference = recipe.build()
     repeatability = None if path.exists() else force_repeatability(reference)
     with Store(path, recipe, reference, repeatability=repeatability) as store, executor(workers, cluster) as pool:
@@ -100,6 +116,9 @@ def generate(path: Path, recipe: Recipe, segments: int, workers: int | None = 1,
         # One segment of every chain is in progress.
         for segment in in_order(submit, range(done, segments), chains):
             store.append(segment)
+            if time.monotonic() > deadline and len(store) >= at_least:
+                break
+        return len(store)
 
 
 def in_order(submit: Callable[[int], Future[T]], numbers: range, ahead: int) -> Iterator[T]:

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
+from flashmd_rs.reference.checks import Severity, findings
 from flashmd_rs.reference.label import label
 from flashmd_rs.reference.potentials import Potential
 from flashmd_rs.reference.system import same_atoms_together
@@ -35,7 +36,7 @@ def add(
         say: takes a line of progress.
 
     Raises:
-        ValueError: the run is not finished, or no frame can be labelled.
+        ValueError: the run is not finished, no frame can be labelled, or the segments are not fit for training.
     """
     digest = hashlib.sha256(frames.read_bytes()).hexdigest()[:8]
     if holds(folder.path, digest):
@@ -43,6 +44,9 @@ def add(
     if not folder.card.exists():
         raise ValueError(f"{folder.path} holds no finished run to add data to; run fit without --add first")
     if frames.suffix == ".h5":
+        refusals = [found.sentence for found in findings(frames, potential) if found.severity is Severity.REFUSAL]
+        if refusals:
+            raise ValueError(f"{frames} is not fit for training: {'; '.join(refusals)}")
         begin_round(folder.path, [frames], digest)
         return
     plan, made = Plan.model_validate_json(folder.plan.read_text()), []

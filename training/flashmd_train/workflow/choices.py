@@ -27,7 +27,7 @@ from flashmd_train.workflow.costs import ms_per_stride
 from flashmd_train.workflow.cutoffs import choose_cutoff
 from flashmd_train.workflow.options import FitOptions
 from flashmd_train.workflow.plan import FRAMES_PER_STRIDE, SHARES, Plan, number_of_kicks
-from flashmd_train.workflow.trainings import FEWEST_STEPS, MOST_STEPS, model_settings, trial
+from flashmd_train.workflow.trainings import FEWEST_STEPS, MOST_ENERGY_STEPS, MOST_STEPS, model_settings, trial
 
 # A trial's momentum error above which its stride is halved, where the stride was not asked for.
 LARGEST_TRIAL_ERROR = 0.15
@@ -141,7 +141,7 @@ class Trials:
             update={
                 "seconds": round(seconds, 1),
                 "steps": int(min(MOST_STEPS, seconds / step_s)),
-                "energy_steps": int(min(MOST_STEPS, seconds / energy_s)),
+                "energy_steps": int(min(MOST_ENERGY_STEPS, seconds / energy_s)),
             }
         )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +11,7 @@ from flashmd_rs.evaluation.evaluate import evaluate
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.reference.system import System
 from flashmd_train.workflow.costs import ms_per_stride
+from flashmd_train.workflow.run_folder import write_json
 
 # Longest run, ps: of 1 ns the temperature of a hundred atoms is known to about 2 K.
 LONGEST_PS, LONGEST_NVE_PS, LONGEST_EQUILIBRATION_PS = 1000.0, 50.0, 5.0
@@ -86,15 +88,20 @@ def evaluate_model(
     Returns:
         The page.
     """
-    stride_ms, stride_fs = ms_per_stride(model, system.structures[0], temperature_K)
-    lengths = run_lengths(
-        # Model and reference run side by side where there are two processors.
-        seconds * min(workers, 2),
-        # fs per ms are ps per s.
-        model_ps_per_s=stride_fs / stride_ms,
-        reference_ps_per_s=timestep_fs / reference_ms_per_step,
-        asked_ps=asked_ps,
-    )
+    path = folder / "lengths.json"
+    if not path.exists():
+        stride_ms, stride_fs = ms_per_stride(model, system.structures[0], temperature_K)
+        chosen = run_lengths(
+            # Model and reference run side by side where there are two processors.
+            seconds * min(workers, 2),
+            # fs per ms are ps per s.
+            model_ps_per_s=stride_fs / stride_ms,
+            reference_ps_per_s=timestep_fs / reference_ms_per_step,
+            asked_ps=asked_ps,
+        )
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(path, chosen._asdict())
+    lengths = Lengths(**json.loads(path.read_text()))
     protocol = EvaluationProtocol(system=system, temperature_K=temperature_K, anneal_K=anneal_K, **lengths._asdict())
     return evaluate([str(model), f"verlet:{timestep_fs:g}"], protocol, folder, workers, FLOORS)
 

@@ -29,7 +29,7 @@ from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.costs import probe
 from flashmd_train.workflow.evaluation import evaluate_model
 from flashmd_train.workflow.options import FitOptions
-from flashmd_train.workflow.plan import Plan, data_temperatures
+from flashmd_train.workflow.plan import FEWEST_SEGMENTS, Plan, data_temperatures
 from flashmd_train.workflow.planning import make_plan
 from flashmd_train.workflow.prior_error import free_flight_errors
 from flashmd_train.workflow.rounds import finish_beginning, last_checkpoint
@@ -38,6 +38,8 @@ from flashmd_train.workflow.trainings import FEWEST_STEPS, Training, run_trainin
 
 # Most of the first round's steps that a training takes after data were added.
 LATER_ROUND = 0.4
+# The data may take so many times the time that its segments were planned for: other programs run on the machine.
+DATA_PATIENCE = 1.3
 # The trainings may take so many times the time that their steps were planned for.
 TRAINING_PATIENCE = 1.2
 # Share of the time left that the evaluations may take.
@@ -146,7 +148,14 @@ class Fit:
                 equilibration_ps=plan.equilibration_ps,
                 anneal_K=self.options.anneal_K,
             )
-            generate(self.folder.equilibrium[k], recipe, plan.segments[k], self.workers)
+            data, enough = self.folder.equilibrium[k], self.folder.path / f"data-{k}.enough"
+            if enough.exists():
+                continue
+            seconds = DATA_PATIENCE * 60 * plan.data_minutes / len(self.systems)
+            made = generate(data, recipe, plan.segments[k], self.workers, seconds=seconds, at_least=FEWEST_SEGMENTS)
+            if made < plan.segments[k]:
+                self.say(f"  the time was up: {made} of {plan.segments[k]} segments")
+            enough.write_text(f"{made} segments\n")
 
     def _check(self, plan: Plan, clock: Clock) -> None:
         path = self.folder.check

@@ -31,6 +31,8 @@ KINDS: dict[str, tuple[type, Any]] = {
     "splitting": (SplittingTraining, train_splitting),
 }
 FEWEST_STEPS, MOST_STEPS = 200, 20000
+# An energy model is at its best early; the time is better spent on the stride beside it.
+MOST_ENERGY_STEPS = 4000
 # A splitting takes one step on forces for so many on strides.
 STEPS_PER_FORCE_STEP = 3
 # Steps of a trial that is timed.
@@ -157,15 +159,14 @@ def run_trainings(trainings: list[Training], workers: int, seconds: float) -> No
     Args:
         trainings: with their settings written.
         workers: processes.
-        seconds: wall time; a training that is not through by then ends with the weights it has.
+        seconds: wall time of each, s; a training that is not through by then ends with the weights it has.
 
     Raises:
         ValueError: a training failed; with the last line it wrote.
     """
     waiting = [training for training in trainings if not training.is_done]
-    turns = math.ceil(len(waiting) / workers)
-    for turn in range(turns):
-        _run_side_by_side(waiting[turn * workers : (turn + 1) * workers], seconds / turns)
+    for first in range(0, len(waiting), workers):
+        _run_side_by_side(waiting[first : first + workers], seconds)
 
 
 def _run_side_by_side(trainings: list[Training], seconds: float) -> None:
