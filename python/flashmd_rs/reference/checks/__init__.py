@@ -25,6 +25,9 @@ LARGEST_DRIFT = 1.0
 LARGEST_ENERGY_SHARE = 0.1
 # Largest error of forces as a gradient, and of the file's against the potential's, as a share of the forces.
 FORCE_TOLERANCE = 0.01
+# From this error on forces are refused as no gradient, below it they are warned of. Networks in single precision are
+# found between: CHGNet's forces on phosphorus in Li3PS4 by 2.7 %, in simulations that keep their energy all the same.
+REFUSED_FORCE_ERROR = 0.03
 # Segments at each temperature: one to train on and one to validate on at least; a tenth is kept for validation.
 FEWEST_SEGMENTS, SEGMENTS_WANTED = 2, 10
 
@@ -147,12 +150,14 @@ def _forces(path: Path, potential: Potential) -> list[Finding]:
     errors = force_errors(path, potential)
     worst = max(errors, key=lambda error: error.relative - ERRORS * error.uncertain)
     if worst.relative > FORCE_TOLERANCE + ERRORS * worst.uncertain:
+        refused = worst.relative > REFUSED_FORCE_ERROR + ERRORS * worst.uncertain
+        severity = Severity.REFUSAL if refused else Severity.WARNING
         sentence = (
             f"forces of {potential.description} are not the gradient of its energy: {worst.symbol} is worst, by "
             f"{100 * worst.relative:.1f} % ± {100 * worst.uncertain:.1f} % of its forces, more than "
             f"{100 * FORCE_TOLERANCE:g} %; correct the potential, or no model of it conserves energy"
         )
-        found.append(Finding(Severity.REFUSAL, sentence))
+        found.append(Finding(severity, sentence))
     noisy = max(errors, key=lambda error: error.uncertain)
     if noisy.uncertain > FORCE_TOLERANCE:
         sentence = (
