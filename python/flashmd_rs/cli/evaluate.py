@@ -58,14 +58,11 @@ def evaluate(
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
 ) -> None:
     """Compare models and integrators with a reference: energy, temperatures, structure, motion, cost, and verdicts."""
-    from flashmd_rs.errors import FlashMDError, InputError
+    from flashmd_rs.errors import InputError
+    from flashmd_rs.evaluation import evaluate as evaluation
+    from flashmd_rs.evaluation.claims import Floors
+    from flashmd_rs.evaluation.protocol import EvaluationProtocol
 
-    try:
-        from flashmd_rs.evaluation import evaluate as evaluation
-        from flashmd_rs.evaluation.claims import Floors
-        from flashmd_rs.evaluation.protocol import EvaluationProtocol
-    except ImportError as error:
-        raise FlashMDError(str(error)) from None
     try:
         protocol = EvaluationProtocol(
             system=system.load(),

@@ -34,8 +34,13 @@ def with_system_flags(
 
         @functools.wraps(command)
         def wrapped(context: typer.Context, **values: Any) -> None:
-            from flashmd_rs.errors import InputError
+            from flashmd_rs.errors import FlashMDError, InputError
+            from flashmd_rs.reference import require_extra
 
+            try:
+                require_extra()
+            except ImportError as error:
+                raise FlashMDError(str(error)) from None
             config = values.pop("config")
             given = {name: values.pop(name) for name in flags if name != "config"}
             try:
