@@ -135,7 +135,7 @@ def test_silver_flows_through_a_standing_lattice_of_iodide() -> None:
 def test_a_system_file_says_what_it_is(name: str) -> None:
     options, sections = read_system_file(FOLDER / name / "system.yaml")
     assert options.description
-    assert sections["generate"]["temperature_k"]
+    assert any("temperature_k" in section for section in sections.values())
 
 
 def test_silver_starts_on_other_sites_in_every_structure() -> None:
