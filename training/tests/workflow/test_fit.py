@@ -103,7 +103,14 @@ class Command:
         self.log = folder.with_suffix(".txt")
         flags = ["--config", toy_run.CONFIG, *toy_run.FLAGS]
         with open(self.log, "w") as log:
-            self.process = subprocess.Popen([*COMMAND, folder, *flags], stdout=log, stderr=log, start_new_session=True)
+            self.process = subprocess.Popen(
+                [*COMMAND, folder, *flags],
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+                # A shell's background job ignores Ctrl-C, and so would everything it starts.
+                preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+            )
 
     def wait_for(self, there: Callable[[], bool]) -> None:
         """Until something is there; the command must not end before."""
