@@ -101,7 +101,8 @@ def _runs(found: dict[str, Any]) -> Iterator[str]:
                 speeds.setdefault(text, runs["ns_per_day"])
                 yield (
                     f"| {integrator['name']} | {called}, {runs['wanted_ps']:g} ps | "
-                    f"{_temperatures(runs['temperature_K'])} | {runs['stable_ps']:.4g} ps | {runs['ns_per_day']:.3g} |"
+                    f"{_temperatures(runs['temperature_K'])} | {runs['stable_ps']:.4g} ps | "
+                    f"{_three_digits(runs['ns_per_day'])} |"
                 )
     yield ""
     yield _speed(speeds, found["reference"])
@@ -135,8 +136,8 @@ def _speed(speeds: dict[str, float], reference: str | None) -> str:
     """Whether the model is faster than its reference, in words."""
     (model,) = (speed for text, speed in speeds.items() if text != reference)
     if reference is None or reference not in speeds:
-        return f"The model makes {model:.3g} ns/day."
-    both = f"{model:.3g} ns/day against {speeds[reference]:.3g}"
+        return f"The model makes {_three_digits(model)} ns/day."
+    both = f"{_three_digits(model)} ns/day against {_three_digits(speeds[reference])}"
     ratio = model / speeds[reference]
     if ratio < 1:
         return f"**The model is slower than its reference**, {1 / ratio:.1f} times ({both}): use the reference."
@@ -154,3 +155,8 @@ def _provenance(plan: Plan, metadata: dict[str, Any], clock: Clock) -> Iterator[
     yield f"- Fastest vibration: {plan.fastest_period_fs:.0f} fs. Steps of the last training: {provenance['steps']}."
     yield f"- Cost: {clock.seconds / 60:.1f} min, {clock.processor_seconds / 3600:.2g} core hours."
     yield f"- Command: `{provenance['command']}`"
+
+
+def _three_digits(value: float) -> str:
+    """A positive number to three digits, without an exponent."""
+    return f"{float(f'{value:.3g}'):.10g}"
