@@ -13,7 +13,7 @@ from ase import units
 
 from flashmd_rs.evaluation.claims import Floors
 from flashmd_rs.evaluation.evaluate import evaluate
-from flashmd_rs.evaluation.integrators import parse_integrator
+from flashmd_rs.evaluation.integrators.by_name import parse_integrator
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import energy_excess, load_results
 from flashmd_rs.evaluation.runs import measure_mean_energy, start

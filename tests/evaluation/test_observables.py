@@ -12,13 +12,13 @@ import small_systems
 from ase import units
 from scipy.stats import norm
 
-from flashmd_rs.evaluation.barostat import MonteCarloBarostat
-from flashmd_rs.evaluation.bond_energy import stretch_excess
 from flashmd_rs.evaluation.estimates import at_mean_energies, slope
-from flashmd_rs.evaluation.momenta import departure
-from flashmd_rs.evaluation.nve import measure_run
-from flashmd_rs.evaluation.nve_tables import equipartition_table
-from flashmd_rs.evaluation.observables import (
+from flashmd_rs.evaluation.integrators.barostat import MonteCarloBarostat
+from flashmd_rs.evaluation.integrators.stepped import Respa, VelocityVerlet
+from flashmd_rs.evaluation.measures.bond_energy import stretch_excess
+from flashmd_rs.evaluation.measures.momenta import departure
+from flashmd_rs.evaluation.measures.nve import measure_run
+from flashmd_rs.evaluation.measures.observables import (
     diffusion,
     dihedral_blocks,
     internal_positions,
@@ -28,8 +28,8 @@ from flashmd_rs.evaluation.observables import (
     pairs_of,
     vibrations,
 )
-from flashmd_rs.evaluation.stepped import Respa, VelocityVerlet
-from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
+from flashmd_rs.evaluation.measures.symplecticity import reversibility, symplecticity
+from flashmd_rs.evaluation.page.nve_tables import equipartition_table
 from flashmd_rs.reference.ase_system import ASEReference
 from flashmd_rs.reference.explosion import hottest_K
 

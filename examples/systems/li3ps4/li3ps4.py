@@ -1,4 +1,4 @@
-"""γ-Li₃PS₄, and CHGNet without its stresses and magnetic moments, which take most of its time."""
+"""γ-Li₃PS₄; CHGNet without its stresses and magnetic moments, which take most of its time; a model fitted to it."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.spacegroup import crystal
+
+from flashmd_rs import Model
 
 # Pmn2₁; Homma, Yonemura, Kobayashi, Nagao, Hirayama and Kanno, Solid State Ionics 182, 53 (2011). The lithium sites and
 # the sulphur above phosphorus are rounded: the start structure is relaxed anyway.
@@ -51,3 +53,8 @@ class EnergyAndForces(Calculator):
             "energy": float(predicted["e"]) * len(atoms),
             "forces": np.asarray(predicted["f"], dtype=float),
         }
+
+
+def fitted(model: str) -> Calculator:
+    """The energy model of an ONNX file, on one thread."""
+    return Model(model, device="cpu", threads=1).calculator()

@@ -9,9 +9,9 @@ import numpy as np
 
 from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts
+from flashmd_rs.evaluation.page.tables import completed
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import Results, RunFigures, baseline
-from flashmd_rs.evaluation.tables import completed
 
 MET, NOT_MET, UNDECIDED = "met", "not met", "undecided"
 # A standard error of more than this share of the floor decides nothing.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from flashmd_rs._engine.workers import worker_pool
 from flashmd_rs.evaluation.claims import Floors, claims
-from flashmd_rs.evaluation.integrators import parse_integrator
-from flashmd_rs.evaluation.page import write_page
+from flashmd_rs.evaluation.integrators.by_name import parse_integrator
+from flashmd_rs.evaluation.page.page import write_page
 from flashmd_rs.evaluation.protocol import FEWEST_STARTS, EvaluationProtocol
 from flashmd_rs.evaluation.results import load_results
 from flashmd_rs.evaluation.runs import Job, keep_start, measure_mean_energy, run_job
@@ -31,8 +31,8 @@ def evaluate(
     """Run what is missing in ``folder``, and write ``evaluation.md`` and ``evaluation.json``.
 
     Args:
-        integrators: texts as :func:`~flashmd_rs.evaluation.integrators.parse_integrator` reads them; the first that is
-            velocity Verlet of the reference is what the others are compared with.
+        integrators: texts as :func:`~flashmd_rs.evaluation.integrators.by_name.parse_integrator` reads them; the first
+            that is velocity Verlet of the reference is what the others are compared with.
         protocol: the runs.
         folder: folder of results, figures and page; made if it does not exist.
         workers: processes, of one thread each.

@@ -19,9 +19,9 @@ from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.protocol import ENSEMBLES, EvaluationProtocol
 
 if TYPE_CHECKING:
-    from flashmd_rs.evaluation.integrator import Integrator
+    from flashmd_rs.evaluation.integrators.integrator import Integrator
 
-# Figures of one run by name, as :func:`~flashmd_rs.evaluation.nve.measure_run` and the evaluation make them.
+# Figures of one run by name, as :func:`~flashmd_rs.evaluation.measures.nve.measure_run` and the evaluation make them.
 RunFigures = dict[str, Any]
 # Runs of one ensemble by integrator (as written by the user), one per start.
 Runs = dict[str, list[RunFigures]]

@@ -11,12 +11,12 @@ from ase import Atoms
 
 from flashmd_rs._structure import F64
 from flashmd_rs.analysis import first_peak
-from flashmd_rs.evaluation.bond_energy import stretch_excess
-from flashmd_rs.evaluation.integrator import Bath, Integrator, RunResult
-from flashmd_rs.evaluation.integrators import parse_integrator
-from flashmd_rs.evaluation.model_integrator import ModelIntegrator
-from flashmd_rs.evaluation.nve import measure_bath, measure_run, settled_frames
-from flashmd_rs.evaluation.observables import (
+from flashmd_rs.evaluation.integrators.by_name import parse_integrator
+from flashmd_rs.evaluation.integrators.integrator import Bath, Integrator, RunResult
+from flashmd_rs.evaluation.integrators.model_integrator import ModelIntegrator
+from flashmd_rs.evaluation.measures.bond_energy import stretch_excess
+from flashmd_rs.evaluation.measures.nve import measure_bath, measure_run, settled_frames
+from flashmd_rs.evaluation.measures.observables import (
     diffusion,
     dihedral_blocks,
     internal_positions,
@@ -26,9 +26,9 @@ from flashmd_rs.evaluation.observables import (
     species_of,
     vibrations,
 )
+from flashmd_rs.evaluation.measures.symplecticity import reversibility, symplecticity
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import RunFigures, bath_path, result_path, start_path
-from flashmd_rs.evaluation.symplecticity import reversibility, symplecticity
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.writers.atomic_write import atomic_write
 

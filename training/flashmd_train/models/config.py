@@ -52,7 +52,10 @@ class EnergyConfig(Strict):
     spacing: Annotated[float, Field(ge=1)] = Field(
         1.0, description="power of the distance in which they are evenly spaced; 2 makes them finer far out"
     )
-    hidden: int = Field(24, ge=1, description="learned vectors and scalars per atom")
+    hidden: int = Field(24, ge=1, description="learned vectors and scalars per atom, and quadrupoles")
+    angular: Literal[1, 2] = Field(
+        1, description="highest degree of the moments: 1, vectors; 2, also quadrupoles, which tell bond angles apart"
+    )
     width: Positive = Field(1.0, description="width of the cutoff's flank, Å")
 
 

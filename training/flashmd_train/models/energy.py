@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.layers import Swish
-from flashmd_train.backbones.pair_field import BySpecies, PairField, radial_functions, species_edges
+from flashmd_train.backbones.pair_field import BySpecies, EdgeBasis, PairField, radial_functions, species_edges
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows, slots_last
 from flashmd_train.graph.nef import Graph
@@ -60,8 +60,11 @@ class Energy(nn.Module):
         self.register_buffer("baseline", torch.zeros(heads, kinds))
         self.down = BySpecies(kinds, fan, config.hidden, scale=0.3)
         self.scalars = BySpecies(kinds, fan, config.hidden, scale=0.3)
-        bonds = 2 * config.hidden if config.prior == "bonded" else 0
-        self.net = nn.Sequential(nn.Linear(2 * config.hidden + bonds + kinds, 64), Swish(), nn.Linear(64, 64), Swish())
+        if config.angular == 2:
+            self.tensors = BySpecies(kinds, fan, config.hidden, scale=0.3)
+        bonds = 2 if config.prior == "bonded" else 0
+        features = (2 * config.angular + bonds) * config.hidden + kinds
+        self.net = nn.Sequential(nn.Linear(features, 64), Swish(), nn.Linear(64, 64), Swish())
         self.out = nn.Linear(64, heads)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
@@ -82,14 +85,14 @@ class Energy(nn.Module):
         weight = torch.where(outside, 1.0, 0.0)
         theirs = species_edges(species, neighbors, self.kinds).to(weight.dtype) * weight[:, None]
         edges = self.field.edge_basis(slots_last(edge_vectors), weight)
-        vectors = torch.cat([torch.ones_like(edges.envelope), edges.unit], 1) * edges.envelope
-        vectors = torch.cat([vectors * s for s in theirs.split(1, 1)], 1)
-        moments = torch.bmm(vectors, edges.radial.transpose(1, 2)).unflatten(1, (-1, 4))
-        scalars = moments[:, :, 0].flatten(1)
-        vectors = moments[:, :, 1:].transpose(1, 2).flatten(2)
-        down = self.down(vectors, one_hot)
-        features = torch.cat([(down * down).sum(1), self.scalars(scalars, one_hot), one_hot], -1)
-        known, orders = self._pair(scalars, one_hot, head), [features]
+        moments = self._moments(edges, theirs)
+        down = self.down(moments[:, 1:4], one_hot)
+        invariants = [(down * down).sum(1), self.scalars(moments[:, 0], one_hot)]
+        if self.config.angular == 2:
+            tensors = self.tensors(moments[:, 4:], one_hot)
+            invariants += [(tensors * tensors).sum(1), (tensors * quadrupole(down)).sum(1)]
+        features = torch.cat([*invariants, one_hot], -1)
+        known, orders = self._pair(moments[:, 0], one_hot, head), [features]
         if molecules is not None:
             bonds, is_center = self._bonds(edge_vectors, molecules)
             first, second = (down.transpose(1, 2) @ bonds).unbind(-1)
@@ -99,6 +102,16 @@ class Energy(nn.Module):
                 known = known + self._bonded(bonds, is_center, head)
         many = torch.stack([self.out(self.net(order)) for order in orders]).mean(0) @ head
         return known + many + one_hot @ (head @ self.baseline)
+
+    def _moments(self, edges: EdgeBasis, neighbor_species: Tensor) -> Tensor:
+        """Σ_j g_a(r_ij) [s_j = s] Y(r̂_ij) [N, 4 or 9, S·R], Y: one, the unit vector, its quadrupole."""
+        harmonics = [torch.ones_like(edges.envelope), edges.unit]
+        if self.config.angular == 2:
+            harmonics.append(quadrupole(edges.unit))
+        every = torch.cat(harmonics, 1) * edges.envelope
+        each = torch.cat([every * s for s in neighbor_species.split(1, 1)], 1)
+        products = torch.bmm(each, edges.radial.transpose(1, 2))
+        return products.unflatten(1, (-1, every.shape[1])).transpose(1, 2).flatten(2)
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *rest: object) -> None:
         """Runs of before know one zero per atom of the first species, ``offset`` [H]."""
@@ -135,6 +148,13 @@ class Energy(nn.Module):
         """½ Σ_j w_{s_i s_j}·g(r_ij) [N], eV: each pair counts at both ends."""
         weight = (self.whiten @ (head @ self.pair)).reshape(-1, self.config.radial)[self.pair_of].flatten(1)
         return 0.5 * (scalars * (one_hot @ weight)).sum(-1)
+
+
+def quadrupole(vectors: Tensor) -> Tensor:
+    """Real solid harmonics of degree 2 of vectors [N, 3, …]: [N, 5, …], whose norm is the square of the vector's."""
+    x, y, z = vectors.split(1, 1)
+    xx, yy, zz, root = x * x, y * y, z * z, 3**0.5
+    return torch.cat([root * x * y, root * y * z, root * z * x, root / 2 * (xx - yy), zz - (xx + yy) / 2], 1)
 
 
 def radial_terms(model: Energy, distances: Tensor) -> Tensor:

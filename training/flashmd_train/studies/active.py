@@ -21,7 +21,7 @@ from ase.io import write as write_frames
 
 import flashmd_rs
 from flashmd_rs import Guard, Langevin
-from flashmd_rs.evaluation.tables import paragraph
+from flashmd_rs.evaluation.page.tables import paragraph
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.explosion import hottest_K
 from flashmd_rs.reference.label import label

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 from scipy.stats import spearmanr
 
-from flashmd_rs.evaluation.tables import header, row
+from flashmd_rs.evaluation.page.tables import header, row
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import Batch, StridePairs
 from flashmd_train.export.contract import DIRECT_INPUTS

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from flashmd_rs.evaluation.momenta import draw_momenta, pool
-from flashmd_rs.evaluation.tables import completed, header, paragraph, row, stable_until, stable_until_each
+from flashmd_rs.evaluation.measures.momenta import draw_momenta, pool
+from flashmd_rs.evaluation.page.tables import completed, header, paragraph, row, stable_until, stable_until_each
 
 # An earlier study with a large PET model, 258 waters, strides of 1 fs (blockpost_flashMD, draft of 2026-04-27): drift
 # over 0–10 ps (eV/ps), mean temperature (K), its standard deviation, and when it exploded (ps).

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from flashmd_rs import Bussi, Langevin
-from flashmd_rs.evaluation.nve import measure_run, run_nve
+from flashmd_rs.evaluation.measures.nve import measure_run, run_nve
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.generate import generate
 from flashmd_rs.reference.options import load_system

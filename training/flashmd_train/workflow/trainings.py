@@ -84,7 +84,7 @@ class Training(NamedTuple):
 
 
 def model_settings(
-    kind: str, species: tuple[str, ...], cutoff_A: float, stride_fs: float, kicks: int
+    kind: str, species: tuple[str, ...], cutoff_A: float, angular: int, stride_fs: float, kicks: int
 ) -> dict[str, Any]:
     """The section ``model`` of a training for atoms without known bonds."""
     energy = {
@@ -94,6 +94,7 @@ def model_settings(
         "radial": 32,
         "spacing": 2.0,
         "hidden": 24,
+        "angular": angular,
     }
     if kind == "energy":
         return energy

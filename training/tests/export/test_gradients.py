@@ -18,8 +18,9 @@ from flashmd_train.models.config import EnergyConfig
 from flashmd_train.models.energy import Energy, energy_and_forces
 
 
-def test_gradient_graph_is_the_same_every_time_and_gives_the_forces(data: Dataset) -> None:
-    model = Energy(EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4))
+@pytest.mark.parametrize("angular", [1, 2])
+def test_gradient_graph_is_the_same_every_time_and_gives_the_forces(data: Dataset, angular: int) -> None:
+    model = Energy(EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, angular=angular))
     with torch.no_grad():
         model.pair.normal_(0, 0.05)
         model.out.weight.normal_(0, 0.05)

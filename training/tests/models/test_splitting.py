@@ -31,12 +31,15 @@ MASSES = np.array([15.99943, 1.007947])
 BONDED = ", bonded"
 # One with tabulated pair forces within its drifts, too, whose scalars are mollified.
 TABULATED = ", tabulated"
+# One whose scalars have quadrupoles.
+QUADRUPOLES = ", quadrupoles"
 SCHEMES = {"verlet": ((0, 0), (1.0,)), "two": ((0, 1, 0), (0.5, 0.5)), "three": ((0, 1, 2, 1, 0), (0.2, 0.3, 0.3, 0.2))}
 
 
 def config(scheme: str = "two", **more) -> SplittingConfig:
-    kicks, drifts = SCHEMES[scheme.removesuffix(BONDED).removesuffix(TABULATED)]
-    scalar = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, **more)
+    kicks, drifts = SCHEMES[scheme.partition(",")[0]]
+    angular = 2 if scheme.endswith(QUADRUPOLES) else 1
+    scalar = EnergyConfig(cutoff_A=CUTOFF, radial=6, hidden=4, angular=angular, **more)
     inner_timestep_fs = 0.5 if scheme.endswith((BONDED, TABULATED)) else None
     tabulated = scheme.endswith(TABULATED)
     return SplittingConfig(
@@ -93,7 +96,9 @@ def stride(model: Splitting, q: np.ndarray, p: np.ndarray, species: np.ndarray) 
     return q + done.displacement.numpy() / root, done.momenta.numpy() * root
 
 
-@pytest.mark.parametrize("scheme", [*SCHEMES, *(n + BONDED for n in ("verlet", "two")), "two" + TABULATED])
+@pytest.mark.parametrize(
+    "scheme", [*SCHEMES, *(n + BONDED for n in ("verlet", "two")), "two" + TABULATED, "two" + QUADRUPOLES]
+)
 class TestStructure:
     def test_forward_flip_back_returns(self, scheme: str) -> None:
         model, (q, p, species) = rough(scheme), molecules()

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from flashmd_rs.evaluation.integrator import Integrator
-from flashmd_rs.evaluation.model_integrator import POLICIES, ModelIntegrator
-from flashmd_rs.evaluation.stepped import Respa, VelocityVerlet
+from flashmd_rs.evaluation.integrators.integrator import Integrator
+from flashmd_rs.evaluation.integrators.model_integrator import POLICIES, ModelIntegrator
+from flashmd_rs.evaluation.integrators.stepped import Respa, VelocityVerlet
 
 
 def parse_integrator(text: str) -> Integrator:

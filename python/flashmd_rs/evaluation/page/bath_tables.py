@@ -6,8 +6,8 @@ import numpy as np
 
 from flashmd_rs.evaluation.claims import density_estimate, named_temperatures, temperature_estimates
 from flashmd_rs.evaluation.estimates import shown
+from flashmd_rs.evaluation.page.tables import header, row, stable_until_each
 from flashmd_rs.evaluation.results import RunFigures, Runs
-from flashmd_rs.evaluation.tables import header, row, stable_until_each
 
 
 def bath_table(integrators: Runs, ensemble: str) -> list[str]:

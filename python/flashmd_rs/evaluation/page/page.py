@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from flashmd_rs.evaluation.bath_tables import bath_table
 from flashmd_rs.evaluation.claims import Claim
-from flashmd_rs.evaluation.common_tables import claims_table, cost_table, momenta_table, motion_table, structure_table
-from flashmd_rs.evaluation.momenta import draw_momenta, pool
-from flashmd_rs.evaluation.nve_tables import energy_table, equipartition_table, starts_table, stride_table
-from flashmd_rs.evaluation.pictures import draw_dihedrals, draw_energy, draw_motion, draw_pairs
+from flashmd_rs.evaluation.measures.momenta import draw_momenta, pool
+from flashmd_rs.evaluation.page.bath_tables import bath_table
+from flashmd_rs.evaluation.page.common_tables import (
+    claims_table,
+    cost_table,
+    momenta_table,
+    motion_table,
+    structure_table,
+)
+from flashmd_rs.evaluation.page.nve_tables import energy_table, equipartition_table, starts_table, stride_table
+from flashmd_rs.evaluation.page.pictures import draw_dihedrals, draw_energy, draw_motion, draw_pairs
+from flashmd_rs.evaluation.page.tables import paragraph
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import Results, Runs
-from flashmd_rs.evaluation.tables import paragraph
 
 
 def write_page(

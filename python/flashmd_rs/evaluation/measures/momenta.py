@@ -19,7 +19,7 @@ RANGE, BINS = 4.0, 32
 
 
 def pool(runs: list[dict[str, Any]]) -> Momenta:
-    """Momenta of all runs of an integrator, as :func:`~flashmd_rs.evaluation.nve.measure_run` keeps them."""
+    """Momenta of all runs of an integrator, as :func:`~flashmd_rs.evaluation.measures.nve.measure_run` keeps them."""
     return {symbol: np.concatenate([run["momenta"][symbol] for run in runs]) for symbol in runs[0]["momenta"]}
 
 

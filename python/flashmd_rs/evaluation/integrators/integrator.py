@@ -9,7 +9,7 @@ from typing import NamedTuple
 from ase import Atoms
 
 from flashmd_rs._structure import F64
-from flashmd_rs.evaluation.series import Samples
+from flashmd_rs.evaluation.integrators.series import Samples
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.potentials import Potential
 
@@ -34,7 +34,7 @@ class RunResult(NamedTuple):
     Attributes:
         frames: frames with momenta; the first is where the run began.
         times_ps: their times, ps.
-        samples: temperatures and densities, every :data:`~flashmd_rs.evaluation.series.SAMPLE_FS`.
+        samples: temperatures and densities, every :data:`~flashmd_rs.evaluation.integrators.series.SAMPLE_FS`.
         seconds: wall time that the motion took, s.
         evaluations: number of evaluations of the network, of the forces, or of r-RESPA's outer forces.
         stopped: why the run ended early, or None.

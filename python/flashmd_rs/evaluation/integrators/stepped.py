@@ -12,10 +12,10 @@ from ase import Atoms
 from openmm import unit
 
 from flashmd_rs._structure import F64
-from flashmd_rs.evaluation.barostat import TRIAL_FS, MonteCarloBarostat
-from flashmd_rs.evaluation.bond_energy import harmonic_bonds
-from flashmd_rs.evaluation.integrator import Bath, Integrator, RunResult
-from flashmd_rs.evaluation.series import SAMPLE_FS, Samples
+from flashmd_rs.evaluation.integrators.barostat import TRIAL_FS, MonteCarloBarostat
+from flashmd_rs.evaluation.integrators.integrator import Bath, Integrator, RunResult
+from flashmd_rs.evaluation.integrators.series import SAMPLE_FS, Samples
+from flashmd_rs.evaluation.measures.bond_energy import harmonic_bonds
 from flashmd_rs.reference.ase_system import ASEReference
 from flashmd_rs.reference.base import KICK_FS, Reference
 from flashmd_rs.reference.openmm_system import NM_PS_PER_ASE_VELOCITY

@@ -12,8 +12,8 @@ from ase import Atoms
 from flashmd_rs._structure import F64
 from flashmd_rs.analysis import FEWEST
 from flashmd_rs.evaluation.estimates import Estimate, of_series
-from flashmd_rs.evaluation.integrator import RunResult
-from flashmd_rs.evaluation.model_integrator import ModelIntegrator
+from flashmd_rs.evaluation.integrators.integrator import RunResult
+from flashmd_rs.evaluation.integrators.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.explosion import hottest_K

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from flashmd_rs.evaluation.claims import named_temperatures, temperature_estimates
 from flashmd_rs.evaluation.estimates import Estimate, at_mean_energies, over_starts, shown, slope
+from flashmd_rs.evaluation.page.tables import header, paragraph, row, stable_until_each
 from flashmd_rs.evaluation.protocol import FEWEST_STARTS
 from flashmd_rs.evaluation.results import RunFigures, Runs, baseline
-from flashmd_rs.evaluation.tables import header, paragraph, row, stable_until_each
 
 # Parts of a run over which temperatures are averaged, and their names in the results.
 PARTS = {"whole run": "whole_temperature_K", "second half": "temperature_K"}

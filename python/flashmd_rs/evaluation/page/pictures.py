@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from flashmd_rs.evaluation.page.tables import completed
 from flashmd_rs.evaluation.results import Runs
-from flashmd_rs.evaluation.tables import completed
 
 
 def draw_energy(nve: Runs, path: Path) -> None:

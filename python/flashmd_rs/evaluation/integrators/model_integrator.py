@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from flashmd_rs.evaluation.barostat import TRIAL_FS
-from flashmd_rs.evaluation.integrator import Bath, Integrator, RunResult
-from flashmd_rs.evaluation.series import SAMPLE_FS, Samples
+from flashmd_rs.evaluation.integrators.barostat import TRIAL_FS
+from flashmd_rs.evaluation.integrators.integrator import Bath, Integrator, RunResult
+from flashmd_rs.evaluation.integrators.series import SAMPLE_FS, Samples
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.potentials import Potential
 

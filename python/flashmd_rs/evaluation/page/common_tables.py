@@ -6,11 +6,11 @@ import numpy as np
 
 from flashmd_rs.evaluation.claims import Claim, chance, diffusion_estimates, pair_blocks
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts, shown
-from flashmd_rs.evaluation.momenta import departure, pool
-from flashmd_rs.evaluation.observables import MOST_SPECIES
+from flashmd_rs.evaluation.measures.momenta import departure, pool
+from flashmd_rs.evaluation.measures.observables import MOST_SPECIES
+from flashmd_rs.evaluation.page.tables import header, paragraph, row
 from flashmd_rs.evaluation.results import Results, RunFigures, Runs, baseline
 from flashmd_rs.evaluation.summary import ns_per_day
-from flashmd_rs.evaluation.tables import header, paragraph, row
 
 # Share of a spectrum that must lie within the range of a run for its mean wavenumber to be shown.
 RESOLVED = 0.99

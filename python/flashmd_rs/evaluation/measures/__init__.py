@@ -1,0 +1,1 @@
+"""What is measured of a run: energies, momenta, structure, motion, time reversal and symplecticity."""
