@@ -33,9 +33,9 @@ def inspect_model(data: bytes) -> str:
     """
 
 def neighbor_list(
-    positions: _F64, cell: _F64, pbc: NDArray[np.bool_], cutoff: float
-) -> tuple[NDArray[np.int64], NDArray[np.int64], _F64, _F64, NDArray[np.int64]]:
-    """Full list ``i, j, d, D, S`` sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
+    quantities: str, positions: _F64, cell: _F64, pbc: NDArray[np.bool_], cutoff: float
+) -> tuple[NDArray[np.int64] | _F64, ...]:
+    """Columns out of ``ijdDS`` of the full list, sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
 
 @final
 class Edges:

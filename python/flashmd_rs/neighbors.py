@@ -39,10 +39,9 @@ def neighbor_list(quantities: str, atoms: Any, cutoff: float) -> Any:
     radius = _checks.positive("cutoff", cutoff, "Å")
     check_is_atoms(atoms)
     if len(atoms) == 0:
-        found: Any = (np.zeros(0, int), np.zeros(0, int), np.zeros(0), np.zeros((0, 3)), np.zeros((0, 3), int))
+        positions, cell, pbc = np.zeros((0, 3)), np.zeros((3, 3)), np.zeros(3, dtype=bool)
     else:
         arrays = geometry(atoms)
-        found = _core.neighbor_list(arrays.positions, arrays.cell, arrays.pbc, radius)
-    by_letter = dict(zip(_LETTERS, found, strict=True))
-    chosen = tuple(by_letter[letter] for letter in quantities)
-    return chosen[0] if len(chosen) == 1 else chosen
+        positions, cell, pbc = arrays.positions, arrays.cell, arrays.pbc
+    found = _core.neighbor_list(quantities, positions, cell, pbc, radius)
+    return found[0] if len(found) == 1 else found

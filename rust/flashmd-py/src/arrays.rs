@@ -1,7 +1,7 @@
 //! The core's vectors as numpy arrays.
 
 use flashmd::linalg::Vec3;
-use numpy::{Element, IntoPyArray, PyArray2, PyArrayMethods};
+use numpy::{PyArray2, PyArrayMethods};
 use pyo3::prelude::*;
 
 /// An [N,3] array of vectors.
@@ -13,10 +13,4 @@ pub(crate) fn to_array<'py>(py: Python<'py>, vectors: &[Vec3]) -> Bound<'py, PyA
         flat.copy_from_slice(vectors.as_flattened());
     }
     array
-}
-
-/// An [N,3] array that takes over the memory.
-pub(crate) fn triples<T: Element>(py: Python<'_>, rows: Vec<[T; 3]>) -> PyResult<Bound<'_, PyArray2<T>>> {
-    let count = rows.len();
-    rows.into_flattened().into_pyarray(py).reshape([count, 3])
 }

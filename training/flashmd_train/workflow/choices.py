@@ -4,7 +4,7 @@
 cutoff         the shortest whose pair forces lose at most 1 % to those of the best cutoff (:mod:`.cutoffs`)
 stride         that of the plan, halved while a trial leaves more than ``LARGEST_TRIAL_ERROR`` of the momenta, at most
                to a quarter; not where it was asked for
-moments        with quadrupoles, where a step of the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
+moments        with quadrupoles, where a step of the reference takes more than 0.2 ms per atom (:mod:`.plan`)
 kind           splitting, unless its gradients take longer than the reference's own steps: then direct
 steps          of the trainings: as many as fit into the time, by the time of the trials' steps
 =============  ========================================================================================================
@@ -27,16 +27,13 @@ from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.costs import ms_per_stride
 from flashmd_train.workflow.cutoffs import choose_cutoff
 from flashmd_train.workflow.options import FitOptions
-from flashmd_train.workflow.plan import FRAMES_PER_STRIDE, SHARES, Plan, number_of_kicks
+from flashmd_train.workflow.plan import FRAMES_PER_STRIDE, SHARES, Plan, degree_of_moments, number_of_kicks
 from flashmd_train.workflow.trainings import FEWEST_STEPS, MOST_ENERGY_STEPS, MOST_STEPS, model_settings, trial
 
 # A trial's momentum error above which its stride is halved, where the stride was not asked for.
 LARGEST_TRIAL_ERROR = 0.15
 # Where the reference takes longer than this for a stride, ms, a splitting is not timed against it.
 CERTAINLY_FASTER_MS = 200.0
-# Time of a reference's step per atom, ms, above which forces are taken for many-body ones that depend on angles, and a
-# gradient that takes twice the time is still far from the reference's.
-EXPENSIVE_MS_PER_ATOM = 0.2
 # Share of the time for training that is used: two trainings slow each other down.
 TRAINING_MARGIN = 0.85
 # Of what is left after the data, training gets this share.
@@ -115,7 +112,7 @@ class Trials:
             "kind": "direct" if self.options.kind == "direct" else "splitting",
             "stride_fs": self.plan.stride_fs,
             "species": data.symbols,
-            "angular": 2 if self._ms_per_atom() > EXPENSIVE_MS_PER_ATOM else 1,
+            "angular": degree_of_moments(self.plan.reference_ms_per_step, [len(s.structures[0]) for s in self.systems]),
             # Known after the trials.
             "kicks": 1,
             "seconds": 0.0,
@@ -151,11 +148,6 @@ class Trials:
                 "energy_steps": int(min(MOST_ENERGY_STEPS, seconds / energy_s)),
             }
         )
-
-    def _ms_per_atom(self) -> float:
-        """Wall time of a step of the reference by the number of atoms, ms; of several systems, the longest."""
-        atoms = [len(system.structures[0]) for system in self.systems]
-        return max(ms / n for ms, n in zip(self.plan.reference_ms_per_step, atoms))
 
     def _folder(self, choices: Choices) -> Path:
         return self.folder / f"trial-{choices.kind}-{choices.stride_fs:g}fs"

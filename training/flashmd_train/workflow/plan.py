@@ -10,6 +10,7 @@ spacing        a quarter of the stride, so that half and a quarter of it can be 
 segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,
                from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
 kicks          of a splitting: one each 0.1 periods of the fastest vibration
+moments        of energies: with quadrupoles where the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
 =============  ========================================================================================================
 
 The time is shared as ``SHARES`` says; the two trainings run side by side where there are two processors.
@@ -18,6 +19,7 @@ The time is shared as ``SHARES`` says; the two trainings run side by side where 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from flashmd_train.models.config import Strict
 
@@ -26,6 +28,9 @@ STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
 FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500
 SHARES = {"data": 0.32, "training": 0.36, "export": 0.05, "evaluation": 0.22}
+# Time of a reference's step per atom, ms, above which its forces are taken for many-body ones that depend on angles; a
+# gradient that takes twice the time is still far below the reference's then.
+EXPENSIVE_MS_PER_ATOM = 0.2
 # Frames of a stride, and strides of a segment and of the bath between two.
 FRAMES_PER_STRIDE, STRIDES_PER_SEGMENT = 4, 2
 
@@ -105,6 +110,16 @@ def matching_timestep(timestep_fs: float, spacing_fs: float) -> float:
 def number_of_kicks(stride_fs: float, period_fs: float) -> int:
     """Drifts of a splitting, one each :data:`PERIODS_PER_KICK` periods."""
     return max(1, math.ceil(stride_fs / (PERIODS_PER_KICK * period_fs) - 1e-9))
+
+
+def degree_of_moments(ms_per_step: Sequence[float], atoms: Sequence[int]) -> int:
+    """Degree of the moments of energy models: 2, quadrupoles, for references that are expensive per atom, else 1.
+
+    Args:
+        ms_per_step: wall time of a step of each system's reference, ms.
+        atoms: number of atoms of each.
+    """
+    return 2 if max(ms / n for ms, n in zip(ms_per_step, atoms)) > EXPENSIVE_MS_PER_ATOM else 1
 
 
 def number_of_segments(

@@ -42,6 +42,7 @@ def system() -> System:
         f"{100 * plan.SHARES['training']:.0f} % of the time",
         f"{100 * plan.SHARES['export']:.0f} % of the time",
         f"a kick each {plan.PERIODS_PER_KICK:g} periods",
+        f"a step of the reference takes more than {plan.EXPENSIVE_MS_PER_ATOM:g} ms per atom",
         f"the shortest of {cutoffs.CUTOFFS_A[0]:g}, {cutoffs.CUTOFFS_A[1]:g}, …, {cutoffs.CUTOFFS_A[-1]:g} Å",
         f"at most {100 * cutoffs.LARGEST_LOSS:.0f} % of the rms force",
         f"at least {FEWEST_STEPS} steps",
@@ -99,6 +100,12 @@ def test_a_stride_that_no_time_step_divides_is_refused() -> None:
 @pytest.mark.parametrize(("stride_fs", "kicks"), [(14.5, 1), (29.0, 2), (32.0, 3), (43.5, 3), (4.0, 1)])
 def test_kicks_are_a_tenth_of_a_period_apart(stride_fs: float, kicks: int) -> None:
     assert plan.number_of_kicks(stride_fs, 145.0) == kicks
+
+
+def test_expensive_references_get_quadrupoles() -> None:
+    assert plan.degree_of_moments([6.3], [108]) == 1
+    assert plan.degree_of_moments([150.0], [64]) == 2
+    assert plan.degree_of_moments([6.3, 150.0], [108, 64]) == 2
 
 
 def test_segments_fit_into_their_time() -> None:

@@ -8,7 +8,7 @@ mod reverse_index;
 mod search;
 mod threads;
 
-pub use full_list::{FullList, full_list};
+pub use full_list::{Columns, FullList, FullSearch, full_list};
 pub use padded_edges::{MAX_SLOTS, PaddedEdges, Part};
 pub use search::{Edge, NeighborSearch, as_input};
 
