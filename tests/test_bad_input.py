@@ -206,6 +206,7 @@ MODELS = {
     "scatter_add": ("ScatterReduction", "ScatterND"),
     "mixes_rows": ("PaddingMatters", "padding"),
     "not_equivariant": ("NotEquivariant", "equivariant"),
+    "rare_species": ("NotEquivariant", "momenta_out"),
     "singular": ("UnstableProbe", None),
 }
 

@@ -38,7 +38,7 @@ class EnergyAndForces(Calculator):
         from chgnet.model import CHGNet
 
         torch.set_num_threads(1)
-        self._model = CHGNet.load(use_device="cpu", verbose=False)
+        self._model = CHGNet.load(use_device="cpu", verbose=False).requires_grad_(False)
 
     def calculate(self, atoms: Atoms, properties: list[str], system_changes: list[str] = all_changes) -> None:
         """Energy (eV) and forces (eV/Å)."""

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.layers import Swish
-from flashmd_train.backbones.pair_field import BySpecies, EdgeBasis, PairField, radial_functions, species_edges
+from flashmd_train.backbones.pair_field import BySpecies, PairField, radial_functions, species_edges
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows, slots_last
 from flashmd_train.graph.nef import Graph
@@ -81,11 +81,7 @@ class Energy(nn.Module):
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
         one_hot = nn.functional.one_hot(species.long(), self.kinds).to(edge_vectors.dtype)
         molecules = self.molecules(species, plain, inside, neighbors)
-        outside = inside if molecules is None else inside & ~molecules.intra
-        weight = torch.where(outside, 1.0, 0.0)
-        theirs = species_edges(species, neighbors, self.kinds).to(weight.dtype) * weight[:, None]
-        edges = self.field.edge_basis(slots_last(edge_vectors), weight)
-        moments = self._moments(edges, theirs)
+        moments = self.moments(species, edge_vectors, inside, neighbors, molecules)
         down = self.down(moments[:, 1:4], one_hot)
         invariants = [(down * down).sum(1), self.scalars(moments[:, 0], one_hot)]
         if self.config.angular == 2:
@@ -103,13 +99,22 @@ class Energy(nn.Module):
         many = torch.stack([self.out(self.net(order)) for order in orders]).mean(0) @ head
         return known + many + one_hot @ (head @ self.baseline)
 
-    def _moments(self, edges: EdgeBasis, neighbor_species: Tensor) -> Tensor:
-        """Σ_j g_a(r_ij) [s_j = s] Y(r̂_ij) [N, 4 or 9, S·R], Y: one, the unit vector, its quadrupole."""
+    def moments(
+        self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor, molecules: Molecules | None
+    ) -> Tensor:
+        """Σ_j g_a(r_ij) [s_j = s] Y(r̂_ij) [N, 4 or 9, S·R], Y: one, the unit vector, its quadrupole.
+
+        The sum goes over the neighbours within the cutoff, ``inside`` [N, K], less those of the same molecule.
+        """
+        outside = inside if molecules is None else inside & ~molecules.intra
+        weight = torch.where(outside, 1.0, 0.0)
+        theirs = species_edges(species, neighbors, self.kinds).to(weight.dtype) * weight[:, None]
+        edges = self.field.edge_basis(slots_last(edge_vectors), weight)
         harmonics = [torch.ones_like(edges.envelope), edges.unit]
         if self.config.angular == 2:
             harmonics.append(quadrupole(edges.unit))
         every = torch.cat(harmonics, 1) * edges.envelope
-        each = torch.cat([every * s for s in neighbor_species.split(1, 1)], 1)
+        each = torch.cat([every * s for s in theirs.split(1, 1)], 1)
         products = torch.bmm(each, edges.radial.transpose(1, 2))
         return products.unflatten(1, (-1, every.shape[1])).transpose(1, 2).flatten(2)
 

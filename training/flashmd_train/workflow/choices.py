@@ -112,7 +112,7 @@ class Trials:
             "kind": "direct" if self.options.kind == "direct" else "splitting",
             "stride_fs": self.plan.stride_fs,
             "species": data.symbols,
-            "angular": degree_of_moments(self.plan.reference_ms_per_step, [len(s.structures[0]) for s in self.systems]),
+            "angular": self.options.angular or self._degree_of_moments(),
             # Known after the trials.
             "kicks": 1,
             "seconds": 0.0,
@@ -148,6 +148,10 @@ class Trials:
                 "energy_steps": int(min(MOST_ENERGY_STEPS, seconds / energy_s)),
             }
         )
+
+    def _degree_of_moments(self) -> int:
+        atoms = [len(system.structures[0]) for system in self.systems]
+        return degree_of_moments(self.plan.reference_ms_per_step, atoms)
 
     def _folder(self, choices: Choices) -> Path:
         return self.folder / f"trial-{choices.kind}-{choices.stride_fs:g}fs"

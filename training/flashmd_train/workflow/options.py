@@ -27,6 +27,10 @@ class FitOptions(Strict):
     )
     stride_fs: Positive | None = Field(None, description="stride, fs; null: by the fastest vibration")
     cutoff_A: Positive | None = Field(None, description="cutoff, Å; null: by the error of pair forces")
+    angular: Literal[1, 2] | None = Field(
+        None,
+        description="degree of the moments: 1, vectors, or 2, also quadrupoles; null: by the reference's cost",
+    )
     timestep_fs: Positive | None = Field(None, description="time step of the reference, fs; null: by the lightest mass")
     equilibration_ps: Positive = Field(5.0, description="time in the bath before the first segment of a chain, ps")
     anneal_K: NotNegative = Field(0.0, description="the first third of that is at least this hot, K")

@@ -24,6 +24,9 @@ const SPACING: f64 = 2.2;
 /// Spacing over the closest approach in the training data: nearer than that a network extrapolates, its
 /// outputs may be of any size, and round-off with them.
 const APPROACH: f64 = 1.2;
+/// Largest spacing over the cutoff, whatever the closest approach: that of a rare species may be beyond the cutoff, and a
+/// structure without edges shows nothing.
+const REACH: f64 = 0.6;
 /// Full width of the jitter over the spacing.
 const JITTER: f64 = 0.2;
 
@@ -89,7 +92,7 @@ impl Probe {
     fn new(contract: &Contract) -> Result<Self> {
         let metadata = &contract.metadata;
         let mut stream = Stream::new(1, Purpose::Check, 0);
-        let spacing = SPACING.max(APPROACH * metadata.domain.closest_approach());
+        let spacing = SPACING.max((APPROACH * metadata.domain.closest_approach()).min(REACH * metadata.cutoff));
         let edge = LATTICE as f64 * spacing;
         let mut positions = Vec::new();
         for index in 0..LATTICE.pow(3) {
