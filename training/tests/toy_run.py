@@ -28,7 +28,9 @@ def small() -> Iterator[None]:
         patched.setattr(plan, "MOST_SEGMENTS", plan.FEWEST_SEGMENTS)
         patched.setattr(cutoffs, "CUTOFFS_A", (4.0, 5.0))
         patched.setattr(trainings, "TRIAL_STEPS", 30)
+        patched.setattr(trainings, "TRIAL_FORCE_STEPS", 10)
         patched.setattr(choices, "MOST_STEPS", 100)
+        patched.setattr(choices, "MOST_ENERGY_STEPS", 200)
         patched.setattr(fit, "FEWEST_STEPS", 30)
         patched.setattr(planning, "ENERGIES", 40)
         yield

@@ -6,7 +6,8 @@ stride         that of the plan, halved while a trial leaves more than ``LARGEST
                to a quarter; not where it was asked for
 moments        with quadrupoles, where a step of the reference takes more than 0.2 ms per atom (:mod:`.plan`)
 kind           splitting, unless its gradients take longer than the reference's own steps: then direct
-steps          of the trainings: as many as fit into the time, by the time of the trials' steps
+steps          of the trainings: as many as fit into the time, by the time of the trials' steps; of a splitting's,
+               ``FORCE_SHARE`` of the time goes to steps on forces, as fast as an energy model's
 =============  ========================================================================================================
 """
 
@@ -36,6 +37,8 @@ LARGEST_TRIAL_ERROR = 0.15
 CERTAINLY_FASTER_MS = 200.0
 # Share of the time for training that is used: two trainings slow each other down.
 TRAINING_MARGIN = 0.85
+# Share of a splitting's training that is on forces: such a step takes a fraction of the time of one on strides.
+FORCE_SHARE = 1 / 3
 # Of what is left after the data, training gets this share.
 TRAINING_SHARE = SHARES["training"] / (SHARES["training"] + SHARES["evaluation"])
 
@@ -53,6 +56,7 @@ class Choices(Strict):
         angular: highest degree of the moments of energy models and splittings.
         seconds: wall time of each training, s.
         steps: of the model that moves atoms.
+        force_steps: on forces, before those, if it is a splitting.
         energy_steps: of the energy model.
     """
 
@@ -62,9 +66,10 @@ class Choices(Strict):
     stride_fs: float
     kicks: int
     species: tuple[str, ...]
-    angular: Literal[1, 2] = 1
+    angular: Literal[1, 2]
     seconds: float
     steps: int
+    force_steps: int
     energy_steps: int
 
     def model_settings(self, kind: str) -> dict[str, Any]:
@@ -117,6 +122,7 @@ class Trials:
             "kicks": 1,
             "seconds": 0.0,
             "steps": 0,
+            "force_steps": 0,
             "energy_steps": 0,
         }
         while True:
@@ -134,17 +140,20 @@ class Trials:
         sequential = 1 if workers > 1 else 2
         seconds = TRAINING_MARGIN * TRAINING_SHARE * clock.seconds_left / sequential
         slower = max(step_s, energy_s)
-        if seconds < FEWEST_STEPS * slower:
-            needed = clock.seconds + sequential * FEWEST_STEPS * slower / (TRAINING_MARGIN * TRAINING_SHARE)
+        fewest_s = FEWEST_STEPS * slower / (1 - FORCE_SHARE)
+        if seconds < fewest_s:
+            needed = clock.seconds + sequential * fewest_s / (TRAINING_MARGIN * TRAINING_SHARE)
             raise ValueError(
                 f"{clock.hours:g} h are too short: a step of training takes {1000 * slower:.0f} ms, and after "
                 f"{clock.seconds / 60:.1f} min of data and trials there is no time left for {FEWEST_STEPS} of them; "
                 f"the run goes on with hours of at least {1.1 * needed / 3600:.2g}"
             )
+        forces = min(MOST_ENERGY_STEPS, FORCE_SHARE * seconds / energy_s) if choices.kind == "splitting" else 0
         return choices.model_copy(
             update={
                 "seconds": round(seconds, 1),
-                "steps": int(min(MOST_STEPS, seconds / step_s)),
+                "steps": int(min(MOST_STEPS, (seconds - forces * energy_s) / step_s)),
+                "force_steps": int(forces),
                 "energy_steps": int(min(MOST_ENERGY_STEPS, seconds / energy_s)),
             }
         )

@@ -190,7 +190,15 @@ class Fit:
                     share = TRAINING_SHARE * clock.seconds_left / choices.seconds
                     steps = max(FEWEST_STEPS, round(min(LATER_ROUND, share) * steps))
                 model = choices.model_settings(training.kind)
-                write_settings(training, model, self.folder.data, steps, self.options.seed, start)
+                write_settings(
+                    training,
+                    model,
+                    self.folder.data,
+                    steps=steps,
+                    force_steps=choices.force_steps,
+                    seed=self.options.seed,
+                    start=start,
+                )
         run_trainings(trainings, self.workers, TRAINING_PATIENCE * choices.seconds)
         for training in trainings:
             if training.ended.exists():

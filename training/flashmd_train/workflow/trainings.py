@@ -33,10 +33,8 @@ KINDS: dict[str, tuple[type, Any]] = {
 FEWEST_STEPS, MOST_STEPS = 200, 20000
 # An energy model is at its best early; the time is better spent on the stride beside it.
 MOST_ENERGY_STEPS = 4000
-# A splitting takes one step on forces for so many on strides.
-STEPS_PER_FORCE_STEP = 3
-# Steps of a trial that is timed.
-TRIAL_STEPS = 90
+# Steps of a trial that is timed, and those on forces before them.
+TRIAL_STEPS, TRIAL_FORCE_STEPS = 90, 150
 VALIDATIONS = 8
 # Time between two looks at what is running, s.
 POLLING_S = 0.5
@@ -118,9 +116,16 @@ def model_settings(
 
 
 def write_settings(
-    training: Training, model: dict[str, Any], files: list[Path], steps: int, seed: int, start: Path | None = None
+    training: Training,
+    model: dict[str, Any],
+    files: list[Path],
+    *,
+    steps: int,
+    force_steps: int,
+    seed: int,
+    start: Path | None = None,
 ) -> None:
-    """Write the settings of a training."""
+    """Write the settings of a training; only that of a splitting has steps on forces before its own."""
     settings: dict[str, Any] = {
         "model": model,
         "data": {"files": [os.path.relpath(path, training.settings.parent) for path in files]},
@@ -129,7 +134,7 @@ def write_settings(
         "seed": seed,
     }
     if training.kind == "splitting":
-        settings["force_steps"] = steps // STEPS_PER_FORCE_STEP
+        settings["force_steps"] = force_steps
     if start is not None:
         settings["start"] = os.path.relpath(start, training.settings.parent)
     with atomic_write(training.settings) as temporary:
@@ -145,7 +150,7 @@ def trial(kind: str, model: dict[str, Any], files: list[Path], folder: Path) -> 
     training = Training(kind, folder / f"{kind}.yaml", folder / kind)
     folder.mkdir(parents=True, exist_ok=True)
     if not training.settings.exists():
-        write_settings(training, model, files, TRIAL_STEPS, seed=0)
+        write_settings(training, model, files, steps=TRIAL_STEPS, force_steps=TRIAL_FORCE_STEPS, seed=0)
     settings, train = KINDS[kind]
     if not training.is_done:
         with open(_log(training), "a") as log, redirect_stdout(log):

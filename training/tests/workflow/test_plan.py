@@ -20,7 +20,7 @@ from flashmd_train.workflow.costs import Probe
 from flashmd_train.workflow.options import FitOptions
 from flashmd_train.workflow.planning import make_plan
 from flashmd_train.workflow.rounds import added_files, begin_round, finish_beginning, last_checkpoint
-from flashmd_train.workflow.trainings import FEWEST_STEPS, TRIAL_STEPS
+from flashmd_train.workflow.trainings import FEWEST_STEPS, MOST_ENERGY_STEPS, TRIAL_STEPS
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "fit.md").read_text()
 OPTIONS = FitOptions(temperature_K=(600.0,), hours=1.0, equilibration_ps=1.0)
@@ -46,6 +46,7 @@ def system() -> System:
         f"the shortest of {cutoffs.CUTOFFS_A[0]:g}, {cutoffs.CUTOFFS_A[1]:g}, …, {cutoffs.CUTOFFS_A[-1]:g} Å",
         f"at most {100 * cutoffs.LARGEST_LOSS:.0f} % of the rms force",
         f"at least {FEWEST_STEPS} steps",
+        f"of the energy model at most {MOST_ENERGY_STEPS}; a third of a splitting's time is for steps on forces",
         f"up to {evaluation.LONGEST_PS / 1000:g} ns",
     ],
 )
