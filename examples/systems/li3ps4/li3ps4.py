@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
@@ -56,5 +58,5 @@ class EnergyAndForces(Calculator):
 
 
 def fitted(model: str) -> Calculator:
-    """The energy model of an ONNX file, on one thread."""
-    return Model(model, device="cpu", threads=1).calculator()
+    """The energy model of an ONNX file, by default one beside this, on one thread."""
+    return Model(Path(__file__).parent / model, device="cpu", threads=1).calculator()
