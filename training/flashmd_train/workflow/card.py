@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from flashmd_rs.writers.atomic_write import atomic_write
+from flashmd_train.data.segments import Segments
 from flashmd_train.export.contract import read_model
 from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.plan import Plan
@@ -47,7 +48,7 @@ def write_card(folder: RunFolder, plan: Plan, clock: Clock) -> None:
     lines += [
         "## Data and provenance",
         "",
-        *_provenance(plan, metadata, clock),
+        *_provenance(folder, plan, metadata, clock),
         *(f"- Check: {note}" for note in notes),
     ]
     with atomic_write(folder.card) as temporary:
@@ -144,12 +145,14 @@ def _speed(speeds: dict[str, float], reference: str | None) -> str:
     return f"The model is {ratio:.1f} times as fast as its reference ({both})."
 
 
-def _provenance(plan: Plan, metadata: dict[str, Any], clock: Clock) -> Iterator[str]:
+def _provenance(folder: RunFolder, plan: Plan, metadata: dict[str, Any], clock: Clock) -> Iterator[str]:
     """Data, costs, and the command."""
     provenance = metadata["provenance"]
     kelvin = ", ".join(f"{t:g}" for t in plan.temperatures_K)
-    yield f"- Data: {' + '.join(map(str, plan.segments))} segments of {plan.length_fs:g} fs at {kelvin} K."
-    added = len(provenance["data"]) - len(plan.segments)
+    # As many as were made: their time may have been up before those of the plan were.
+    made = [str(len(Segments.load(path).temperature_K)) for path in folder.equilibrium]
+    yield f"- Data: {' + '.join(made)} segments of {plan.length_fs:g} fs at {kelvin} K."
+    added = len(provenance["data"]) - len(made)
     if added:
         yield f"- Added: {added} {'file' if added == 1 else 'files'} of further segments."
     yield f"- Fastest vibration: {plan.fastest_period_fs:.0f} fs. Steps of the last training: {provenance['steps']}."
