@@ -23,7 +23,7 @@ APPS = {"flashmd-train": trainer, "flashmd-rs": runtime}
 SMALLER = {
     "fit": toy_run.FLAGS,
     "structure": ["--structure-args", "cells=2", "--time-ps", "0.3"],
-    "run": ["--time-ps", "5", "--device", "cpu"],
+    "run": ["--time-ps", "1", "--device", "cpu"],
 }
 
 
