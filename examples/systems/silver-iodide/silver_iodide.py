@@ -66,7 +66,7 @@ def system(cells: int = 4) -> openmm.System:
 
 
 def short_range() -> str:
-    """The terms but Coulomb's, kJ/mol, of powers and products alone: OpenMM takes ten times as long for tables."""
+    """The terms but Coulomb's, kJ/mol, of powers and products alone: OpenMM takes far longer for tables."""
     pairs = ("silver1*silver2", "(silver1*iodide2+iodide1*silver2)", "iodide1*iodide2")
     terms = [
         f"{pair}*{COULOMB_KJ_A_PER_MOL}*({h}/r_A^{n} - {p}/r_A^4 - {w}/r_A^6)"

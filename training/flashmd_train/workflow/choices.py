@@ -4,7 +4,7 @@
 cutoff         the shortest whose pair forces lose at most 1 % to those of the best cutoff (:mod:`.cutoffs`)
 stride         that of the plan, halved while a trial leaves more than ``LARGEST_TRIAL_ERROR`` of the momenta, at most
                to a quarter; not where it was asked for
-moments        with quadrupoles, where a step of the reference takes more than 0.2 ms per atom (:mod:`.plan`)
+moments        with quadrupoles, where a step of the reference takes more than ``EXPENSIVE_MS_PER_ATOM`` (:mod:`.plan`)
 kind           splitting, unless its gradients take longer than the reference's own steps: then direct
 steps          of the trainings: as many as fit into the time, by the time of the trials' steps; of a splitting's,
                ``FORCE_SHARE`` of the time goes to steps on forces, as fast as an energy model's
@@ -140,7 +140,8 @@ class Trials:
         sequential = 1 if workers > 1 else 2
         seconds = TRAINING_MARGIN * TRAINING_SHARE * clock.seconds_left / sequential
         slower = max(step_s, energy_s)
-        fewest_s = FEWEST_STEPS * slower / (1 - FORCE_SHARE)
+        force_share = FORCE_SHARE if choices.kind == "splitting" else 0.0
+        fewest_s = FEWEST_STEPS * slower / (1 - force_share)
         if seconds < fewest_s:
             needed = clock.seconds + sequential * fewest_s / (TRAINING_MARGIN * TRAINING_SHARE)
             raise ValueError(
@@ -148,7 +149,7 @@ class Trials:
                 f"{clock.seconds / 60:.1f} min of data and trials there is no time left for {FEWEST_STEPS} of them; "
                 f"the run goes on with hours of at least {1.1 * needed / 3600:.2g}"
             )
-        forces = min(MOST_ENERGY_STEPS, FORCE_SHARE * seconds / energy_s) if choices.kind == "splitting" else 0
+        forces = min(MOST_ENERGY_STEPS, force_share * seconds / energy_s)
         return choices.model_copy(
             update={
                 "seconds": round(seconds, 1),
