@@ -132,6 +132,19 @@ def test_a_total_energy_that_drifts_is_refused(good: Path, tmp_path: Path) -> No
     assert refused.endswith("take a shorter time step")
 
 
+def test_atoms_that_fell_into_each_other_are_refused(good: Path, tmp_path: Path) -> None:
+    """As a fitted potential without repulsion lets them, where its data had no such pairs."""
+    path = tmp_path / "fallen.h5"
+    shutil.copy(good, path)
+    with h5py.File(path, "r+") as file:
+        cell = file["cell"][:]
+        # Through the border of the cell.
+        file["positions"][3, -1, 1] = file["positions"][3, -1, 0] + cell[0] + [0.5, 0.0, 0.0]
+    [refused] = sentences(findings(path), Severity.REFUSAL)
+    assert "atoms have fallen into each other" in refused
+    assert "0.50 Å apart at 600 K" in refused
+
+
 def test_a_thermostatted_trajectory_is_called_so(tmp_path: Path) -> None:
     atoms = alloy()
     atoms.calc = EMT()

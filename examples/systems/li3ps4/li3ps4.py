@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.calculators.calculator import Calculator, all_changes
 from ase.spacegroup import crystal
 
-from flashmd_rs import Model
+from flashmd_rs import Model, neighbor_list
 
 # Pmn2₁; Homma, Yonemura, Kobayashi, Nagao, Hirayama and Kanno, Solid State Ionics 182, 53 (2011). The lithium sites and
 # the sulphur above phosphorus are rounded: the start structure is relaxed anyway.
@@ -57,6 +57,39 @@ class EnergyAndForces(Calculator):
         }
 
 
+class Walled(Calculator):
+    """An energy model, and Σ ε (r₀/r)¹² over pairs, r₀ being the closest its training data came.
+
+    Nothing keeps atoms apart in a model fitted to frames where they are: lithium falls into lithium in some picoseconds
+    at 1000 K.
+    """
+
+    implemented_properties = ("energy", "forces")
+    WALL_EV = 0.1
+    POWER = 12
+
+    def __init__(self, model: Model) -> None:
+        super().__init__()
+        self._model = model.calculator()
+        closest = model.metadata["domain"]["smallest_pair_distance_A"]
+        self._closest = {tuple(sorted(pair.split("-"))): r for pair, r in closest.items()}
+
+    def calculate(self, atoms: Atoms, properties: list[str], system_changes: list[str] = all_changes) -> None:
+        """Energy (eV) and forces (eV/Å)."""
+        super().calculate(atoms, properties, system_changes)
+        copy = atoms.copy()
+        copy.calc = self._model
+        energy, forces = copy.get_potential_energy(), copy.get_forces().copy()
+        # Beyond twice r₀ a pair has 2e-5 eV.
+        i, j, d, vectors = neighbor_list("ijdD", atoms, 2 * max(self._closest.values()))
+        symbols = np.array(atoms.get_chemical_symbols())
+        closest = np.array([self._closest[tuple(sorted(pair))] for pair in zip(symbols[i], symbols[j], strict=True)])
+        wall = np.where(d < 2 * closest, self.WALL_EV * (closest / d) ** self.POWER, 0.0)
+        # Each pair is in the list twice.
+        np.add.at(forces, i, -(self.POWER * wall / d**2)[:, None] * vectors)
+        self.results = {"energy": energy + 0.5 * wall.sum(), "forces": forces}
+
+
 def fitted(model: str) -> Calculator:
-    """The energy model of an ONNX file, by default one beside this, on one thread."""
-    return Model(Path(__file__).parent / model, device="cpu", threads=1).calculator()
+    """The energy model of an ONNX file, by default one beside this, on one thread, with a wall."""
+    return Walled(Model(Path(__file__).parent / model, device="cpu", threads=1))

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import h5py
 
+from flashmd_rs.reference.checks.approach import nearest
 from flashmd_rs.reference.checks.forces import force_errors
 from flashmd_rs.reference.checks.segments import Temperature, has_chains, measure
 from flashmd_rs.reference.checks.spectrum import fastest_period_fs, highest_per_cm, period_fs
@@ -28,6 +29,9 @@ FORCE_TOLERANCE = 0.01
 # From this error on forces are refused as no gradient, below it they are warned of. Networks in single precision are
 # found between: CHGNet's forces on phosphorus in Li3PS4 by 2.7 %, in simulations that keep their energy all the same.
 REFUSED_FORCE_ERROR = 0.03
+# Share of the sum of two covalent radii that no two atoms come to at temperatures at which there is matter: the
+# shortest bonds are as long as 0.85 of it.
+CLOSEST = 0.5
 # Segments at each temperature: one to train on and one to validate on at least; a tenth is kept for validation.
 FEWEST_SEGMENTS, SEGMENTS_WANTED = 2, 10
 
@@ -70,7 +74,7 @@ def judge(path: Path, temperatures: list[Temperature], potential: Potential | No
     found = _amount(temperatures)
     # Frames of a run that was watched are not a sample at a temperature.
     if has_chains(_recipe(path)):
-        found += _momenta(temperatures)
+        found += _momenta(temperatures) + _distances(path)
     for temperature in temperatures:
         found += _energy(path, temperature)
     found += _spacing(path)
@@ -104,6 +108,19 @@ def _momenta(temperatures: list[Temperature]) -> list[Finding]:
         for symbol, p in t.ks_p.items()
         if p < WARNED_BY_CHANCE / tests
     ]
+
+
+def _distances(path: Path) -> list[Finding]:
+    """Atoms that have fallen into each other."""
+    worst = nearest(path, CLOSEST)
+    if worst is None:
+        return []
+    sentence = (
+        f"atoms have fallen into each other: {'–'.join(worst.symbols)} are {worst.distance_A:.2f} Å apart at "
+        f"{worst.bath_K:g} K, {worst.share:.2f} of their covalent radii, wanted {CLOSEST:g} or more; the potential has "
+        "a hole at short distances: mend it, or simulate at lower temperatures"
+    )
+    return [Finding(Severity.REFUSAL, sentence)]
 
 
 def _energy(path: Path, temperature: Temperature) -> list[Finding]:
