@@ -96,7 +96,7 @@ def main(
         share=share,
     )
     RESULTS.mkdir(exist_ok=True)
-    (RESULTS / f"speed-{name}.json").write_text(json.dumps(result) + "\n")
+    (RESULTS / f"speed-{name}-{threads}.json").write_text(json.dumps(result) + "\n")
     for what, value in result.items():
         typer.echo(f"{what:<22}{value}")
 

@@ -248,7 +248,7 @@ def test_metadata_does_not_steer_the_terminal():
     nasty = "\x1b[2J\x07\u202e"
     entry = metadata("direct") | {"reference": nasty, nasty: nasty, "validation": {"drift" + nasty: nasty}}
     assert json.loads(_core.inspect_model(with_text(json.dumps(entry)))) == entry
-    text = describe_model("m.onnx", entry, "0" * 64, 1) + drift_at_export(entry)
+    text = describe_model("m.onnx", entry, "0" * 64, 1, "off") + drift_at_export(entry)
     assert all(line.isprintable() for line in text.split("\n"))
     for odd in ([], "words", 3, {"drift": {"value": [nasty], "unit": {"a": nasty}}}):
         assert drift_at_export({"validation": odd}).isprintable()

@@ -23,6 +23,9 @@ def load_runtime(path: str) -> None:
 def runtime_info() -> dict[str, Any] | None:
     """``{"path", "version", "providers"}`` of the open library, or None before ``load_runtime``."""
 
+def kernel_version() -> tuple[int, str] | None:
+    """Version of the kernels and the instruction set they use here; None where they cannot be used."""
+
 def available_processors() -> int:
     """Processors this process may use, by its affinity mask and the quota of its control group (Linux)."""
 
@@ -66,10 +69,11 @@ class Model:
     """A loaded model: contract checked, session open; locked for one run of the network at a time.
 
     ``data`` is the whole file; ``name`` is used in messages; ``device`` is "cpu" or "cuda";
-    ``threads`` is the number that the network, and the neighbour search of a large structure, work with.
+    ``threads`` is the number that the network, and the neighbour search of a large structure, work with; ``kernels`` is
+    "auto" or "off".
     """
 
-    def __new__(cls, data: bytes, *, name: str, threads: int, device: str = "cpu") -> Self: ...
+    def __new__(cls, data: bytes, *, name: str, threads: int, device: str = "cpu", kernels: str = "auto") -> Self: ...
     @property
     def metadata_json(self) -> str: ...
     @property
@@ -78,6 +82,10 @@ class Model:
     def inputs(self) -> list[str]: ...
     @property
     def outputs(self) -> list[str]: ...
+    @property
+    def kernels(self) -> tuple[int, int, int] | None:
+        """Stages, operators in them, and operators left to ONNX Runtime; None where it runs all of the network."""
+
     @property
     def device(self) -> str: ...
     def check_start(

@@ -66,10 +66,10 @@ def drift_at_export(metadata: dict[str, Any]) -> str:
     return "measured at export: " + "; ".join(found) if found else "no drift was measured at export"
 
 
-def describe_model(name: str, metadata: dict[str, Any], sha256: str, size: int) -> str:
-    """A model's metadata for people, every number with its unit."""
-    rows = [("model", name), ("SHA-256", sha256), ("size", f"{size / 1e6:.2f} MB"), *_flatten(metadata)]
-    return table(rows)
+def describe_model(name: str, metadata: dict[str, Any], sha256: str, size: int, kernels: str) -> str:
+    """A model's metadata for people, every number with its unit, and what kernels run of it."""
+    rows = [("model", name), ("SHA-256", sha256), ("size", f"{size / 1e6:.2f} MB"), ("kernels", kernels)]
+    return table([*rows, *_flatten(metadata)])
 
 
 def table(rows: list[tuple[str, str]]) -> str:
@@ -127,6 +127,7 @@ def run_header(report: dict[str, Any]) -> list[str]:
         ", ".join(f"{name} {version}" for name, version in report["versions"].items()),
         f"model {report['model']} (sha256 {report['sha256']}), {report['kind']}, stride {report['stride_fs']:g} fs, "
         f"on {report['device']}, threads {report['threads']} ({report['threads_source']})",
+        f"kernels {report['kernels']}",
         f"momenta {report['momenta']}",
         f"thermostat {_thermostat(report)}",
         f"barostat {_barostat(report)}",

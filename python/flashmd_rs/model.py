@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _LARGEST_FILE = 2 * 1024**3
 _DEVICES = ("auto", "cpu", "cuda")
+_KERNELS = ("auto", "off")
 
 
 def find_model(path_or_name: str | os.PathLike[str]) -> Path:
@@ -98,6 +99,8 @@ class Model:
     Args:
         path_or_name: a file, or one of ``bundled()["models"]``.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it is usable, else the CPU.
+        kernels: ``"auto"``: on the CPU, flashmd-rs runs what it can of the network itself, on a few atoms at a time;
+            ``"off"``: ONNX Runtime runs all of it. Results agree to rounding.
         threads: threads of the network on the CPU. None takes as many as there are processors for this process (by its
             affinity mask and the quota of its control group), or fewer where ``OMP_NUM_THREADS``, or else
             ``SLURM_CPUS_PER_TASK``, says so. No thread is pinned to a processor.
@@ -110,7 +113,7 @@ class Model:
         ModelError: not a model, or not of this contract.
         RuntimeLibraryError: ONNX Runtime is missing or too old, CUDA was asked for and is not usable, or this process
             was forked from one that had a model open.
-        InputError: an unknown device or a number of threads below 1.
+        InputError: an unknown device or setting of the kernels, or a number of threads below 1.
 
     Attributes:
         name: the file's name without its suffix.
@@ -122,14 +125,24 @@ class Model:
         cutoff_A: radius of the neighbour list, Å.
         species: chemical symbols the model knows.
         device: where it runs, ``"cpu"`` or ``"cuda"``.
+        kernels: as given.
+        kernel_version: of the kernels that run the network, or None where ONNX Runtime runs all of it.
         threads: as given.
         threads_used: the number that the network works with.
         threads_source: where that number comes from, in words.
     """
 
-    def __init__(self, path_or_name: str | os.PathLike[str], device: str = "auto", threads: int | None = None) -> None:
+    def __init__(
+        self,
+        path_or_name: str | os.PathLike[str],
+        device: str = "auto",
+        threads: int | None = None,
+        kernels: str = "auto",
+    ) -> None:
         check_device(device)
         check_threads(threads)
+        _checks.one_of("kernels", kernels, _KERNELS)
+        self.kernels = kernels
         self.path = find_model(path_or_name).absolute()
         self.name = self.path.stem
         data = read_model(self.path)
@@ -137,7 +150,7 @@ class Model:
         self.threads = None if threads is None else int(threads)
         chosen = _threads.choose(self.threads)
         self.threads_used, self.threads_source = chosen.count, chosen.source
-        self._core = _open(data, self.path, device, chosen.count)
+        self._core = _open(data, self.path, device, chosen.count, kernels)
 
     def __repr__(self) -> str:
         stride = "" if self.stride_fs is None else f", stride {self.stride_fs:g} fs"
@@ -153,12 +166,27 @@ class Model:
         return self
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (str(self.path), self.sha256, self.device, self.threads)
+        return _reopen, (str(self.path), self.sha256, self.device, self.threads, self.kernels)
 
     @property
     def sha256(self) -> str:
         """SHA-256 of the file, hexadecimal."""
         return self._core.sha256
+
+    @property
+    def kernel_version(self) -> int | None:
+        """Version of the kernels that run the network; None where ONNX Runtime runs all of it."""
+        known = _core.kernel_version()
+        return None if known is None or self._core.kernels is None else known[0]
+
+    def describe_kernels(self) -> str:
+        """What kernels run of the network, in words."""
+        known, found = _core.kernel_version(), self._core.kernels
+        if known is None or found is None:
+            return "off" if self.kernels == "off" else "none"
+        version, instructions = known
+        stages, operators, left = found
+        return f"version {version} ({instructions}), {operators} operators in {stages} stages, {left} in ONNX Runtime"
 
     @property
     def kind(self) -> str:
@@ -262,7 +290,7 @@ def check_threads(threads: int | None) -> None:
         _checks.whole("threads", threads, "threads")
 
 
-def _reopen(path: str, sha256: str, device: str, threads: int | None) -> Model:
+def _reopen(path: str, sha256: str, device: str, threads: int | None, kernels: str) -> Model:
     """A model that was pickled, opened again.
 
     Raises:
@@ -271,7 +299,7 @@ def _reopen(path: str, sha256: str, device: str, threads: int | None) -> Model:
     """
     if not os.path.isfile(path):
         raise FileNotFoundError(f"the file of a pickled model is gone, {path}: put it back")
-    model = Model(path, device, threads)
+    model = Model(path, device, threads, kernels)
     if model.sha256 != sha256:
         raise ModelError(
             f"{path} is not the file of the pickled model any more: its SHA-256 was {sha256}, now it is {model.sha256}"
@@ -279,7 +307,7 @@ def _reopen(path: str, sha256: str, device: str, threads: int | None) -> Model:
     return model
 
 
-def _open(data: bytes, path: Path, device: str, threads: int) -> _core.Model:
+def _open(data: bytes, path: Path, device: str, threads: int, kernels: str) -> _core.Model:
     import logging
 
     info = _runtime_library.open_library()
@@ -289,14 +317,14 @@ def _open(data: bytes, path: Path, device: str, threads: int) -> _core.Model:
     try:
         if obstacle is None:
             _runtime_library.preload_cuda()
-            return _open_cuda(data, path, device, threads)
+            return _open_cuda(data, path, device, threads, kernels)
         logging.getLogger("flashmd_rs").info("%s runs on the CPU: %s", path.name, obstacle)
-        return _core.Model(data, name=path.name, device="cpu", threads=threads)
+        return _core.Model(data, name=path.name, device="cpu", threads=threads, kernels=kernels)
     except ModelError as error:
         raise _named(error, path) from None
 
 
-def _open_cuda(data: bytes, path: Path, device: str, threads: int) -> _core.Model:
+def _open_cuda(data: bytes, path: Path, device: str, threads: int, kernels: str) -> _core.Model:
     """Open on the GPU; with ``device="auto"`` a GPU that fails is said, and the CPU takes over."""
     try:
         return _core.Model(data, name=path.name, device="cuda", threads=threads)
@@ -307,4 +335,4 @@ def _open_cuda(data: bytes, path: Path, device: str, threads: int) -> _core.Mode
                 raise RuntimeLibraryError(f"{error}; parts of onnxruntime-gpu were overwritten: `{gpu.mend}`") from None
             raise
         warn(f"the GPU is not usable, running on the CPU: {error}")
-        return _core.Model(data, name=path.name, device="cpu", threads=threads)
+        return _core.Model(data, name=path.name, device="cpu", threads=threads, kernels=kernels)

@@ -105,14 +105,14 @@ def test_every_argument_of_rollout_is_a_flag():
     assert names_of_rollout() - flags == {"observers"}
     made = {f"{group.argument}_{field}" for group, _, field in FIELDS}
     files = {"format", "index", "units", "topology"}
-    assert flags - names_of_rollout() - made == {"structure", "device", "threads"} | files
+    assert flags - names_of_rollout() - made == {"structure", "device", "threads", "kernels"} | files
     assert set(inspect.signature(flashmd_rs.Model).parameters) - {"path_or_name"} <= flags
 
 
 def test_every_argument_of_resume_is_a_flag():
     flags = {SPELLED.get(parameter.name, parameter.name) for parameter in COMMANDS["resume"].params}
     assert set(inspect.signature(flashmd_rs.resume).parameters) - flags == {"observers"}
-    assert flags - set(inspect.signature(flashmd_rs.resume).parameters) == {"device", "threads"}
+    assert flags - set(inspect.signature(flashmd_rs.resume).parameters) == {"device", "threads", "kernels"}
 
 
 def test_defaults_are_those_of_rollout():

@@ -88,10 +88,11 @@ class RunDescription:
 
     def record(self, folder: Path) -> dict[str, Any]:
         """The description as plain data, files named relative to ``folder``, so that it can be moved as a whole."""
-        device, threads = self.model.device, self.model.threads
+        model = self.model
+        opened = {"device": model.device, "threads": model.threads, "kernels": model.kernels}
         return {
             "settings": self.settings.as_dict(),
-            "model": {"file": _portable(self.model, folder), "device": device, "threads": threads},
+            "model": {"file": _portable(model, folder), **opened, "kernel_version": model.kernel_version},
             "energy_model": _portable(self.energy, folder),
             "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
             "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
@@ -117,7 +118,7 @@ class SavedRun:
         step: strides done.
         model_sha256: of the model that moved the atoms.
         settings: what the run does.
-        model: file or bundled name, device and threads of the model.
+        model: file or bundled name, device, threads and kernels of the model; version of the kernels, or None.
         energy_model: file, bundled name, or a program's energy by name; or None.
         energy_sha256: of the energy model, or None.
         files: what the run writes, paths absolute.
@@ -160,7 +161,9 @@ def read_checkpoint(path: str | os.PathLike[str]) -> SavedRun:
     try:
         run = json.loads(found["run"])
         settings = Settings.from_dict(run["settings"])
-        model = run["model"] | {"file": _located(run["model"]["file"], target.parent)}
+        # Checkpoints from before there were kernels go on without.
+        model = {"kernels": "off", "kernel_version": None} | run["model"]
+        model["file"] = _located(model["file"], target.parent)
         energy_model = _located(run["energy_model"], target.parent)
         files = Files(**{name: _located(file, target.parent) for name, file in run["files"].items()})
         settings = replace(settings, guard=replace(settings.guard, violations_file=files.violations_file))

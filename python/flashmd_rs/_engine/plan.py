@@ -320,7 +320,8 @@ def _reopen(saved: SavedRun, model: PathLike | Model | None) -> Model:
     """The model of a checkpoint, on its device, or another that is given."""
     if isinstance(model, Model):
         return model
-    return Model(model or saved.model["file"], device=saved.model["device"], threads=saved.model["threads"])
+    opened = {name: saved.model[name] for name in ("device", "threads", "kernels")}
+    return Model(model or saved.model["file"], **opened)
 
 
 def _energy_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], model: Model) -> EnergySource | None:
@@ -334,7 +335,17 @@ def _energy_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], mo
     return None if wanted is None else energy_source(wanted, structures, model)
 
 
+def _kernels_of(version: int | None) -> str:
+    return "without kernels" if version is None else f"with kernels of version {version}"
+
+
 def _check_model(saved: SavedRun, model: Model, allow_other: bool) -> None:
+    before, now = saved.model["kernel_version"], model.kernel_version
+    if before != now:
+        warn(
+            f"{saved.path} was made {_kernels_of(before)} and goes on {_kernels_of(now)}: not to the last bit as if it "
+            "had not stopped"
+        )
     if saved.model_sha256 != model.sha256 and not allow_other:
         raise CheckpointError(
             f"{saved.path} was made with the model of SHA-256 {saved.model_sha256} ({saved.model['file']}), "

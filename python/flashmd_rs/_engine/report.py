@@ -58,6 +58,7 @@ def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
         "device": model.device,
         "threads": model.threads_used,
         "threads_source": model.threads_source,
+        "kernels": model.describe_kernels(),
         "stride_fs": settings.stride_fs,
         "interval": settings.interval,
         "seed": settings.seed,

@@ -25,13 +25,14 @@ def doctor() -> None:
 def diagnose() -> tuple[str, bool]:
     """The report, and whether a run can work."""
     runtime_rows, usable = _runtime_rows()
-    names, threads = bundled(), _threads.choose(None)
+    names, threads, known = bundled(), _threads.choose(None), _core.kernel_version()
     sections = {
         "This machine": [
             ("Python", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
             ("processors", f"{os.cpu_count()}, {_core.available_processors()} for this process"),
             *[(variable, os.environ.get(variable) or "not set") for variable in _threads.ENVIRONMENT_VARIABLES],
             ("threads", f"{threads.count} ({threads.source})"),
+            ("kernels", "not for this processor" if known is None else f"version {known[0]} ({known[1]})"),
             *versions().items(),
         ],
         "ONNX Runtime": runtime_rows,

@@ -48,6 +48,7 @@ def resume(
     energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(show_default="as the run was given")] = None,
     threads: Annotated[int | None, typer.Option(show_default="as the run was given")] = None,
+    kernels: Annotated[Literal["auto", "off"] | None, typer.Option(show_default="as the run was given")] = None,
     progress: ProgressBar = True,
     wall_time: WallTimeOption = None,
 ) -> None:
@@ -61,12 +62,13 @@ def resume(
     if wall_time is not None and saved.interval is None:
         raise InputError(f"--wall-time needs a run that saves checkpoints, and that of {checkpoint} does not")
     opened: str | Model | None = model
-    if device is not None or threads is not None:
+    if device is not None or threads is not None or kernels is not None:
         recorded = saved.model
         opened = Model(
             model or recorded["file"],
             device=device or recorded["device"],
             threads=recorded["threads"] if threads is None else threads,
+            kernels=kernels or recorded["kernels"],
         )
     with says_how_to_go_on(checkpoint):
         result = go_on(

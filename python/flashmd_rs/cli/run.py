@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from flashmd_rs.cli.arguments import Device, ProgressBar, Seed, Threads
+from flashmd_rs.cli.arguments import Device, Kernels, ProgressBar, Seed, Threads
 from flashmd_rs.cli.ending import says_how_to_go_on, tell_end
 from flashmd_rs.cli.flags import GROUPS, with_option_flags
 from flashmd_rs.cli.wall_time import WallTimeOption, seconds_left
@@ -113,6 +113,7 @@ def run(
     wall_time: WallTimeOption = None,
     device: Device = "auto",
     threads: Threads = None,
+    kernels: Kernels = "auto",
     **options: Any,
 ) -> None:
     """Run molecular dynamics from STRUCTURE."""
@@ -152,7 +153,7 @@ def run(
     with says_how_to_go_on(checkpoint):
         result = rollout(
             atoms,
-            Model(model, device=device, threads=threads),
+            Model(model, device=device, threads=threads, kernels=kernels),
             steps=steps,
             time_ps=time_ps,
             temperature_K=temperature_k,

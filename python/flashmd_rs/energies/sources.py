@@ -32,7 +32,7 @@ def energy_source(given: Any, systems: dict[int, ase.Atoms], model: Model) -> En
         ModelError: a model without an energy.
     """
     if isinstance(given, str | os.PathLike):
-        given = Model(given, device=model.device, threads=model.threads)
+        given = Model(given, device=model.device, threads=model.threads, kernels=model.kernels)
     if isinstance(given, Model):
         if given.kind != "energy":
             raise ModelError(f"energy_model {given.name} is of kind {given.kind!r}: wanted an 'energy' model")
@@ -64,7 +64,7 @@ def reference_energy_model(model: Model) -> Model | None:
     if not entry:
         return None
     path = _reference_path(model.path, *_reference_entry(entry, model.name))
-    return Model(path, device=model.device, threads=model.threads)
+    return Model(path, device=model.device, threads=model.threads, kernels=model.kernels)
 
 
 def _reference_entry(entry: Any, model: str) -> tuple[str, str | None]:

@@ -23,6 +23,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_function(wrap_pyfunction!(runtime::load_runtime, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::runtime_info, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::kernel_version, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::available_processors, module)?)?;
     module.add_function(wrap_pyfunction!(model::inspect_model, module)?)?;
     module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use flashmd::State;
 use flashmd::error::Result;
 use flashmd::filters::guard;
-use flashmd::model::{Contract, Device, Kind, Model as CoreModel};
+use flashmd::model::{Contract, Device, Kernels, Kind, Model as CoreModel, Placement};
 use flashmd::network::EnergyModel;
 use flashmd::potential_energy::{EnergyForces, PotentialEnergy};
 use flashmd::propagators::Randomness;
@@ -48,12 +48,17 @@ pub(crate) fn expect_to_move(model: &CoreModel) -> Result<()> {
 #[pymethods]
 impl Model {
     #[new]
-    #[pyo3(signature = (data, *, name, threads, device = "cpu"))]
-    fn new(py: Python<'_>, data: &[u8], name: &str, threads: i64, device: &str) -> PyResult<Self> {
+    #[pyo3(signature = (data, *, name, threads, device = "cpu", kernels = "auto"))]
+    fn new(py: Python<'_>, data: &[u8], name: &str, threads: i64, device: &str, kernels: &str) -> PyResult<Self> {
         let device = match device {
             "cpu" => Device::Cpu,
             "cuda" => Device::Cuda,
             other => return Err(input_error(py, &format!("device is {other:?}; wanted \"cpu\" or \"cuda\""))),
+        };
+        let kernels = match kernels {
+            "auto" => Kernels::Auto,
+            "off" => Kernels::Off,
+            other => return Err(input_error(py, &format!("kernels is {other:?}; wanted \"auto\" or \"off\""))),
         };
         let threads = match usize::try_from(threads) {
             Ok(count @ 1..=MOST_THREADS) => count,
@@ -64,7 +69,7 @@ impl Model {
                 ));
             }
         };
-        let model = detached(py, || CoreModel::load(data, name, device, threads))?;
+        let model = detached(py, || CoreModel::load(data, name, Placement { device, threads, kernels }))?;
         Ok(Self { inner: Arc::new(model) })
     }
 
@@ -86,6 +91,12 @@ impl Model {
     #[getter]
     fn outputs(&self) -> Vec<&str> {
         self.inner.contract().output_names.iter().map(String::as_str).collect()
+    }
+
+    /// Stages, operators in them, and operators left to ONNX Runtime; None without kernels.
+    #[getter]
+    fn kernels(&self) -> Option<(usize, usize, usize)> {
+        self.inner.kernels().map(|found| (found.stages, found.operators, found.left))
     }
 
     #[getter]

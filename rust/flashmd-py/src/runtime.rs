@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use flashmd::kernels;
 use flashmd::model::library;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
@@ -11,6 +12,12 @@ use crate::errors::detached;
 #[pyfunction]
 pub(crate) fn load_runtime(py: Python<'_>, path: &str) -> PyResult<()> {
     detached(py, || library::load(Path::new(path))).map(drop)
+}
+
+/// Version of the kernels and the instruction set they use here; None where they cannot be used.
+#[pyfunction]
+pub(crate) fn kernel_version() -> Option<(u32, &'static str)> {
+    kernels::InstructionSet::detect().map(|set| (kernels::VERSION, set.name()))
 }
 
 /// Processors that this process may use, by its affinity mask and the quota of its control group.

@@ -4,12 +4,13 @@
 //! tested without a network: [`propagators::Propagator`], [`potential_energy::PotentialEnergy`], [`run::Observer`].
 //! Units are ASE's, stated once in [`units`].
 //!
-//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`model`], [`network`], [`propagators`] and
+//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`kernels`], [`model`], [`network`], [`propagators`] and
 //! [`filters`], [`run`].
 
 pub mod elements;
 pub mod error;
 pub mod filters;
+pub mod kernels;
 pub mod linalg;
 pub mod model;
 pub mod neighbors;

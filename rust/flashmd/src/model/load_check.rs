@@ -43,6 +43,28 @@ pub(super) fn check(session: &mut NetworkSession, contract: &Contract) -> Result
     })
 }
 
+/// True if two sessions of one model give the same, but for rounding.
+///
+/// # Errors
+/// `Model` if one of them does not run.
+pub(super) fn agree(first: &mut NetworkSession, second: &mut NetworkSession, contract: &Contract) -> Result<bool> {
+    let mut probe = Probe::new(contract)?;
+    let scalars = contract.metadata.scheme.scalars();
+    let turned = Rotation::random(&mut Stream::new(1, Purpose::Check, 1));
+    for scalar in 0..scalars {
+        probe.head = (0..scalars).map(|k| f32::from(u8::from(k == scalar))).collect();
+        for rotation in [None, Some(&turned)] {
+            let edges = probe.edges(1.3, rotation)?;
+            let wanted = probe.run(first, &edges, rotation, &contract.outputs)?;
+            let got = probe.run(second, &edges, rotation, &contract.outputs)?;
+            if compare(&wanted, &got, PADDING_TOLERANCE, ModelFault::PaddingMatters).is_err() {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
 fn run(session: &mut NetworkSession, contract: &Contract) -> Result<()> {
     let mut probe = Probe::new(contract)?;
     let scalars = contract.metadata.scheme.scalars();

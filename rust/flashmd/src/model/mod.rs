@@ -24,7 +24,7 @@ pub use bonds::BondCounts;
 pub use contract::Contract;
 pub use kinds::{Kind, KindSpec};
 pub use metadata::Metadata;
-pub use session::{Device, NetworkSession, Terminator};
+pub use session::{Device, Kernels, NetworkSession, Placement, Terminator};
 pub use tensors::{Dim, Element, Input, Output, Sizes, TensorSpec};
 
 use std::sync::Mutex;
@@ -32,6 +32,7 @@ use std::sync::Mutex;
 use sha2::{Digest, Sha256};
 
 use crate::error::{Error, ModelFault, Result};
+use crate::kernels::Summary;
 
 /// A loaded model.
 #[derive(Debug)]
@@ -39,8 +40,8 @@ pub struct Model {
     name: String,
     contract: Contract,
     sha256: String,
-    threads: usize,
-    device: Device,
+    placement: Placement,
+    kernels: Option<Summary>,
     /// Locked for one run of the network at a time: several simulations may share a model.
     session: Mutex<NetworkSession>,
 }
@@ -48,17 +49,18 @@ pub struct Model {
 impl Model {
     /// Checks the contract of a whole file in memory, opens a session and checks the network on a small structure.
     ///
-    /// On the CPU the network, and whatever surrounds it, uses up to `threads` threads.
+    /// What surrounds the network uses as many threads as the network on the CPU.
     ///
     /// # Errors
     /// `Model` if the contract is broken or ONNX Runtime does not come back in time, `RuntimeLibrary` if the session
     /// cannot be opened on `device`.
-    pub fn load(bytes: &[u8], name: &str, device: Device, threads: usize) -> Result<Self> {
+    pub fn load(bytes: &[u8], name: &str, placement: Placement) -> Result<Self> {
         let load = || {
             let contract = Contract::read(bytes)?;
-            let session = watchdog::open_and_check(bytes, &contract, device, threads)?;
-            let sha256 = hex(&Sha256::digest(bytes));
-            Ok(Self { name: name.to_owned(), contract, sha256, threads, device, session: Mutex::new(session) })
+            let session = watchdog::open_and_check(bytes, &contract, placement)?;
+            let (name, sha256) = (name.to_owned(), hex(&Sha256::digest(bytes)));
+            let kernels = session.kernels().cloned();
+            Ok(Self { name, contract, sha256, placement, kernels, session: Mutex::new(session) })
         };
         load().map_err(|e: Error| e.in_model(name))
     }
@@ -85,7 +87,12 @@ impl Model {
 
     /// Where the network runs.
     pub fn device(&self) -> Device {
-        self.device
+        self.placement.device
+    }
+
+    /// What kernels run of the network; `None` if ONNX Runtime runs all of it.
+    pub fn kernels(&self) -> Option<&Summary> {
+        self.kernels.as_ref()
     }
 
     /// Runs the network on `batch` for the outputs `wanted`, into `outputs`; waits while another run of it is in progress.
@@ -105,7 +112,7 @@ impl Model {
 
     /// Threads that whatever surrounds the network may use.
     pub fn threads(&self) -> usize {
-        self.threads
+        self.placement.threads
     }
 
     /// Checks that the model is of the kind asked for.

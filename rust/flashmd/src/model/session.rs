@@ -11,9 +11,10 @@ use ort::value::{PrimitiveTensorElementType, TensorRef};
 use super::batch::{Batch, Outputs, Values};
 use super::contract::Contract;
 use super::kinds::Kind;
-use super::tensors::{Input, Output, Sizes};
+use super::tensors::{Dim, Element, Input, Output, Sizes};
 use super::{library, process};
 use crate::error::{Error, ModelFault, Result, list_atoms, one_line};
+use crate::kernels::{self, Axis, GraphInput, StagedGraph, Summary};
 
 /// How long a thread without work spins before it sleeps, µs: from one operator to the next. ONNX Runtime's default is
 /// from one stride to the next, on a core that another program may want. Versions from before spring 2026 do not know it.
@@ -36,6 +37,26 @@ impl Device {
             Self::Cuda => "cuda",
         }
     }
+}
+
+/// Whether a network on the CPU is run by the kernels of this crate, as far as they go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kernels {
+    /// Wherever they can.
+    Auto,
+    /// By ONNX Runtime alone.
+    Off,
+}
+
+/// Where and how a network runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Placement {
+    /// Device.
+    pub device: Device,
+    /// Threads that work on one operator, on the CPU.
+    pub threads: usize,
+    /// Kernels of this crate, on the CPU.
+    pub kernels: Kernels,
 }
 
 /// Ends the run in progress from another thread, and every later one.
@@ -76,17 +97,17 @@ pub struct NetworkSession {
     inputs: Vec<Input>,
     on_gpu: bool,
     ones: Vec<f32>,
+    kernels: Option<Summary>,
 }
 
 impl NetworkSession {
     /// Opens a session on the bytes of a checked model.
     ///
-    /// Up to `threads` threads work on one operator.
-    ///
     /// # Errors
     /// `RuntimeLibrary` if no library is open, CUDA is asked for and not usable, or this process was forked from one
     /// with a session; `Model` if the graph is broken.
-    pub fn open(bytes: &[u8], contract: &Contract, device: Device, threads: usize) -> Result<Self> {
+    pub fn open(bytes: &[u8], contract: &Contract, placement: Placement) -> Result<Self> {
+        let device = placement.device;
         process::claim()?;
         let Some(library) = library::current() else {
             return Err(Error::RuntimeLibrary(
@@ -101,7 +122,13 @@ impl NetworkSession {
                 library.path.display()
             )));
         }
-        let session = build(bytes, contract.metadata.kind, device, threads)?;
+        let staged = match placement {
+            Placement { device: Device::Cpu, kernels: Kernels::Auto, .. } => {
+                StagedGraph::new(bytes, &graph_inputs(contract), Input::Mask.name())
+            }
+            _ => None,
+        };
+        let session = build(bytes, staged.as_ref(), contract.metadata.kind, placement)?;
         let broken = |e: ort::Error| ModelFault::NotRunnable { problem: runtime_message(&e) };
         let options = Arc::new(RunOptions::new().map_err(broken)?);
         Ok(Self {
@@ -110,7 +137,13 @@ impl NetworkSession {
             inputs: contract.inputs.clone(),
             on_gpu: device == Device::Cuda,
             ones: Vec::new(),
+            kernels: staged.map(|staged| staged.summary),
         })
+    }
+
+    /// What kernels run of the network; `None` if ONNX Runtime runs all of it.
+    pub fn kernels(&self) -> Option<&Summary> {
+        self.kernels.as_ref()
     }
 
     /// A handle that can end a run from another thread.
@@ -181,7 +214,29 @@ impl Drop for NetworkSession {
     }
 }
 
-fn build(bytes: &[u8], kind: Kind, device: Device, threads: usize) -> Result<OrtSession> {
+/// The inputs of a model as the kernels want them described.
+fn graph_inputs(contract: &Contract) -> Vec<GraphInput> {
+    let axis = |dim: &Dim| match dim {
+        Dim::N => Axis::Atoms,
+        Dim::K => Axis::Slots,
+        Dim::H => Axis::Fixed(contract.metadata.scheme.scalars()),
+        Dim::Two => Axis::Fixed(2),
+        Dim::Three => Axis::Fixed(3),
+    };
+    let element = |element| match element {
+        Element::Float32 => kernels::Element::Float,
+        Element::Int32 => kernels::Element::Int32,
+        Element::Bool => kernels::Element::Bool,
+    };
+    let describe = |input: &Input| {
+        let spec = input.spec();
+        GraphInput { name: spec.name, element: element(spec.element), axes: spec.shape.iter().map(axis).collect() }
+    };
+    contract.inputs.iter().map(describe).collect()
+}
+
+fn build(bytes: &[u8], staged: Option<&StagedGraph>, kind: Kind, placement: Placement) -> Result<OrtSession> {
+    let Placement { device, threads, .. } = placement;
     let setup =
         |e: &dyn std::fmt::Display| Error::RuntimeLibrary(format!("ONNX Runtime refused the session options: {e}"));
     // With a number of its own choice, ONNX Runtime would pin each thread to a core, whatever this process may use.
@@ -211,6 +266,16 @@ fn build(bytes: &[u8], kind: Kind, device: Device, threads: usize) -> Result<Ort
             ))
         })?;
     }
+    let bytes = match staged {
+        Some(staged) => {
+            let operators = staged.operators().map_err(|e| setup(&e))?;
+            #[allow(clippy::arc_with_non_send_sync, reason = "what ort wants; the session alone uses it")]
+            let operators = Arc::new(operators);
+            builder = builder.with_operators(operators).map_err(|e| setup(&e))?;
+            staged.bytes.as_slice()
+        }
+        None => bytes,
+    };
     builder.commit_from_memory(bytes).map_err(|e| match device {
         Device::Cpu => ModelFault::NotLoadable { problem: runtime_message(&e) }.into(),
         Device::Cuda => Error::RuntimeLibrary(format!(

@@ -7,7 +7,7 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::session::{Device, NetworkSession, Terminator};
+use super::session::{Device, Kernels, NetworkSession, Placement, Terminator};
 use super::{Contract, load_check};
 use crate::error::{Error, ModelFault, Result};
 
@@ -36,23 +36,33 @@ const STACK: usize = 16 << 20;
 ///
 /// # Errors
 /// As [`NetworkSession::open`] and [`load_check::check`]; `Model` if they take too long.
-pub(crate) fn open_and_check(
-    bytes: &[u8],
-    contract: &Contract,
-    device: Device,
-    threads: usize,
-) -> Result<NetworkSession> {
-    let base = if device == Device::Cuda { CUDA } else { CPU };
+pub(crate) fn open_and_check(bytes: &[u8], contract: &Contract, placement: Placement) -> Result<NetworkSession> {
+    let base = if placement.device == Device::Cuda { CUDA } else { CPU };
     let more = Duration::from_secs(bytes.len() as u64 / BYTES_PER_SECOND);
     let limit = Limit { computing: base.computing + more, waiting: base.waiting + more };
     let (bytes, contract) = (bytes.to_vec(), contract.clone());
     within(limit, move |handle| {
-        let mut session = NetworkSession::open(&bytes, &contract, device, threads)?;
-        drop(bytes);
+        let plain = Placement { kernels: Kernels::Off, ..placement };
+        let mut session = NetworkSession::open(&bytes, &contract, plain)?;
         handle.take(session.terminator())?;
         load_check::check(&mut session, &contract)?;
-        Ok(session)
+        Ok(with_kernels(&bytes, &contract, placement, &mut session).unwrap_or(session))
     })
+}
+
+/// A session with kernels; `None` where they are off or do nothing, or do not give what ONNX Runtime alone gives.
+fn with_kernels(
+    bytes: &[u8],
+    contract: &Contract,
+    placement: Placement,
+    plain: &mut NetworkSession,
+) -> Option<NetworkSession> {
+    if placement.kernels == Kernels::Off {
+        return None;
+    }
+    let mut staged =
+        NetworkSession::open(bytes, contract, placement).ok().filter(|staged| staged.kernels().is_some())?;
+    load_check::agree(plain, &mut staged, contract).ok()?.then_some(staged)
 }
 
 /// How the thread that waits stops the thread that works.

@@ -1,0 +1,114 @@
+"""What the kernels make of a stride: models with them and without, alternating, on the same structure.
+
+    python benches/kernels.py [MODEL.onnx …] [--threads 1]
+
+Without models: the bundled ones, and with ``--pet`` random weights of the network FlashMD is (PET, its default size and
+one of 64 features), which needs ``pip install '.[train]'``.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import numpy as np
+import typer
+from ase import Atoms
+from ase.build import bulk
+
+import flashmd_rs
+from flashmd_rs.temperature import draw_momenta
+
+RESULTS = Path(__file__).parent / "results"
+BUNDLED = ("water", "water-nve", "water-energy", "aluminium")
+PET = {
+    "PET, 128 features": {},
+    "PET, 64 features": dict(features=64, node_features=256, head_features=64, hidden=128, heads=4),
+}
+
+
+def structure(model: flashmd_rs.Model, copies: int) -> Atoms:
+    """258 waters, or 864 atoms of aluminium, so many times along each axis."""
+    if "O" in model.species:
+        return flashmd_rs.load_structure("water258").repeat(copies)
+    atoms = bulk(model.species[0], cubic=True) * ((6 * copies,) * 3)
+    atoms.rattle(0.05, seed=1)
+    atoms.set_momenta(draw_momenta(atoms.get_masses(), 600.0, seed=1))
+    return atoms
+
+
+def once(model: flashmd_rs.Model, atoms: Atoms) -> np.ndarray:
+    """A stride, or the forces of an energy."""
+    if model.kind == "energy":
+        return model.forces(atoms)
+    end = model.stride(atoms)
+    return np.concatenate([end.positions - atoms.positions, end.get_momenta()])
+
+
+def random_pet(folder: Path) -> dict[str, Path]:
+    """Files of PET with random weights for water, strides of 16 fs."""
+    import torch
+
+    from flashmd_train.backbones.pet import PETConfig
+    from flashmd_train.export.contract import DIRECT_INPUTS, write_model
+    from flashmd_train.export.onnx_graph import export_forward
+    from flashmd_train.graph.structures import water_graph
+    from flashmd_train.models.pet import PETStride
+
+    known = flashmd_rs.Model("water").metadata
+    kept = {k: v for k, v in known.items() if k not in ("energy_model", "validation", "gain")}
+    kept["domain"] = {k: v for k, v in kept["domain"].items() if k != "largest_uncertainty"}
+    files = {}
+    for index, (name, sizes) in enumerate(PET.items()):
+        torch.manual_seed(0)
+        config = PETConfig(species=2, **sizes)
+        graphs = [water_graph(n, config.cutoff_A, n, tuple(known["masses_u"])) for n in (3, 5, 4)]
+        outputs = ("displacement", "momenta_out")
+        graph, _ = export_forward(PETStride(config, momenta_as_difference=True), DIRECT_INPUTS, outputs, graphs)
+        reach = dict(cutoff_A=config.cutoff_A, receptive_field_A=config.receptive_field_A, equivariant=False)
+        files[name] = folder / f"pet-{index}.onnx"
+        write_model(graph, kept | reach, files[name])
+    return files
+
+
+def main(
+    models: Annotated[list[Path] | None, typer.Argument(help="Model files.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads of the network.")] = 1,
+    repeats: Annotated[int, typer.Option(help="Alternating runs of each.")] = 9,
+    copies: Annotated[int, typer.Option(help="Of the structure along each axis.")] = 1,
+    pet: Annotated[bool, typer.Option("--pet", help="Random weights of PET too.")] = False,
+) -> None:
+    """Alternate runs with kernels and without; print medians, their ratio and the largest difference."""
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        files: dict[str, str | Path] = {path.stem: path for path in models or []} or {name: name for name in BUNDLED}
+        files |= random_pet(Path(folder)) if pet else {}
+        for name, file in files.items():
+            opened = {k: flashmd_rs.Model(file, device="cpu", threads=threads, kernels=k) for k in ("off", "auto")}
+            atoms = structure(opened["off"], copies)
+            seconds: dict[str, list[float]] = {kernels: [] for kernels in opened}
+            made = {}
+            for repeat in range(repeats + 1):
+                for kernels, model in opened.items():
+                    start = time.perf_counter()
+                    made[kernels] = once(model, atoms)
+                    if repeat:
+                        seconds[kernels].append(time.perf_counter() - start)
+            error = np.abs(made["auto"] - made["off"]).max() / np.abs(made["off"]).max()
+            ratio = median(a / b for a, b in zip(seconds["off"], seconds["auto"]))
+            off, auto = (1000 * median(seconds[kernels]) for kernels in ("off", "auto"))
+            row = dict(model=name, atoms=len(atoms), threads=threads, repeats=repeats, off_ms=round(off, 1))
+            row |= dict(kernels_ms=round(auto, 1), ratio=round(ratio, 2), largest_difference=float(f"{error:.1e}"))
+            rows.append(row | dict(kernels=opened["auto"].describe_kernels()))
+            typer.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
+    RESULTS.mkdir(exist_ok=True)
+    suffix = "" if copies == 1 else f"-{copies}"
+    (RESULTS / f"kernels-{threads}{suffix}.json").write_text("\n".join(json.dumps(row) for row in rows) + "\n")
+
+
+if __name__ == "__main__":
+    typer.run(main)

@@ -1,0 +1,320 @@
+//! Which operators are run together, and in which order.
+//!
+//! A stage is a set of local operators that are run on one block of atoms after the other, so that what passes between them
+//! stays in the processor's cache. What an operator reads of other atoms must be complete before: every such gather
+//! begins another stage. Operators on edges and on atoms are apart, since blocks of a few atoms are right for the former
+//! and of a hundred for the latter.
+
+use std::collections::{HashMap, HashSet};
+
+use super::extent::SystemSize;
+use super::facts::Fact;
+use super::graph::Graph;
+use super::local::{LocalNode, Operand, local};
+use super::operation::Operation;
+use super::simd::InstructionSet;
+
+/// Operators on atoms between operators on edges are run with these, if there are no more than so many in a row …
+const SHORT_WAY: usize = 8;
+/// … and if their weights are not larger than this, bytes: weights are read anew for every block.
+const LIGHT: usize = 64 << 10;
+
+/// Nodes that are run together; numbers are places in the graph.
+#[derive(Debug)]
+pub(super) enum Group {
+    /// By ONNX Runtime.
+    Runtime(Vec<usize>),
+    /// By a kernel, with operators on edges or without.
+    Stage(Place, Vec<usize>),
+}
+
+/// The nodes of a graph in groups.
+#[derive(Debug)]
+pub(super) struct Stages {
+    /// In the order in which they can be run.
+    pub(super) groups: Vec<Group>,
+    /// Nodes whose results do not depend on what the network is fed.
+    pub(super) constant: Vec<usize>,
+    /// The local operators of each node that is one.
+    pub(super) local: HashMap<usize, Vec<LocalNode>>,
+}
+
+/// Where a local node can be run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Place {
+    /// On atoms.
+    Atoms,
+    /// It is about atoms, but light and between operators on edges.
+    Either,
+    /// On edges.
+    Edges,
+}
+
+pub(super) fn divide(graph: &Graph, facts: &HashMap<String, Fact>, set: InstructionSet) -> Stages {
+    let is_constant = constant_nodes(graph, facts);
+    let mut found = HashMap::new();
+    for (number, node) in graph.nodes.iter().enumerate().filter(|(number, _)| !is_constant[*number]) {
+        if let Some(operators) = local(node, facts, set) {
+            found.insert(number, operators);
+        }
+    }
+    leave_tables(graph, facts, &mut found);
+    let places = places(graph, facts, &found);
+    let mut groups = Scheduler::new(graph, &is_constant, &found, &places).run();
+    Sinking { graph, facts, found: &found, places: &places }.run(&mut groups);
+    groups.retain(|group| !matches!(group, Group::Stage(_, nodes) if nodes.is_empty()));
+    let constant = (0..graph.nodes.len()).filter(|&number| is_constant[number]).collect();
+    Stages { groups, constant, local: found }
+}
+
+/// Takes out what only gives the rows of a table other sizes, slots and atoms in one: that is free in ONNX Runtime, and in a
+/// stage it would keep all from being run with fewer slots.
+fn leave_tables(graph: &Graph, facts: &HashMap<String, Fact>, found: &mut HashMap<usize, Vec<LocalNode>>) {
+    let operands = found.values().flatten().flat_map(|operator| &operator.operands);
+    let read: HashSet<String> = operands
+        .filter_map(|operand| if let Operand::Rows(name) = operand { Some(name.clone()) } else { None })
+        .collect();
+    let merges = |name: &String| facts.get(name).is_some_and(|fact| fact.slot_axis().is_err());
+    found.retain(|&number, operators| {
+        let is_reshape = matches!(operators.as_slice(), [LocalNode { operation: Operation::Reshape, .. }]);
+        let node = &graph.nodes[number];
+        let begins_to_merge = merges(&node.outputs[0]) && !merges(&node.inputs[0]);
+        let only_merges = is_reshape && begins_to_merge && !read.contains(&node.outputs[0]);
+        !only_merges
+    });
+}
+
+fn constant_nodes(graph: &Graph, facts: &HashMap<String, Fact>) -> Vec<bool> {
+    let known = |name: &String| name.is_empty() || facts.get(name).is_some_and(|fact| !fact.is_dynamic());
+    graph.nodes.iter().map(|node| node.outputs.iter().all(known)).collect()
+}
+
+fn places(
+    graph: &Graph,
+    facts: &HashMap<String, Fact>,
+    found: &HashMap<usize, Vec<LocalNode>>,
+) -> HashMap<usize, Place> {
+    let on_edges = |name: &String| facts.get(name).is_some_and(Fact::depends_on_slots);
+    let is_edge = |number: usize| {
+        let node = &graph.nodes[number];
+        let reads = found[&number].iter().flat_map(|operator| &operator.operands);
+        let rows = reads.filter_map(|operand| if let Operand::Rows(name) = operand { Some(name) } else { None });
+        node.outputs.iter().chain(rows).any(on_edges)
+    };
+    // How many operators on atoms lie between each one and the next on edges, from the end backwards.
+    let mut way: HashMap<&str, usize> = HashMap::new();
+    let mut places = HashMap::new();
+    for number in (0..graph.nodes.len()).rev().filter(|number| found.contains_key(number)) {
+        let node = &graph.nodes[number];
+        let ahead = node.outputs.iter().filter_map(|name| way.get(name.as_str())).min().copied();
+        let place = match ahead {
+            _ if is_edge(number) => Place::Edges,
+            Some(ahead) if ahead < SHORT_WAY && is_light(&found[&number]) => Place::Either,
+            _ => Place::Atoms,
+        };
+        let own = match place {
+            Place::Edges => Some(0),
+            Place::Either => ahead.map(|ahead| ahead + 1),
+            Place::Atoms => None,
+        };
+        places.insert(number, place);
+        let Some(own) = own else { continue };
+        for operand in found[&number].iter().flat_map(|operator| &operator.operands) {
+            if let Operand::Rows(name) = operand {
+                way.entry(name).and_modify(|known| *known = own.min(*known)).or_insert(own);
+            }
+        }
+    }
+    places
+}
+
+fn is_light(operators: &[LocalNode]) -> bool {
+    !operators.iter().any(|operator| matches!(&operator.operation, Operation::Product(b, _) if b.bytes() > LIGHT))
+}
+
+/// Puts nodes into groups as soon as what they read is there.
+struct Scheduler<'a> {
+    graph: &'a Graph,
+    found: &'a HashMap<usize, Vec<LocalNode>>,
+    places: &'a HashMap<usize, Place>,
+    /// Tensors that are complete.
+    ready: HashSet<&'a str>,
+    /// What tensors that do not depend on what the network is fed are made from all the same, to know its sizes.
+    measured: HashMap<&'a str, HashSet<&'a str>>,
+    left: Vec<usize>,
+}
+
+impl<'a> Scheduler<'a> {
+    fn new(
+        graph: &'a Graph,
+        is_constant: &[bool],
+        found: &'a HashMap<usize, Vec<LocalNode>>,
+        places: &'a HashMap<usize, Place>,
+    ) -> Self {
+        let mut ready: HashSet<&str> = graph.inputs.iter().map(|input| input.name.as_str()).collect();
+        ready.extend(graph.constants.iter().map(|constant| constant.name.as_str()));
+        let mut measured: HashMap<&str, HashSet<&str>> = HashMap::new();
+        for node in graph.nodes.iter().zip(is_constant).filter_map(|(node, &is)| is.then_some(node)) {
+            let mut of: HashSet<&str> = HashSet::new();
+            for name in node.reads() {
+                match measured.get(name) {
+                    Some(known) => of.extend(known),
+                    None => of.extend((!ready.contains(name)).then_some(name)),
+                }
+            }
+            measured.extend(node.outputs.iter().map(|name| (name.as_str(), of.clone())));
+        }
+        ready.extend(measured.keys());
+        let left = (0..graph.nodes.len()).filter(|&number| !is_constant[number]).collect();
+        Self { graph, found, places, ready, measured, left }
+    }
+
+    fn run(mut self) -> Vec<Group> {
+        let mut groups = Vec::new();
+        while !self.left.is_empty() {
+            let before = self.left.len();
+            let runtime = self.collect(|scheduler, number, inside| {
+                !scheduler.found.contains_key(&number) && scheduler.reads_known(number, inside)
+            });
+            groups.extend((!runtime.is_empty()).then_some(Group::Runtime(runtime)));
+            for wanted in [Place::Atoms, Place::Edges] {
+                let stage = self.collect(|scheduler, number, inside| {
+                    let fits = scheduler.places.get(&number).is_some_and(|&place| match place {
+                        // Alone, what could be run with operators on edges is left for those.
+                        Place::Either => wanted == Place::Edges,
+                        place => place == wanted,
+                    });
+                    fits && scheduler.operands_known(number, inside)
+                });
+                groups.extend((!stage.is_empty()).then_some(Group::Stage(wanted, stage)));
+            }
+            if self.left.len() == before {
+                // A cycle, which no checked graph has: left to ONNX Runtime, which refuses it.
+                groups.push(Group::Runtime(std::mem::take(&mut self.left)));
+            }
+        }
+        groups
+    }
+
+    /// Takes all nodes that `accepts` them, in the order of the graph, with what the group has made so far.
+    fn collect(&mut self, accepts: impl Fn(&Self, usize, &HashSet<&str>) -> bool) -> Vec<usize> {
+        let graph = self.graph;
+        let mut inside: HashSet<&str> = HashSet::new();
+        let mut taken = Vec::new();
+        let mut left = Vec::new();
+        for &number in &self.left {
+            if accepts(self, number, &inside) {
+                inside.extend(graph.nodes[number].outputs.iter().map(String::as_str));
+                taken.push(number);
+            } else {
+                left.push(number);
+            }
+        }
+        self.left = left;
+        self.ready.extend(inside);
+        taken
+    }
+
+    fn reads_known(&self, number: usize, inside: &HashSet<&str>) -> bool {
+        let known = |name: &&str| self.ready.contains(name) || inside.contains(name);
+        let measured = |name: &&str| self.measured.get(name).is_none_or(|of| of.iter().all(known));
+        self.graph.nodes[number].reads().iter().all(|name| known(name) && measured(name))
+    }
+
+    fn operands_known(&self, number: usize, inside: &HashSet<&str>) -> bool {
+        self.found[&number].iter().flat_map(|operator| &operator.operands).all(|operand| match operand {
+            Operand::Rows(name) => self.ready.contains(name.as_str()) || inside.contains(name.as_str()),
+            Operand::Whole(name) => {
+                let ready = |name: &str| self.ready.contains(name);
+                ready(name) && self.measured.get(name.as_str()).is_none_or(|of| of.iter().all(|name| ready(name)))
+            }
+            Operand::Constant(_) => true,
+        })
+    }
+}
+
+/// Moves operators to the stage that first reads their results, where less is left in memory in between.
+struct Sinking<'a> {
+    graph: &'a Graph,
+    facts: &'a HashMap<String, Fact>,
+    found: &'a HashMap<usize, Vec<LocalNode>>,
+    places: &'a HashMap<usize, Place>,
+}
+
+impl<'a> Sinking<'a> {
+    /// A system by which sizes are compared.
+    const TYPICAL: SystemSize = SystemSize { atoms: 1, slots: 32 };
+
+    fn run(&self, groups: &mut [Group]) {
+        let mut readers: HashMap<&str, Vec<usize>> = HashMap::new();
+        for (number, node) in self.graph.nodes.iter().enumerate() {
+            node.reads().into_iter().for_each(|name| readers.entry(name).or_default().push(number));
+        }
+        let mut group_of: HashMap<usize, usize> = HashMap::new();
+        for (index, group) in groups.iter().enumerate() {
+            let (Group::Runtime(nodes) | Group::Stage(_, nodes)) = group;
+            group_of.extend(nodes.iter().map(|&node| (node, index)));
+        }
+        for own in 0..groups.len() {
+            let Group::Stage(_, nodes) = &groups[own] else { continue };
+            for node in nodes.clone().into_iter().rev() {
+                let Some(target) = self.target(node, own, groups, &group_of, &readers) else { continue };
+                if let (Group::Stage(_, from), true) = (&mut groups[own], own != target) {
+                    from.retain(|&other| other != node);
+                }
+                if let Group::Stage(_, to) = &mut groups[target] {
+                    let place = to.partition_point(|&other| other < node);
+                    to.insert(place, node);
+                }
+                group_of.insert(node, target);
+            }
+        }
+    }
+
+    /// The later stage where `node` should be run.
+    fn target(
+        &self,
+        node: usize,
+        own: usize,
+        groups: &[Group],
+        group_of: &HashMap<usize, usize>,
+        readers: &HashMap<&str, Vec<usize>>,
+    ) -> Option<usize> {
+        let outputs = &self.graph.nodes[node].outputs;
+        if self.graph.outputs.iter().any(|output| outputs.contains(&output.name)) {
+            return None;
+        }
+        let mut target = usize::MAX;
+        for name in outputs {
+            for reader in readers.get(name.as_str()).into_iter().flatten() {
+                // Nodes that are no operators of any group only measure sizes.
+                let Some(&group) = group_of.get(reader) else { continue };
+                let as_rows = self.found.get(reader)?.iter().flat_map(|operator| &operator.operands);
+                let mut as_rows = as_rows.filter(|operand| matches!(operand, Operand::Whole(whole) if whole == name));
+                if group <= own || as_rows.next().is_some() {
+                    return None;
+                }
+                target = target.min(group);
+            }
+        }
+        let Group::Stage(place, _) = groups.get(target)? else { return None };
+        let fits = [*place, Place::Either].contains(&self.places[&node]);
+        let left: usize = outputs.iter().map(|name| self.size(name)).sum();
+        let needed: usize = self.inner_operands(node, own, groups).map(|name| self.size(name)).sum();
+        (fits && needed <= left).then_some(target)
+    }
+
+    /// What a node reads of its own stage.
+    fn inner_operands<'b>(&'b self, node: usize, own: usize, groups: &'b [Group]) -> impl Iterator<Item = &'b String> {
+        let (Group::Stage(_, nodes) | Group::Runtime(nodes)) = &groups[own];
+        let made = move |name: &String| nodes.iter().any(|&other| self.graph.nodes[other].outputs.contains(name));
+        let operands = self.found[&node].iter().flat_map(|operator| &operator.operands);
+        let rows = operands.filter_map(|operand| if let Operand::Rows(name) = operand { Some(name) } else { None });
+        rows.filter(move |name| made(name))
+    }
+
+    fn size(&self, name: &str) -> usize {
+        let sizes = self.facts.get(name).map_or(&[][..], |fact| &fact.sizes);
+        sizes.iter().map(|extent| extent.size_at(Self::TYPICAL)).product()
+    }
+}

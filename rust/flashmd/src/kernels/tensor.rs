@@ -1,0 +1,274 @@
+//! Arrays as the kernels hold them: strided views of numbers that are shared or borrowed, and the buffers behind them.
+
+use std::ops::Deref;
+use std::rc::Rc;
+
+/// Most axes of an array.
+pub(super) const MOST_AXES: usize = 6;
+
+/// Sizes or strides, one for each axis.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Axes {
+    values: [usize; MOST_AXES],
+    rank: usize,
+}
+
+impl Axes {
+    /// At most [`MOST_AXES`] of `values`; what is beyond is left out.
+    pub(super) fn new(values: &[usize]) -> Self {
+        values.iter().copied().collect()
+    }
+
+    /// The strides of an array of these sizes whose last axis lies closest.
+    pub(super) fn row_major(self) -> Self {
+        let mut strides = self;
+        let mut next = 1;
+        for (stride, &size) in strides.values[..self.rank].iter_mut().zip(self.iter()).rev() {
+            *stride = next;
+            next *= size;
+        }
+        strides
+    }
+
+    pub(super) fn count(&self) -> usize {
+        self.iter().product()
+    }
+
+    pub(super) fn with(mut self, axis: usize, value: usize) -> Self {
+        self.values[axis] = value;
+        self
+    }
+}
+
+impl Deref for Axes {
+    type Target = [usize];
+    fn deref(&self) -> &[usize] {
+        &self.values[..self.rank]
+    }
+}
+
+impl FromIterator<usize> for Axes {
+    fn from_iter<I: IntoIterator<Item = usize>>(iter: I) -> Self {
+        let mut axes = Self { values: [0; MOST_AXES], rank: 0 };
+        for value in iter.into_iter().take(MOST_AXES) {
+            axes.values[axes.rank] = value;
+            axes.rank += 1;
+        }
+        axes
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Storage<'a, T> {
+    Shared(Rc<Vec<T>>),
+    Borrowed(&'a [T]),
+}
+
+/// A strided view.
+#[derive(Debug, Clone)]
+pub(super) struct Array<'a, T> {
+    pub(super) sizes: Axes,
+    pub(super) strides: Axes,
+    offset: usize,
+    storage: Storage<'a, T>,
+}
+
+impl<'a, T> Array<'a, T> {
+    /// `numbers` in row-major order.
+    pub(super) fn borrowed(numbers: &'a [T], sizes: Axes) -> Self {
+        Self { sizes, strides: sizes.row_major(), offset: 0, storage: Storage::Borrowed(numbers) }
+    }
+
+    /// The first numbers of `buffer`, in row-major order.
+    pub(super) fn owned(buffer: Vec<T>, sizes: Axes) -> Self {
+        Self { sizes, strides: sizes.row_major(), offset: 0, storage: Storage::Shared(Rc::new(buffer)) }
+    }
+
+    /// The numbers from the first of the view on.
+    pub(super) fn numbers(&self) -> &[T] {
+        match &self.storage {
+            Storage::Shared(buffer) => &buffer[self.offset..],
+            Storage::Borrowed(numbers) => &numbers[self.offset..],
+        }
+    }
+
+    /// The numbers of a view in row-major order without gaps.
+    pub(super) fn contiguous(&self) -> Option<&[T]> {
+        let wanted = self.sizes.row_major();
+        let axes = self.sizes.iter().zip(self.strides.iter()).zip(wanted.iter());
+        let is = axes.clone().all(|((&size, stride), wanted)| size == 1 || stride == wanted);
+        is.then(|| &self.numbers()[..self.sizes.count()])
+    }
+
+    /// Another view of the same numbers, which begins `skip` numbers later.
+    pub(super) fn view(&self, sizes: Axes, strides: Axes, skip: usize) -> Self
+    where
+        T: Clone,
+    {
+        Self { sizes, strides, offset: self.offset + skip, storage: self.storage.clone() }
+    }
+
+    /// The strides as of an array of `sizes`, along which this one is repeated.
+    pub(super) fn broadcast_strides(&self, sizes: &Axes) -> Axes {
+        let missing = sizes.len() - self.sizes.len();
+        let stride = |axis: usize| match axis.checked_sub(missing) {
+            Some(own) if self.sizes[own] != 1 || sizes[axis] == 1 => self.strides[own],
+            _ => 0,
+        };
+        (0..sizes.len()).map(stride).collect()
+    }
+
+    fn into_buffer(self) -> Option<Vec<T>> {
+        match self.storage {
+            Storage::Shared(buffer) => Rc::try_unwrap(buffer).ok(),
+            Storage::Borrowed(_) => None,
+        }
+    }
+}
+
+/// An array of one of the types that networks use; `int32` is held as `int64`.
+#[derive(Debug, Clone)]
+pub(super) enum Tensor<'a> {
+    Floats(Array<'a, f32>),
+    Integers(Array<'a, i64>),
+    Booleans(Array<'a, bool>),
+}
+
+impl Tensor<'_> {
+    pub(super) fn sizes(&self) -> Axes {
+        match self {
+            Self::Floats(x) => x.sizes,
+            Self::Integers(x) => x.sizes,
+            Self::Booleans(x) => x.sizes,
+        }
+    }
+}
+
+/// Buffers of one thread, used again and again.
+#[derive(Debug, Default)]
+pub(super) struct Workspace {
+    floats: Vec<Vec<f32>>,
+    integers: Vec<Vec<i64>>,
+    booleans: Vec<Vec<bool>>,
+    /// Of the second factor of a product.
+    pub(super) panels: Vec<[f32; 16]>,
+}
+
+/// A type of numbers with buffers in a workspace.
+pub(super) trait Number: Copy + Default {
+    fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>>;
+
+    /// A buffer of at least `count` numbers, of any value.
+    fn take(workspace: &mut Workspace, count: usize) -> Vec<Self> {
+        let buffers = Self::buffers(workspace);
+        let fits = |buffer: &Vec<Self>| (count..=4 * count + 64).contains(&buffer.len());
+        match buffers.iter().rposition(fits) {
+            Some(place) => buffers.swap_remove(place),
+            None => vec![Self::default(); count],
+        }
+    }
+}
+
+impl Number for f32 {
+    fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>> {
+        &mut workspace.floats
+    }
+}
+
+impl Number for i64 {
+    fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>> {
+        &mut workspace.integers
+    }
+}
+
+impl Number for bool {
+    fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>> {
+        &mut workspace.booleans
+    }
+}
+
+impl Workspace {
+    /// Takes back the buffer of an array that nobody uses any longer.
+    pub(super) fn give_back(&mut self, tensor: Tensor<'_>) {
+        match tensor {
+            Tensor::Floats(x) => self.floats.extend(x.into_buffer()),
+            Tensor::Integers(x) => self.integers.extend(x.into_buffer()),
+            Tensor::Booleans(x) => self.booleans.extend(x.into_buffer()),
+        }
+    }
+}
+
+/// Nested loops over arrays of the same sizes: an inner loop over one axis, and as few outer ones as the strides allow.
+#[derive(Debug)]
+pub(super) struct Nest<const ARRAYS: usize> {
+    outer: [(usize, [usize; ARRAYS]); MOST_AXES],
+    depth: usize,
+    pub(super) inner: usize,
+    pub(super) inner_strides: [usize; ARRAYS],
+}
+
+impl<const ARRAYS: usize> Nest<ARRAYS> {
+    /// Inner loops shorter than this are not worth their beginning, if another axis is longer.
+    const SHORT: usize = 8;
+
+    pub(super) fn new(sizes: &Axes, strides: [Axes; ARRAYS]) -> Self {
+        let mut nest =
+            Self { outer: [(1, [0; ARRAYS]); MOST_AXES], depth: 0, inner: sizes.count(), inner_strides: [1; ARRAYS] };
+        for (axis, &size) in sizes.iter().enumerate().filter(|&(_, &size)| size != 1) {
+            let stride: [usize; ARRAYS] = std::array::from_fn(|array| strides[array][axis]);
+            match nest.outer[..nest.depth].last_mut() {
+                Some((outer, above)) if (0..ARRAYS).all(|array| above[array] == stride[array] * size) => {
+                    *outer *= size;
+                    *above = stride;
+                }
+                _ => {
+                    nest.outer[nest.depth] = (size, stride);
+                    nest.depth += 1;
+                }
+            }
+        }
+        if let Some(last) = nest.depth.checked_sub(1) {
+            let is_short = nest.outer[last].0 < Self::SHORT;
+            let longest = (0..nest.depth).rev().max_by_key(|&k| nest.outer[k].0).unwrap_or(last);
+            (nest.inner, nest.inner_strides) = nest.take(if is_short { longest } else { last });
+        }
+        nest
+    }
+
+    /// The outer loops: sizes and strides.
+    pub(super) fn outer(&self) -> &[(usize, [usize; ARRAYS])] {
+        &self.outer[..self.depth]
+    }
+
+    /// Takes an outer loop out.
+    pub(super) fn take(&mut self, place: usize) -> (usize, [usize; ARRAYS]) {
+        let taken = self.outer[place];
+        self.outer.copy_within(place + 1..self.depth, place);
+        self.depth -= 1;
+        taken
+    }
+
+    /// Calls `act` with the places at which each inner loop begins.
+    #[inline(always)]
+    pub(super) fn for_each(&self, mut act: impl FnMut([usize; ARRAYS])) {
+        let count: usize = self.outer().iter().map(|&(size, _)| size).product();
+        let mut at = [0; ARRAYS];
+        let mut counters = [0; MOST_AXES];
+        for _ in 0..count {
+            act(at);
+            for (counter, &(size, strides)) in counters.iter_mut().zip(self.outer()).rev() {
+                *counter += 1;
+                for (place, stride) in at.iter_mut().zip(strides) {
+                    *place += stride;
+                }
+                if *counter < size {
+                    break;
+                }
+                *counter = 0;
+                for (place, stride) in at.iter_mut().zip(strides) {
+                    *place -= stride * size;
+                }
+            }
+        }
+    }
+}

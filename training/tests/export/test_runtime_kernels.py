@@ -1,0 +1,136 @@
+"""The runtime's kernels on networks of other sizes and kinds than the bundled ones: none is made for one network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_models import MASSES
+from torch import Tensor
+
+import flashmd_rs
+from flashmd_rs import _core
+from flashmd_train.backbones.pet import PETConfig
+from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_INPUTS, ENERGY_OUTPUTS, write_model
+from flashmd_train.export.models import export_direct
+from flashmd_train.export.onnx_graph import export_forward, export_gradients
+from flashmd_train.graph.nef import Graph
+from flashmd_train.graph.structures import water_graph
+from flashmd_train.models.config import DirectConfig
+from flashmd_train.models.direct import Direct
+from flashmd_train.models.pet import PETEnergy, PETStride
+
+pytestmark = pytest.mark.skipif(_core.kernel_version() is None, reason="kernels are not for this processor")
+CUTOFF = 4.0
+SMALL = dict(cutoff_A=CUTOFF, features=48, node_features=80, head_features=32, hidden=56, heads=6, layers=2)
+VARIANTS = {
+    "default kind": {},
+    "LayerNorm after, SiLU": dict(norm="LayerNorm", activation="SiLU", pre_norm=False),
+    "SiLU, bump": dict(activation="SiLU", cutoff_function="bump"),
+    "residual": dict(residual=True),
+    "no node track": dict(node_features=48),
+    "adaptive cutoff": dict(adaptive_neighbors=6.0, adaptive_method="grid"),
+}
+"""Settings of PET beside sizes that are nobody's default."""
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Callable:
+    """A file of an exported graph, with the metadata of a bundled model but for what is given."""
+
+    def write(graph: object, kind: str, **changes: object) -> Path:
+        known = flashmd_rs.Model("water").metadata
+        kept = {k: v for k, v in known.items() if k not in ("energy_model", "validation", "gain", "splitting")}
+        kept["domain"] = {k: v for k, v in kept["domain"].items() if k != "largest_uncertainty"}
+        metadata = kept | dict(kind=kind, cutoff_A=CUTOFF, receptive_field_A=4 * CUTOFF, equivariant=False) | changes
+        if kind == "energy":
+            metadata.pop("stride_fs")
+        write_model(graph, metadata, tmp_path / "model.onnx")
+        return tmp_path / "model.onnx"
+
+    return write
+
+
+def agree(file: Path, allowed: float = 2e-5) -> tuple[int, int, int]:
+    """Check a file on water with kernels and without; returns stages, operators in them and operators left."""
+    atoms = flashmd_rs.load_structure("water258")
+    plain, fast = (flashmd_rs.Model(file, device="cpu", threads=1, kernels=kernels) for kernels in ("off", "auto"))
+    assert fast.kernel_version is not None
+    pairs = [(fast.stride(atoms), plain.stride(atoms))] if plain.kind != "energy" else []
+    arrays = [(a.positions - atoms.positions, b.positions - atoms.positions) for a, b in pairs]
+    arrays += [(a.get_momenta(), b.get_momenta()) for a, b in pairs]
+    if plain.kind == "energy":
+        arrays += [(fast.forces(atoms), plain.forces(atoms)), (fast.energy(atoms), plain.energy(atoms))]
+    for got, wanted in arrays:
+        assert np.abs(np.asarray(got) - wanted).max() <= allowed * np.abs(wanted).max()
+    return fast._core.kernels
+
+
+def waters() -> list:
+    """Graphs to export on."""
+    return [water_graph(n, CUTOFF, n, MASSES[::-1]) for n in (3, 5, 4)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_kind_of_pet(variant: str, write: Callable) -> None:
+    torch.manual_seed(1)
+    module = PETStride(PETConfig(species=2, **(SMALL | VARIANTS[variant])), momenta_as_difference=True)
+    graph, _ = export_forward(module, DIRECT_INPUTS, ("displacement", "momenta_out"), waters())
+    _, operators, left = agree(write(graph, "direct"))
+    assert operators > 10 * left
+
+
+def test_gradients_of_pet_energies(write: Callable) -> None:
+    """To rounding; the reference of both is PyTorch in 64 bits, against which the export is proved."""
+    torch.manual_seed(2)
+    inputs = (*ENERGY_INPUTS, "reverse")
+    graph, _ = export_gradients(
+        PETEnergy(PETConfig(species=2, sees_momenta=False, **SMALL)),
+        inputs,
+        ("edge_vectors",),
+        ENERGY_OUTPUTS,
+        waters(),
+    )
+    _, operators, left = agree(write(graph, "energy"), allowed=5e-5)
+    assert operators > 5 * left
+
+
+def test_a_bonded_prior_of_eleven_inner_steps(write: Callable) -> None:
+    torch.manual_seed(3)
+    model = Direct(
+        DirectConfig(
+            species=("O", "H"),
+            backbone="lookahead",
+            stride_fs=5.5,
+            cutoff_A=CUTOFF,
+            inner_timestep_fs=0.5,
+            lookahead_timestep_fs=1.1,
+            legendre_orders=4,
+            options=dict(nodes=(0.4, 0.8), radial=7, hidden=5, message_vectors=3),
+        )
+    )
+    graph, _ = export_direct(model, MASSES)
+    species = dict(species=["O", "H"], masses_u=list(MASSES), stride_fs=5.5)
+    _, operators, left = agree(write(graph, "direct", **species))
+    assert operators > 50 * left
+
+
+class FirstTenApart(torch.nn.Module):
+    """Displacements along the momenta by Σ_j (r_c² − r²)², the first ten slots and the others one after the other."""
+
+    def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor]:
+        """The contract's inputs to ``displacement`` and ``momenta_out``."""
+        graph = Graph(*inputs)
+        squares = (graph.edge_vectors * graph.edge_vectors).sum(-1)
+        terms = torch.where(graph.mask & (squares < CUTOFF**2), (CUTOFF**2 - squares).square(), 0.0)
+        length = 1e-3 * (terms[:, :10].sum(1) + terms[:, 10:].sum(1))
+        return graph.momenta * length[:, None], graph.momenta
+
+
+def test_sizes_that_stop_growing_are_left_to_onnx_runtime(write: Callable) -> None:
+    """Such a size is that of all slots in a small system, and of ten in this one."""
+    graph, _ = export_forward(FirstTenApart(), DIRECT_INPUTS, ("displacement", "momenta_out"), waters())
+    agree(write(graph, "direct"))
