@@ -29,9 +29,9 @@ FORCE_TOLERANCE = 0.01
 # From this error on forces are refused as no gradient, below it they are warned of. Networks in single precision are
 # found between: CHGNet's forces on phosphorus in Li3PS4 by 2.7 %, in simulations that keep their energy all the same.
 REFUSED_FORCE_ERROR = 0.03
-# Share of the sum of two covalent radii that no two atoms come to at temperatures at which there is matter: the
-# shortest bonds are as long as 0.85 of it.
-CLOSEST = 0.5
+# Share of the sum of two covalent radii that no two atoms come to, be they as soft as springs: the shortest bonds are
+# as long as 0.85 of it, and atoms that have fallen into a hole are at 0.2 and less.
+CLOSEST = 0.3
 # Segments at each temperature: one to train on and one to validate on at least; a tenth is kept for validation.
 FEWEST_SEGMENTS, SEGMENTS_WANTED = 2, 10
 
