@@ -25,6 +25,7 @@ from typer.testing import CliRunner
 
 import flashmd_rs
 import flashmd_train
+from flashmd_rs.reference import checks
 from flashmd_rs.reference.options import SystemOptions, load_system
 from flashmd_rs.reference.system import System
 from flashmd_train.cli import app
@@ -270,6 +271,8 @@ def test_where_the_reference_is_cheaper_the_model_is_direct(tmp_path: Path, monk
     lines: list[str] = []
     options = fit.FitOptions.checked(temperature_K=300, hours=1.0, cutoff_A=4.0, equilibration_ps=0.1, stride_fs=4.0)
     run = fit.Fit(tmp_path / "springs", [system], options, 1, lines.append)
+    # There is nothing between the molecules: they pass through each other.
+    monkeypatch.setattr(checks, "CLOSEST", 1e-3)
     monkeypatch.setattr(fit.Fit, "_train", lambda self, plan, clock: self._choices(plan, clock))
     for stage in ("_export", "_evaluate", "_card"):
         monkeypatch.setattr(fit.Fit, stage, lambda self, plan, clock: None)

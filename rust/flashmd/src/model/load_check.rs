@@ -18,6 +18,9 @@ use crate::state::Cell;
 const PADDING_TOLERANCE: f64 = 1e-4;
 /// Largest departure from O(3) equivariance, relative to the largest value of the output.
 const EQUIVARIANCE_TOLERANCE: f64 = 1e-5;
+/// Differences that count as none, in the units of an output: far from its data a network may give next to nothing, the
+/// difference of terms of order one, and those round in f32 by this.
+const ROUNDING: f64 = 1e-6;
 /// Atoms along each edge of the jittered lattice, and their least spacing in Å.
 const LATTICE: usize = 3;
 const SPACING: f64 = 2.2;
@@ -219,7 +222,7 @@ fn compare(wanted: &Values, got: &Values, allowed: f64, fault: fn(Deviation) -> 
     for ((output, a), (_, b)) in wanted.0.iter().zip(&got.0) {
         let largest = a.iter().fold(0.0f64, |m, x| m.max(x.abs()));
         let difference = a.iter().zip(b).fold(0.0f64, |m, (x, y)| m.max((x - y).abs()));
-        if a.len() != b.len() || difference > allowed * largest + 1e-9 {
+        if a.len() != b.len() || difference > allowed * largest + ROUNDING {
             return Err(fault(Deviation { output: output.name(), difference, largest, allowed }).into());
         }
     }
