@@ -28,9 +28,13 @@ format:
 docs:
     python -m mkdocs build --strict
 
-# Speed against OpenMM on this machine; what stepping and importing cost. Needs '.[evaluate]'.
+# Speed against OpenMM on this machine; what stepping and importing cost. Needs '.[evaluate]', and './training' for PET.
 speed:
     python benches/speed.py
+    python benches/speed.py --threads 1
+    python benches/speed.py --model water-nve --threads 1 --repeats 5 --time-fs 160
+    python benches/kernels.py --pet --repeats 7 --threads 1
+    python benches/kernels.py --pet --repeats 7 --threads 2
     python benches/simulation.py
 
 # Fuzz loader, cell or neighbors for some seconds; needs cargo-fuzz and a nightly toolchain.

@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 BOND_A, CONSTANT_EV_PER_A2 = 1.1, 100.0
 
 
-def dimers(count: int = 50) -> Atoms:
+def dimers(count: int = 200) -> Atoms:
     """Molecules of nitrogen in a row, without a cell."""
     first = np.array([[3.0 * k, 0.0, 0.0] for k in range(count)])
     both = np.stack([first, first + np.array([0.0, 0.0, BOND_A])], 1).reshape(-1, 3)

@@ -1,44 +1,33 @@
 //! Kernels: the operators of a network run on one block of atoms after the other, in the processor's cache.
 //!
 //! ONNX Runtime runs a graph operator by operator, each on all atoms, so that every intermediate array goes through
-//! memory. Most operators of the networks here act on each atom's rows alone ([`local`]). Sets of them become *stages*
+//! memory. Most operators of the networks here act on each atom's rows alone ([`stages::local`]). Sets of them become *stages*
 //! ([`stages`]), which are run on a few atoms at a time. In the graph that ONNX Runtime is given, a stage is one custom
 //! operator; what is not local stays as it is. The model file does not change, and any file can be treated so.
 //!
-//! Sizes are not inferred but seen: before a graph is divided, it is run on systems of a few atoms ([`facts`]).
+//! Sizes are not inferred but seen: before a graph is divided, it is run on systems of a few atoms ([`graph::facts`]).
+//!
+//! Rooms, each of which uses those before it: [`graph`] reads and rewrites the file, [`operators`] run on arrays, and [`stages`]
+//! decide which are run together and run them. A new operator is a line in `stages/local.rs`, which says when it is local, and
+//! one in `operators/mod.rs`.
 
-mod elementwise;
-mod extent;
-mod facts;
-mod functions;
 mod graph;
-mod local;
-mod matmul;
-mod movement;
-mod operation;
-mod program;
-mod protobuf;
-mod reduce;
-mod simd;
-mod stage_operator;
+mod operators;
 mod stages;
-mod tensor;
-#[cfg(test)]
-mod tests;
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use ort::operator::OperatorDomain;
 
-pub use facts::{Axis, Element, GraphInput};
-pub use simd::InstructionSet;
+pub use graph::facts::{Axis, Element, GraphInput};
+pub use operators::simd::InstructionSet;
 
+use graph::protobuf::Placed;
 use graph::{Graph, Node};
-use local::{LocalNode, Operand};
-use program::Program;
-use protobuf::Placed;
-use stage_operator::StageOperator;
+use stages::local::{LocalNode, Operand};
+use stages::program::Program;
+use stages::stage_operator::StageOperator;
 use stages::{Group, Stages};
 
 /// Number of what the kernels compute: it changes with every change that changes bits.
@@ -54,7 +43,6 @@ pub struct StagedGraph {
     /// What was made of it.
     pub summary: Summary,
     programs: Vec<(String, Arc<Program>)>,
-    set: InstructionSet,
 }
 
 /// What kernels run of a graph.
@@ -79,36 +67,33 @@ impl StagedGraph {
         if !inputs.iter().any(|input| input.name == mask) {
             return None;
         }
-        let facts = facts::gather(bytes, &graph, inputs)?;
+        let facts = graph::facts::gather(bytes, &graph, inputs)?;
         let stages = stages::divide(&graph, &facts, set);
         let constant = needed_constants(&graph, &stages);
         let read = reads(&graph, &stages, &constant);
         let mut programs = Vec::new();
-        let mut placed = Vec::new();
+        let mut placed: Vec<Placed> = constant.iter().map(|&node| Placed::Old(node)).collect();
         let mut left = 0;
-        let mut body = Vec::new();
         for (number, group) in stages.groups.iter().enumerate() {
             match group {
                 Group::Runtime(nodes) => {
                     left += nodes.len();
-                    body.extend(nodes.iter().map(|&node| Placed::Old(node)));
+                    placed.extend(nodes.iter().map(|&node| Placed::Old(node)));
                 }
                 Group::Stage(_, nodes) => {
                     let operators: Vec<LocalNode> =
                         nodes.iter().flat_map(|node| &stages.local[node]).cloned().collect();
                     let program = Program::new(&operators, &facts, &read[number])?;
                     let name = format!("Stage{}", programs.len());
-                    body.push(Placed::New(call(&name, &program, mask)));
+                    placed.push(Placed::New(call(&name, &program, mask)));
                     programs.push((name, Arc::new(program)));
                 }
             }
         }
-        placed.extend(constant.iter().map(|&node| Placed::Old(node)));
-        placed.extend(body);
         let operators = programs.iter().map(|(_, program)| program.operators()).sum();
         let summary = Summary { set, stages: programs.len(), operators, left };
-        let bytes = protobuf::with_nodes(bytes, &placed, DOMAIN)?;
-        (operators > 0).then_some(Self { bytes, summary, programs, set })
+        let bytes = graph::protobuf::with_nodes(bytes, &placed, DOMAIN)?;
+        (operators > 0).then_some(Self { bytes, summary, programs })
     }
 
     /// The operators that a session needs to open [`Self::bytes`].
@@ -118,7 +103,8 @@ impl StagedGraph {
     pub fn operators(&self) -> ort::Result<OperatorDomain> {
         let mut domain = OperatorDomain::new(DOMAIN)?;
         for (name, program) in &self.programs {
-            domain = domain.add(StageOperator { name: name.clone(), program: program.clone(), set: self.set })?;
+            domain =
+                domain.add(StageOperator { name: name.clone(), program: program.clone(), set: self.summary.set })?;
         }
         Ok(domain)
     }

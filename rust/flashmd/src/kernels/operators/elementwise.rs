@@ -7,7 +7,7 @@ use super::tensor::{Array, Axes, Nest, Number, Workspace};
 
 /// Functions of one number.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) enum Function {
+pub(in crate::kernels) enum Function {
     Abs,
     Acos,
     Ceil,
@@ -34,7 +34,7 @@ pub(super) enum Function {
 
 /// Functions of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Arithmetic {
+pub(in crate::kernels) enum Arithmetic {
     Add,
     Subtract,
     Multiply,
@@ -48,19 +48,24 @@ pub(super) enum Arithmetic {
 
 /// Questions about two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Comparison {
+pub(in crate::kernels) enum Comparison {
     Equal,
     Less,
     LessOrEqual,
     Greater,
     GreaterOrEqual,
+}
+
+/// Functions of two truths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::kernels) enum Logic {
     And,
     Or,
     Xor,
 }
 
 /// `function` of every number of `x`.
-pub(super) fn apply<'a>(
+pub(in crate::kernels) fn apply<'a>(
     set: InstructionSet,
     workspace: &mut Workspace,
     function: Function,
@@ -108,7 +113,7 @@ for_each_set! {
 }
 
 /// `operation` of every pair of numbers of `x` and `y`, repeated to `sizes`.
-pub(super) fn combine<'a>(
+pub(in crate::kernels) fn combine<'a>(
     set: InstructionSet,
     workspace: &mut Workspace,
     operation: Arithmetic,
@@ -138,7 +143,7 @@ for_each_set! {
 }
 
 /// The same for integers.
-pub(super) fn combine_integers<'a>(
+pub(in crate::kernels) fn combine_integers<'a>(
     workspace: &mut Workspace,
     operation: Arithmetic,
     (x, y): (&Array<'_, i64>, &Array<'_, i64>),
@@ -166,7 +171,7 @@ fn floored_remainder(x: i64, y: i64) -> i64 {
 }
 
 /// `comparison` of every pair of numbers.
-pub(super) fn compare<'a, T: PartialOrd + Number + Truth>(
+pub(in crate::kernels) fn compare<'a, T: PartialOrd + Number>(
     workspace: &mut Workspace,
     comparison: Comparison,
     (x, y): (&Array<'_, T>, &Array<'_, T>),
@@ -178,37 +183,25 @@ pub(super) fn compare<'a, T: PartialOrd + Number + Truth>(
         Comparison::LessOrEqual => combine_any(workspace, x, y, sizes, |x, y| x <= y),
         Comparison::Greater => combine_any(workspace, x, y, sizes, |x, y| x > y),
         Comparison::GreaterOrEqual => combine_any(workspace, x, y, sizes, |x, y| x >= y),
-        Comparison::And => combine_any(workspace, x, y, sizes, |x, y| x.truth() & y.truth()),
-        Comparison::Or => combine_any(workspace, x, y, sizes, |x, y| x.truth() | y.truth()),
-        Comparison::Xor => combine_any(workspace, x, y, sizes, |x, y| x.truth() ^ y.truth()),
     }
 }
 
-/// What counts as true.
-pub(super) trait Truth {
-    fn truth(self) -> bool;
-}
-
-impl Truth for bool {
-    fn truth(self) -> bool {
-        self
-    }
-}
-
-impl Truth for f32 {
-    fn truth(self) -> bool {
-        self != 0.0
-    }
-}
-
-impl Truth for i64 {
-    fn truth(self) -> bool {
-        self != 0
+/// `logic` of every pair.
+pub(in crate::kernels) fn decide<'a>(
+    workspace: &mut Workspace,
+    logic: Logic,
+    (x, y): (&Array<'_, bool>, &Array<'_, bool>),
+    sizes: Axes,
+) -> Array<'a, bool> {
+    match logic {
+        Logic::And => combine_any(workspace, x, y, sizes, |x, y| x & y),
+        Logic::Or => combine_any(workspace, x, y, sizes, |x, y| x | y),
+        Logic::Xor => combine_any(workspace, x, y, sizes, |x, y| x ^ y),
     }
 }
 
 /// Numbers of `x` where `condition` is true, else of `y`.
-pub(super) fn select<'a, T: Number>(
+pub(in crate::kernels) fn select<'a, T: Number>(
     workspace: &mut Workspace,
     condition: &Array<'_, bool>,
     (x, y): (&Array<'_, T>, &Array<'_, T>),
@@ -242,7 +235,7 @@ pub(super) fn select<'a, T: Number>(
 }
 
 /// `f` of every number of `x`, for what need not be fast.
-pub(super) fn convert<'a, T: Number, U: Number>(
+pub(in crate::kernels) fn convert<'a, T: Number, U: Number>(
     workspace: &mut Workspace,
     x: &Array<'_, T>,
     f: impl Fn(T) -> U + Copy,

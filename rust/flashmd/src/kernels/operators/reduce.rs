@@ -7,7 +7,7 @@ use super::tensor::{Array, Axes, Number, Workspace};
 
 /// What becomes of the numbers along an axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reduction {
+pub(in crate::kernels) enum Reduction {
     Sum,
     Mean,
     Max,
@@ -18,7 +18,7 @@ pub(super) enum Reduction {
 const LANES: usize = 16;
 
 /// `reduction` of `x` along `axes` (ascending), to an array of `sizes`.
-pub(super) fn reduce<'a>(
+pub(in crate::kernels) fn reduce<'a>(
     set: InstructionSet,
     workspace: &mut Workspace,
     reduction: Reduction,
@@ -102,7 +102,11 @@ fn fold_row(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32 + Copy) -> f32 
 }
 
 /// Softmax along the last axis.
-pub(super) fn softmax<'a>(set: InstructionSet, workspace: &mut Workspace, x: &Array<'_, f32>) -> Array<'a, f32> {
+pub(in crate::kernels) fn softmax<'a>(
+    set: InstructionSet,
+    workspace: &mut Workspace,
+    x: &Array<'_, f32>,
+) -> Array<'a, f32> {
     let row = x.sizes.last().copied().unwrap_or(1);
     let source = compacted(workspace, x);
     let mut out = f32::take(workspace, x.sizes.count());
@@ -203,7 +207,7 @@ fn weights(x: &[f32; LANES], largest: f32) -> [f32; LANES] {
 }
 
 /// Place of the smallest number along `axis` of `[outer, count, inner]`, the first of equals.
-pub(super) fn place_of_smallest<'a>(
+pub(in crate::kernels) fn place_of_smallest<'a>(
     workspace: &mut Workspace,
     x: &Array<'_, f32>,
     axis: usize,

@@ -4,23 +4,23 @@ use std::ops::Deref;
 use std::rc::Rc;
 
 /// Most axes of an array.
-pub(super) const MOST_AXES: usize = 6;
+pub(in crate::kernels) const MOST_AXES: usize = 6;
 
 /// Sizes or strides, one for each axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Axes {
+pub(in crate::kernels) struct Axes {
     values: [usize; MOST_AXES],
     rank: usize,
 }
 
 impl Axes {
     /// At most [`MOST_AXES`] of `values`; what is beyond is left out.
-    pub(super) fn new(values: &[usize]) -> Self {
+    pub(in crate::kernels) fn new(values: &[usize]) -> Self {
         values.iter().copied().collect()
     }
 
     /// The strides of an array of these sizes whose last axis lies closest.
-    pub(super) fn row_major(self) -> Self {
+    pub(in crate::kernels) fn row_major(self) -> Self {
         let mut strides = self;
         let mut next = 1;
         for (stride, &size) in strides.values[..self.rank].iter_mut().zip(self.iter()).rev() {
@@ -30,11 +30,11 @@ impl Axes {
         strides
     }
 
-    pub(super) fn count(&self) -> usize {
+    pub(in crate::kernels) fn count(&self) -> usize {
         self.iter().product()
     }
 
-    pub(super) fn with(mut self, axis: usize, value: usize) -> Self {
+    pub(in crate::kernels) fn with(mut self, axis: usize, value: usize) -> Self {
         self.values[axis] = value;
         self
     }
@@ -66,26 +66,26 @@ enum Storage<'a, T> {
 
 /// A strided view.
 #[derive(Debug, Clone)]
-pub(super) struct Array<'a, T> {
-    pub(super) sizes: Axes,
-    pub(super) strides: Axes,
+pub(in crate::kernels) struct Array<'a, T> {
+    pub(in crate::kernels) sizes: Axes,
+    pub(in crate::kernels) strides: Axes,
     offset: usize,
     storage: Storage<'a, T>,
 }
 
 impl<'a, T> Array<'a, T> {
     /// `numbers` in row-major order.
-    pub(super) fn borrowed(numbers: &'a [T], sizes: Axes) -> Self {
+    pub(in crate::kernels) fn borrowed(numbers: &'a [T], sizes: Axes) -> Self {
         Self { sizes, strides: sizes.row_major(), offset: 0, storage: Storage::Borrowed(numbers) }
     }
 
     /// The first numbers of `buffer`, in row-major order.
-    pub(super) fn owned(buffer: Vec<T>, sizes: Axes) -> Self {
+    pub(in crate::kernels) fn owned(buffer: Vec<T>, sizes: Axes) -> Self {
         Self { sizes, strides: sizes.row_major(), offset: 0, storage: Storage::Shared(Rc::new(buffer)) }
     }
 
     /// The numbers from the first of the view on.
-    pub(super) fn numbers(&self) -> &[T] {
+    pub(in crate::kernels) fn numbers(&self) -> &[T] {
         match &self.storage {
             Storage::Shared(buffer) => &buffer[self.offset..],
             Storage::Borrowed(numbers) => &numbers[self.offset..],
@@ -93,7 +93,7 @@ impl<'a, T> Array<'a, T> {
     }
 
     /// The numbers of a view in row-major order without gaps.
-    pub(super) fn contiguous(&self) -> Option<&[T]> {
+    pub(in crate::kernels) fn contiguous(&self) -> Option<&[T]> {
         let wanted = self.sizes.row_major();
         let axes = self.sizes.iter().zip(self.strides.iter()).zip(wanted.iter());
         let is = axes.clone().all(|((&size, stride), wanted)| size == 1 || stride == wanted);
@@ -101,7 +101,7 @@ impl<'a, T> Array<'a, T> {
     }
 
     /// Another view of the same numbers, which begins `skip` numbers later.
-    pub(super) fn view(&self, sizes: Axes, strides: Axes, skip: usize) -> Self
+    pub(in crate::kernels) fn view(&self, sizes: Axes, strides: Axes, skip: usize) -> Self
     where
         T: Clone,
     {
@@ -109,7 +109,7 @@ impl<'a, T> Array<'a, T> {
     }
 
     /// The strides as of an array of `sizes`, along which this one is repeated.
-    pub(super) fn broadcast_strides(&self, sizes: &Axes) -> Axes {
+    pub(in crate::kernels) fn broadcast_strides(&self, sizes: &Axes) -> Axes {
         let missing = sizes.len() - self.sizes.len();
         let stride = |axis: usize| match axis.checked_sub(missing) {
             Some(own) if self.sizes[own] != 1 || sizes[axis] == 1 => self.strides[own],
@@ -128,14 +128,14 @@ impl<'a, T> Array<'a, T> {
 
 /// An array of one of the types that networks use; `int32` is held as `int64`.
 #[derive(Debug, Clone)]
-pub(super) enum Tensor<'a> {
+pub(in crate::kernels) enum Tensor<'a> {
     Floats(Array<'a, f32>),
     Integers(Array<'a, i64>),
     Booleans(Array<'a, bool>),
 }
 
 impl Tensor<'_> {
-    pub(super) fn sizes(&self) -> Axes {
+    pub(in crate::kernels) fn sizes(&self) -> Axes {
         match self {
             Self::Floats(x) => x.sizes,
             Self::Integers(x) => x.sizes,
@@ -146,16 +146,16 @@ impl Tensor<'_> {
 
 /// Buffers of one thread, used again and again.
 #[derive(Debug, Default)]
-pub(super) struct Workspace {
+pub(in crate::kernels) struct Workspace {
     floats: Vec<Vec<f32>>,
     integers: Vec<Vec<i64>>,
     booleans: Vec<Vec<bool>>,
     /// Of the second factor of a product.
-    pub(super) panels: Vec<[f32; 16]>,
+    pub(in crate::kernels) panels: Vec<[f32; 16]>,
 }
 
 /// A type of numbers with buffers in a workspace.
-pub(super) trait Number: Copy + Default {
+pub(in crate::kernels) trait Number: Copy + Default {
     fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>>;
 
     /// A buffer of at least `count` numbers, of any value.
@@ -189,7 +189,7 @@ impl Number for bool {
 
 impl Workspace {
     /// Takes back the buffer of an array that nobody uses any longer.
-    pub(super) fn give_back(&mut self, tensor: Tensor<'_>) {
+    pub(in crate::kernels) fn give_back(&mut self, tensor: Tensor<'_>) {
         match tensor {
             Tensor::Floats(x) => self.floats.extend(x.into_buffer()),
             Tensor::Integers(x) => self.integers.extend(x.into_buffer()),
@@ -200,18 +200,18 @@ impl Workspace {
 
 /// Nested loops over arrays of the same sizes: an inner loop over one axis, and as few outer ones as the strides allow.
 #[derive(Debug)]
-pub(super) struct Nest<const ARRAYS: usize> {
+pub(in crate::kernels) struct Nest<const ARRAYS: usize> {
     outer: [(usize, [usize; ARRAYS]); MOST_AXES],
     depth: usize,
-    pub(super) inner: usize,
-    pub(super) inner_strides: [usize; ARRAYS],
+    pub(in crate::kernels) inner: usize,
+    pub(in crate::kernels) inner_strides: [usize; ARRAYS],
 }
 
 impl<const ARRAYS: usize> Nest<ARRAYS> {
     /// Inner loops shorter than this are not worth their beginning, if another axis is longer.
     const SHORT: usize = 8;
 
-    pub(super) fn new(sizes: &Axes, strides: [Axes; ARRAYS]) -> Self {
+    pub(in crate::kernels) fn new(sizes: &Axes, strides: [Axes; ARRAYS]) -> Self {
         let mut nest =
             Self { outer: [(1, [0; ARRAYS]); MOST_AXES], depth: 0, inner: sizes.count(), inner_strides: [1; ARRAYS] };
         for (axis, &size) in sizes.iter().enumerate().filter(|&(_, &size)| size != 1) {
@@ -236,12 +236,12 @@ impl<const ARRAYS: usize> Nest<ARRAYS> {
     }
 
     /// The outer loops: sizes and strides.
-    pub(super) fn outer(&self) -> &[(usize, [usize; ARRAYS])] {
+    pub(in crate::kernels) fn outer(&self) -> &[(usize, [usize; ARRAYS])] {
         &self.outer[..self.depth]
     }
 
     /// Takes an outer loop out.
-    pub(super) fn take(&mut self, place: usize) -> (usize, [usize; ARRAYS]) {
+    pub(in crate::kernels) fn take(&mut self, place: usize) -> (usize, [usize; ARRAYS]) {
         let taken = self.outer[place];
         self.outer.copy_within(place + 1..self.depth, place);
         self.depth -= 1;
@@ -250,7 +250,7 @@ impl<const ARRAYS: usize> Nest<ARRAYS> {
 
     /// Calls `act` with the places at which each inner loop begins.
     #[inline(always)]
-    pub(super) fn for_each(&self, mut act: impl FnMut([usize; ARRAYS])) {
+    pub(in crate::kernels) fn for_each(&self, mut act: impl FnMut([usize; ARRAYS])) {
         let count: usize = self.outer().iter().map(|&(size, _)| size).product();
         let mut at = [0; ARRAYS];
         let mut counters = [0; MOST_AXES];

@@ -5,14 +5,18 @@
 //! begins another stage. Operators on edges and on atoms are apart, since blocks of a few atoms are right for the former
 //! and of a hundred for the latter.
 
+pub(in crate::kernels) mod local;
+pub(in crate::kernels) mod program;
+pub(in crate::kernels) mod stage_operator;
+
 use std::collections::{HashMap, HashSet};
 
-use super::extent::SystemSize;
-use super::facts::Fact;
-use super::graph::Graph;
-use super::local::{LocalNode, Operand, local};
-use super::operation::Operation;
-use super::simd::InstructionSet;
+use crate::kernels::graph::Graph;
+use crate::kernels::graph::extent::SystemSize;
+use crate::kernels::graph::facts::Fact;
+use crate::kernels::operators::Operation;
+use crate::kernels::operators::simd::InstructionSet;
+use local::{LocalNode, Operand, local};
 
 /// Operators on atoms between operators on edges are run with these, if there are no more than so many in a row …
 const SHORT_WAY: usize = 8;
@@ -21,7 +25,7 @@ const LIGHT: usize = 64 << 10;
 
 /// Nodes that are run together; numbers are places in the graph.
 #[derive(Debug)]
-pub(super) enum Group {
+pub(in crate::kernels) enum Group {
     /// By ONNX Runtime.
     Runtime(Vec<usize>),
     /// By a kernel, with operators on edges or without.
@@ -30,18 +34,18 @@ pub(super) enum Group {
 
 /// The nodes of a graph in groups.
 #[derive(Debug)]
-pub(super) struct Stages {
+pub(in crate::kernels) struct Stages {
     /// In the order in which they can be run.
-    pub(super) groups: Vec<Group>,
+    pub(in crate::kernels) groups: Vec<Group>,
     /// Nodes whose results do not depend on what the network is fed.
-    pub(super) constant: Vec<usize>,
+    pub(in crate::kernels) constant: Vec<usize>,
     /// The local operators of each node that is one.
-    pub(super) local: HashMap<usize, Vec<LocalNode>>,
+    pub(in crate::kernels) local: HashMap<usize, Vec<LocalNode>>,
 }
 
 /// Where a local node can be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Place {
+pub(in crate::kernels) enum Place {
     /// On atoms.
     Atoms,
     /// It is about atoms, but light and between operators on edges.
@@ -50,7 +54,7 @@ pub(super) enum Place {
     Edges,
 }
 
-pub(super) fn divide(graph: &Graph, facts: &HashMap<String, Fact>, set: InstructionSet) -> Stages {
+pub(in crate::kernels) fn divide(graph: &Graph, facts: &HashMap<String, Fact>, set: InstructionSet) -> Stages {
     let is_constant = constant_nodes(graph, facts);
     let mut found = HashMap::new();
     for (number, node) in graph.nodes.iter().enumerate().filter(|(number, _)| !is_constant[*number]) {
@@ -60,8 +64,10 @@ pub(super) fn divide(graph: &Graph, facts: &HashMap<String, Fact>, set: Instruct
     }
     leave_tables(graph, facts, &mut found);
     let places = places(graph, facts, &found);
-    let mut groups = Scheduler::new(graph, &is_constant, &found, &places).run();
-    Sinking { graph, facts, found: &found, places: &places }.run(&mut groups);
+    let scheduler = Scheduler::new(graph, &is_constant, &found, &places);
+    let pinned = scheduler.pinned();
+    let mut groups = scheduler.run();
+    Sinking { graph, facts, found: &found, places: &places, pinned }.run(&mut groups);
     groups.retain(|group| !matches!(group, Group::Stage(_, nodes) if nodes.is_empty()));
     let constant = (0..graph.nodes.len()).filter(|&number| is_constant[number]).collect();
     Stages { groups, constant, local: found }
@@ -169,6 +175,18 @@ impl<'a> Scheduler<'a> {
         Self { graph, found, places, ready, measured, left }
     }
 
+    /// Tensors whose sizes something reads that is not run by a kernel: they are there before it.
+    fn pinned(&self) -> HashSet<&'a str> {
+        let runtime = self.left.iter().filter(|number| !self.found.contains_key(number));
+        let read = runtime.flat_map(|&number| self.graph.nodes[number].reads());
+        let operands = self.found.values().flatten().flat_map(|operator| &operator.operands);
+        let whole = operands.filter_map(|operand| match operand {
+            Operand::Whole(name) => Some(name.as_str()),
+            _ => None,
+        });
+        read.chain(whole).filter_map(|name| self.measured.get(name)).flatten().copied().collect()
+    }
+
     fn run(mut self) -> Vec<Group> {
         let mut groups = Vec::new();
         while !self.left.is_empty() {
@@ -239,9 +257,11 @@ struct Sinking<'a> {
     facts: &'a HashMap<String, Fact>,
     found: &'a HashMap<usize, Vec<LocalNode>>,
     places: &'a HashMap<usize, Place>,
+    /// What must stay where it is.
+    pinned: HashSet<&'a str>,
 }
 
-impl<'a> Sinking<'a> {
+impl Sinking<'_> {
     /// A system by which sizes are compared.
     const TYPICAL: SystemSize = SystemSize { atoms: 1, slots: 32 };
 
@@ -281,7 +301,8 @@ impl<'a> Sinking<'a> {
         readers: &HashMap<&str, Vec<usize>>,
     ) -> Option<usize> {
         let outputs = &self.graph.nodes[node].outputs;
-        if self.graph.outputs.iter().any(|output| outputs.contains(&output.name)) {
+        let is_pinned = outputs.iter().any(|name| self.pinned.contains(name.as_str()));
+        if is_pinned || self.graph.outputs.iter().any(|output| outputs.contains(&output.name)) {
             return None;
         }
         let mut target = usize::MAX;

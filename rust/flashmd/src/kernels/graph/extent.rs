@@ -2,26 +2,26 @@
 
 /// The sizes of a system as a network sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SystemSize {
+pub(in crate::kernels) struct SystemSize {
     /// Atoms N, or those of a block of them.
-    pub(super) atoms: usize,
+    pub(in crate::kernels) atoms: usize,
     /// Slots per atom K.
-    pub(super) slots: usize,
+    pub(in crate::kernels) slots: usize,
 }
 
 /// `fixed + per_atom·N + per_slot·K + per_edge·N·K`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Extent {
-    pub(super) fixed: i64,
-    pub(super) per_atom: i64,
-    pub(super) per_slot: i64,
-    pub(super) per_edge: i64,
+pub(in crate::kernels) struct Extent {
+    pub(in crate::kernels) fixed: i64,
+    pub(in crate::kernels) per_atom: i64,
+    pub(in crate::kernels) per_slot: i64,
+    pub(in crate::kernels) per_edge: i64,
 }
 
 impl Extent {
     /// Sizes at which a network is looked at. The last one, which is as large as sizes usually are, only confirms what
     /// follows from the others.
-    pub(super) const PROBES: [SystemSize; 5] = [
+    pub(in crate::kernels) const PROBES: [SystemSize; 5] = [
         SystemSize { atoms: 3, slots: 2 },
         SystemSize { atoms: 4, slots: 2 },
         SystemSize { atoms: 3, slots: 3 },
@@ -30,7 +30,7 @@ impl Extent {
     ];
 
     /// The extent that has these values at [`Self::PROBES`]; `None` if there is no such.
-    pub(super) fn fit(values: [i64; 5]) -> Option<Self> {
+    pub(in crate::kernels) fn fit(values: [i64; 5]) -> Option<Self> {
         let [v32, v42, v33, v43, last] = values.map(i128::from);
         let per_edge = v43 - v42 - v33 + v32;
         let per_atom = v42 - v32 - 2 * per_edge;
@@ -47,7 +47,7 @@ impl Extent {
     }
 
     /// The value at a size.
-    pub(super) fn at(self, size: SystemSize) -> i64 {
+    pub(in crate::kernels) fn at(self, size: SystemSize) -> i64 {
         let (atoms, slots) = (size.atoms as i64, size.slots as i64);
         let per_atom = self.per_atom.wrapping_add(self.per_edge.wrapping_mul(slots));
         let rest = self.fixed.wrapping_add(self.per_slot.wrapping_mul(slots));
@@ -55,25 +55,25 @@ impl Extent {
     }
 
     /// The same as [`Self::at`] where it is a size.
-    pub(super) fn size_at(self, size: SystemSize) -> usize {
+    pub(in crate::kernels) fn size_at(self, size: SystemSize) -> usize {
         usize::try_from(self.at(size)).unwrap_or(0)
     }
 
     /// True if it does not change.
-    pub(super) fn is_fixed(self) -> bool {
+    pub(in crate::kernels) fn is_fixed(self) -> bool {
         !self.depends_on_atoms() && !self.depends_on_slots()
     }
 
-    pub(super) fn depends_on_atoms(self) -> bool {
+    pub(in crate::kernels) fn depends_on_atoms(self) -> bool {
         (self.per_atom, self.per_edge) != (0, 0)
     }
 
-    pub(super) fn depends_on_slots(self) -> bool {
+    pub(in crate::kernels) fn depends_on_slots(self) -> bool {
         (self.per_slot, self.per_edge) != (0, 0)
     }
 
     /// True if it is a multiple of the number of atoms.
-    pub(super) fn is_rows(self) -> bool {
+    pub(in crate::kernels) fn is_rows(self) -> bool {
         self.depends_on_atoms() && (self.fixed, self.per_slot) == (0, 0)
     }
 }

@@ -8,19 +8,19 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::elementwise::{Arithmetic, Comparison, Function};
-use super::extent::Extent;
-use super::facts::{Content, Element, Fact};
-use super::graph::{Node, Numbers};
-use super::matmul::Panels;
-use super::operation::{Bias, Operation};
-use super::reduce::Reduction;
-use super::simd::InstructionSet;
-use super::tensor::MOST_AXES;
+use crate::kernels::graph::extent::Extent;
+use crate::kernels::graph::facts::{Content, Element, Fact};
+use crate::kernels::graph::{Node, Numbers};
+use crate::kernels::operators::elementwise::{Arithmetic, Comparison, Function, Logic};
+use crate::kernels::operators::matmul::Panels;
+use crate::kernels::operators::reduce::Reduction;
+use crate::kernels::operators::simd::InstructionSet;
+use crate::kernels::operators::tensor::MOST_AXES;
+use crate::kernels::operators::{Bias, Operation};
 
 /// How a local operator reads a tensor.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) enum Operand {
+pub(in crate::kernels) enum Operand {
     /// The rows of a block of atoms.
     Rows(String),
     /// All of it.
@@ -31,14 +31,18 @@ pub(super) enum Operand {
 
 /// A local operator with one result.
 #[derive(Debug, Clone)]
-pub(super) struct LocalNode {
-    pub(super) operation: Operation,
-    pub(super) operands: Vec<Operand>,
-    pub(super) output: String,
+pub(in crate::kernels) struct LocalNode {
+    pub(in crate::kernels) operation: Operation,
+    pub(in crate::kernels) operands: Vec<Operand>,
+    pub(in crate::kernels) output: String,
 }
 
 /// The local operators that a node is; `None` if it is not local.
-pub(super) fn local(node: &Node, facts: &HashMap<String, Fact>, set: InstructionSet) -> Option<Vec<LocalNode>> {
+pub(in crate::kernels) fn local(
+    node: &Node,
+    facts: &HashMap<String, Fact>,
+    set: InstructionSet,
+) -> Option<Vec<LocalNode>> {
     let reader = Reader { node, facts };
     let is_standard = node.domain.is_empty() || node.domain == "ai.onnx";
     let outputs: Option<Vec<&Fact>> = node.outputs.iter().map(|name| facts.get(name)).collect();
@@ -67,6 +71,7 @@ impl Reader<'_> {
         let function = |f| self.elementwise(out, Operation::Function(f)).filter(|_| self.are(Element::Float));
         let arithmetic = |a| self.elementwise(out, Operation::Arithmetic(a)).filter(|_| out.element != Element::Bool);
         let compare = |c| self.elementwise(out, Operation::Compare(c));
+        let decide = |logic| self.elementwise(out, Operation::Decide(logic));
         match self.node.operator.as_str() {
             "Abs" => function(Function::Abs),
             "Acos" => function(Function::Acos),
@@ -99,9 +104,9 @@ impl Reader<'_> {
             "LessOrEqual" => compare(Comparison::LessOrEqual),
             "Greater" => compare(Comparison::Greater),
             "GreaterOrEqual" => compare(Comparison::GreaterOrEqual),
-            "And" => compare(Comparison::And),
-            "Or" => compare(Comparison::Or),
-            "Xor" => compare(Comparison::Xor),
+            "And" => decide(Logic::And),
+            "Or" => decide(Logic::Or),
+            "Xor" => decide(Logic::Xor),
             "Not" => self.elementwise(out, Operation::Not),
             "Where" => self.elementwise(out, Operation::Select),
             "Cast" => self.elementwise(out, Operation::Cast(out.element)),

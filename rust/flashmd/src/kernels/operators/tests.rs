@@ -137,7 +137,20 @@ fn functions_of_views() {
         let rank = 1 + draw.below(4);
         let sizes = draw.sizes(rank);
         let x = draw.array(&sizes, true);
-        let cases: [(Function, OfOne); 5] = [
+        let cases: [(Function, OfOne); 18] = [
+            (Function::Abs, f64::abs),
+            (Function::Ceil, f64::ceil),
+            (Function::Floor, f64::floor),
+            (Function::Negate, |x| -x),
+            (Function::Reciprocal, |x| 1.0 / x),
+            (Function::Relu, |x| x.max(0.0)),
+            (Function::Round, f64::round_ties_even),
+            (Function::Sign, f64::signum),
+            (Function::Sin, f64::sin),
+            (Function::Softplus, |x| x.exp().ln_1p()),
+            (Function::Tanh, f64::tanh),
+            (Function::Power(2.0), |x| x * x),
+            (Function::Power(-1.0), |x| 1.0 / x),
             (Function::Exp, f64::exp),
             (Function::Sigmoid, |x| 1.0 / (1.0 + (-x).exp())),
             (Function::Cos, f64::cos),

@@ -8,21 +8,21 @@ use std::sync::{Arc, Mutex, PoisonError};
 use ort::operator::{ComputeContext, Kernel, KernelContext, Operator, OperatorInput, OperatorOutput};
 use ort::value::{TensorElementType, ValueRef, ValueRefMut};
 
-use super::extent::SystemSize;
-use super::facts::Element;
-use super::movement::copy;
 use super::program::Program;
-use super::simd::{FlushToZero, InstructionSet};
-use super::tensor::{Array, Axes, Nest, Tensor, Workspace};
+use crate::kernels::graph::extent::SystemSize;
+use crate::kernels::graph::facts::Element;
+use crate::kernels::operators::movement::copy;
+use crate::kernels::operators::simd::{FlushToZero, InstructionSet};
+use crate::kernels::operators::tensor::{Array, Axes, Nest, Tensor, Workspace};
 
 /// A program under the name by which the graph calls it.
-pub(super) struct StageOperator {
-    pub(super) name: String,
-    pub(super) program: Arc<Program>,
-    pub(super) set: InstructionSet,
+pub(in crate::kernels) struct StageOperator {
+    pub(in crate::kernels) name: String,
+    pub(in crate::kernels) program: Arc<Program>,
+    pub(in crate::kernels) set: InstructionSet,
 }
 
-pub(super) struct StageKernel {
+pub(in crate::kernels) struct StageKernel {
     program: Arc<Program>,
     set: InstructionSet,
     workspaces: Mutex<Vec<Workspace>>,

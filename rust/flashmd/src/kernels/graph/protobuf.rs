@@ -2,7 +2,7 @@
 
 use prost::Message;
 
-use super::graph::Node;
+use super::Node;
 
 /// Field numbers of `onnx.proto3`.
 const GRAPH: u64 = 7;
@@ -26,14 +26,14 @@ struct Output {
 
 /// A node of the new graph.
 #[derive(Debug)]
-pub(super) enum Placed {
+pub(in crate::kernels) enum Placed {
     /// The one of this number in the file.
     Old(usize),
     New(Node),
 }
 
 /// The model with these tensors among its outputs.
-pub(super) fn with_outputs(bytes: &[u8], names: &[&str]) -> Option<Vec<u8>> {
+pub(in crate::kernels) fn with_outputs(bytes: &[u8], names: &[&str]) -> Option<Vec<u8>> {
     rewrite_graph(bytes, |graph| {
         let mut out = graph.to_vec();
         for &name in names {
@@ -44,7 +44,7 @@ pub(super) fn with_outputs(bytes: &[u8], names: &[&str]) -> Option<Vec<u8>> {
 }
 
 /// The model with these nodes, of which the new ones are of `domain`.
-pub(super) fn with_nodes(bytes: &[u8], nodes: &[Placed], domain: &str) -> Option<Vec<u8>> {
+pub(in crate::kernels) fn with_nodes(bytes: &[u8], nodes: &[Placed], domain: &str) -> Option<Vec<u8>> {
     let mut model = rewrite_graph(bytes, |graph| {
         let mut old = Vec::new();
         let mut out = Vec::with_capacity(graph.len());

@@ -2,15 +2,15 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::elementwise::Arithmetic;
-use super::extent::{Extent, SystemSize};
-use super::facts::{Content, Element, Fact};
-use super::graph::Numbers;
 use super::local::{LocalNode, Operand};
-use super::operation::{Fault, Operation};
-use super::reduce::Reduction;
-use super::simd::InstructionSet;
-use super::tensor::{Array, Axes, Tensor, Workspace};
+use crate::kernels::graph::Numbers;
+use crate::kernels::graph::extent::{Extent, SystemSize};
+use crate::kernels::graph::facts::{Content, Element, Fact};
+use crate::kernels::operators::elementwise::Arithmetic;
+use crate::kernels::operators::reduce::Reduction;
+use crate::kernels::operators::simd::InstructionSet;
+use crate::kernels::operators::tensor::{Array, Axes, Tensor, Workspace};
+use crate::kernels::operators::{Fault, Operation};
 
 /// Bytes that should pass between the operators on a block of atoms: a part of the cache that a core has for itself.
 const BLOCK_BYTES: usize = 768 << 10;
@@ -21,25 +21,25 @@ const LEAST_ATOMS: usize = 64;
 
 /// A tensor that a stage reads.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Source {
-    pub(super) name: String,
-    pub(super) element: Element,
+pub(in crate::kernels) struct Source {
+    pub(in crate::kernels) name: String,
+    pub(in crate::kernels) element: Element,
     /// The axis along which a block reads its own rows; `None` if it reads all of it.
-    pub(super) rows: Option<usize>,
+    pub(in crate::kernels) rows: Option<usize>,
     /// The axis of the slots that a block reads as many of as it needs.
-    pub(super) slots: Option<usize>,
+    pub(in crate::kernels) slots: Option<usize>,
 }
 
 /// A tensor that a stage gives.
 #[derive(Debug, Clone)]
-pub(super) struct Result {
-    pub(super) name: String,
-    pub(super) element: Element,
-    pub(super) sizes: Vec<Extent>,
+pub(in crate::kernels) struct Result {
+    pub(in crate::kernels) name: String,
+    pub(in crate::kernels) element: Element,
+    pub(in crate::kernels) sizes: Vec<Extent>,
     /// The axis of its rows.
-    pub(super) rows: usize,
+    pub(in crate::kernels) rows: usize,
     /// The axis of its slots.
-    pub(super) slots: Option<usize>,
+    pub(in crate::kernels) slots: Option<usize>,
     slot: usize,
 }
 
@@ -70,19 +70,23 @@ struct Step {
 
 /// A stage that can be run on any block of atoms.
 #[derive(Debug)]
-pub(super) struct Program {
-    pub(super) sources: Vec<Source>,
-    pub(super) results: Vec<Result>,
+pub(in crate::kernels) struct Program {
+    pub(in crate::kernels) sources: Vec<Source>,
+    pub(in crate::kernels) results: Vec<Result>,
     constants: Vec<Constant>,
     steps: Vec<Step>,
     slots: usize,
     /// True if a block can be run with fewer slots than the arrays have.
-    pub(super) takes_fewer_slots: bool,
+    pub(in crate::kernels) takes_fewer_slots: bool,
 }
 
 impl Program {
     /// The program of local operators, in order, of which `wanted` are read by others.
-    pub(super) fn new(nodes: &[LocalNode], facts: &HashMap<String, Fact>, wanted: &HashSet<&str>) -> Option<Self> {
+    pub(in crate::kernels) fn new(
+        nodes: &[LocalNode],
+        facts: &HashMap<String, Fact>,
+        wanted: &HashSet<&str>,
+    ) -> Option<Self> {
         let nodes = with_biases(nodes, facts, wanted);
         let mut builder = Builder::default();
         for node in &nodes {
@@ -92,12 +96,12 @@ impl Program {
     }
 
     /// How many operators it runs.
-    pub(super) fn operators(&self) -> usize {
+    pub(in crate::kernels) fn operators(&self) -> usize {
         self.steps.len()
     }
 
     /// Atoms of a block whose numbers fit into the cache.
-    pub(super) fn block_atoms(&self, slots: usize) -> usize {
+    pub(in crate::kernels) fn block_atoms(&self, slots: usize) -> usize {
         let one = SystemSize { atoms: 1, slots };
         let mut live = vec![0; self.slots];
         let (mut now, mut most) = (0, 0);
@@ -118,7 +122,7 @@ impl Program {
     /// Runs all operators on a block of atoms.
     ///
     /// `inputs` are those of [`Self::sources`]; a tensor for each of [`Self::results`] comes back.
-    pub(super) fn run<'a>(
+    pub(in crate::kernels) fn run<'a>(
         &'a self,
         set: InstructionSet,
         workspace: &mut Workspace,

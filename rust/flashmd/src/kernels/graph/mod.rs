@@ -1,6 +1,10 @@
 //! A graph as the kernels read it: operators with their inputs, and the constants they are given.
 //!
-//! Field numbers are those of `onnx.proto3` (onnx 1.23).
+//! The reader of the model contract, in `model/`, knows other fields, and decodes no numbers. Field numbers are those of `onnx.proto3` (onnx 1.23).
+
+pub(in crate::kernels) mod extent;
+pub(in crate::kernels) mod facts;
+pub(in crate::kernels) mod protobuf;
 
 use std::collections::HashSet;
 
@@ -20,42 +24,42 @@ struct Anything {}
 
 /// Operators in the order of the file, constants, outputs.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Graph {
+pub(in crate::kernels) struct Graph {
     #[prost(message, repeated, tag = "1")]
-    pub(super) nodes: Vec<Node>,
+    pub(in crate::kernels) nodes: Vec<Node>,
     #[prost(message, repeated, tag = "5")]
-    pub(super) constants: Vec<TensorProto>,
+    pub(in crate::kernels) constants: Vec<TensorProto>,
     #[prost(message, repeated, tag = "11")]
-    pub(super) inputs: Vec<Named>,
+    pub(in crate::kernels) inputs: Vec<Named>,
     #[prost(message, repeated, tag = "12")]
-    pub(super) outputs: Vec<Named>,
+    pub(in crate::kernels) outputs: Vec<Named>,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Named {
+pub(in crate::kernels) struct Named {
     #[prost(string, tag = "1")]
-    pub(super) name: String,
+    pub(in crate::kernels) name: String,
 }
 
 /// One operator.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Node {
+pub(in crate::kernels) struct Node {
     #[prost(string, repeated, tag = "1")]
-    pub(super) inputs: Vec<String>,
+    pub(in crate::kernels) inputs: Vec<String>,
     #[prost(string, repeated, tag = "2")]
-    pub(super) outputs: Vec<String>,
+    pub(in crate::kernels) outputs: Vec<String>,
     #[prost(string, tag = "3")]
-    pub(super) name: String,
+    pub(in crate::kernels) name: String,
     #[prost(string, tag = "4")]
-    pub(super) operator: String,
+    pub(in crate::kernels) operator: String,
     #[prost(message, repeated, tag = "5")]
-    pub(super) attributes: Vec<Attribute>,
+    pub(in crate::kernels) attributes: Vec<Attribute>,
     #[prost(string, tag = "7")]
-    pub(super) domain: String,
+    pub(in crate::kernels) domain: String,
 }
 
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct Attribute {
+pub(in crate::kernels) struct Attribute {
     #[prost(string, tag = "1")]
     name: String,
     #[prost(float, tag = "2")]
@@ -74,11 +78,11 @@ pub(super) struct Attribute {
 
 /// A constant of the file.
 #[derive(Clone, PartialEq, Message)]
-pub(super) struct TensorProto {
+pub(in crate::kernels) struct TensorProto {
     #[prost(int64, repeated, tag = "1")]
-    pub(super) dims: Vec<i64>,
+    pub(in crate::kernels) dims: Vec<i64>,
     #[prost(int32, tag = "2")]
-    pub(super) element: i32,
+    pub(in crate::kernels) element: i32,
     #[prost(float, repeated, tag = "4")]
     floats: Vec<f32>,
     #[prost(int32, repeated, tag = "5")]
@@ -86,14 +90,14 @@ pub(super) struct TensorProto {
     #[prost(int64, repeated, tag = "7")]
     integers: Vec<i64>,
     #[prost(string, tag = "8")]
-    pub(super) name: String,
+    pub(in crate::kernels) name: String,
     #[prost(bytes = "vec", tag = "9")]
     raw: Vec<u8>,
 }
 
 /// Numbers of a constant.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Numbers {
+pub(in crate::kernels) enum Numbers {
     Floats(Vec<f32>),
     Integers(Vec<i64>),
     Booleans(Vec<bool>),
@@ -101,7 +105,7 @@ pub(super) enum Numbers {
 
 impl Graph {
     /// The graph of a checked file; `None` if it holds functions, which nothing here reads.
-    pub(super) fn read(bytes: &[u8]) -> Option<Self> {
+    pub(in crate::kernels) fn read(bytes: &[u8]) -> Option<Self> {
         let model = ModelProto::decode(bytes).ok()?;
         model.graph.filter(|_| model.functions.is_empty())
     }
@@ -120,33 +124,33 @@ impl Node {
         self.attributes.iter().find(|a| a.name == name)
     }
 
-    pub(super) fn integer(&self, name: &str, default: i64) -> i64 {
+    pub(in crate::kernels) fn integer(&self, name: &str, default: i64) -> i64 {
         self.find(name).map_or(default, |a| a.integer)
     }
 
-    pub(super) fn integers(&self, name: &str) -> Option<&[i64]> {
+    pub(in crate::kernels) fn integers(&self, name: &str) -> Option<&[i64]> {
         self.find(name).map(|a| a.integers.as_slice())
     }
 
-    pub(super) fn float(&self, name: &str, default: f32) -> f32 {
+    pub(in crate::kernels) fn float(&self, name: &str, default: f32) -> f32 {
         self.find(name).map_or(default, |a| a.float)
     }
 
-    pub(super) fn string(&self, name: &str) -> Option<&[u8]> {
+    pub(in crate::kernels) fn string(&self, name: &str) -> Option<&[u8]> {
         self.find(name).map(|a| a.string.as_slice())
     }
 
-    pub(super) fn tensor(&self, name: &str) -> Option<&TensorProto> {
+    pub(in crate::kernels) fn tensor(&self, name: &str) -> Option<&TensorProto> {
         self.find(name)?.tensor.as_ref()
     }
 
     /// True if it runs a graph of its own.
-    pub(super) fn holds_graph(&self) -> bool {
+    pub(in crate::kernels) fn holds_graph(&self) -> bool {
         self.attributes.iter().any(|a| a.graph.is_some())
     }
 
     /// Names of all that it may read: its inputs, and those of the graphs it holds.
-    pub(super) fn reads(&self) -> Vec<&str> {
+    pub(in crate::kernels) fn reads(&self) -> Vec<&str> {
         let held = self.attributes.iter().filter_map(|a| a.graph.as_deref()).flat_map(Graph::captures);
         self.inputs.iter().map(String::as_str).chain(held).filter(|name| !name.is_empty()).collect()
     }
@@ -154,7 +158,7 @@ impl Node {
 
 impl TensorProto {
     /// The numbers of a float32, int32, int64 or bool tensor.
-    pub(super) fn numbers(&self) -> Option<Numbers> {
+    pub(in crate::kernels) fn numbers(&self) -> Option<Numbers> {
         let raw = |size: usize| self.raw.chunks_exact(size);
         let numbers = match (self.element, self.raw.is_empty()) {
             (1, false) => {
@@ -179,7 +183,7 @@ impl TensorProto {
 }
 
 impl Numbers {
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::kernels) fn len(&self) -> usize {
         match self {
             Self::Floats(x) => x.len(),
             Self::Integers(x) => x.len(),
@@ -190,7 +194,7 @@ impl Numbers {
 
 impl Numbers {
     /// The first number alone; `None` if there is none.
-    pub(super) fn first(&self) -> Option<Self> {
+    pub(in crate::kernels) fn first(&self) -> Option<Self> {
         match self {
             Self::Floats(x) => x.first().map(|&x| Self::Floats(vec![x])),
             Self::Integers(x) => x.first().map(|&x| Self::Integers(vec![x])),
@@ -199,7 +203,7 @@ impl Numbers {
     }
 
     /// The first of so many rows of equal length.
-    pub(super) fn row(&self, rows: Option<i64>) -> Option<Self> {
+    pub(in crate::kernels) fn row(&self, rows: Option<i64>) -> Option<Self> {
         let rows = usize::try_from(rows?).ok().filter(|&rows| rows > 0)?;
         let count = Some(self.len() / rows).filter(|&count| count > 0)?;
         Some(match self {
@@ -210,7 +214,7 @@ impl Numbers {
     }
 
     /// True if it is `row` again and again.
-    pub(super) fn is_repetition_of(&self, row: &Self) -> bool {
+    pub(in crate::kernels) fn is_repetition_of(&self, row: &Self) -> bool {
         let count = row.len();
         match (self, row) {
             (Self::Floats(x), Self::Floats(row)) => {
@@ -223,7 +227,7 @@ impl Numbers {
     }
 
     /// True if all numbers are the same.
-    pub(super) fn all_equal(&self) -> bool {
+    pub(in crate::kernels) fn all_equal(&self) -> bool {
         match self {
             Self::Floats(x) => x.iter().all(|y| y.to_bits() == x[0].to_bits()),
             Self::Integers(x) => x.iter().all(|y| *y == x[0]),

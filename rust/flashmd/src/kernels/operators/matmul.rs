@@ -13,9 +13,9 @@ type Lanes = [f32; 16];
 
 /// A second factor `[k, n]` in panels.
 #[derive(Debug, Clone)]
-pub(super) struct Panels {
-    pub(super) k: usize,
-    pub(super) n: usize,
+pub(in crate::kernels) struct Panels {
+    pub(in crate::kernels) k: usize,
+    pub(in crate::kernels) n: usize,
     vectors: usize,
     numbers: Vec<Lanes>,
 }
@@ -27,7 +27,7 @@ fn vectors(set: InstructionSet, n: usize) -> usize {
 
 impl Panels {
     /// Packs row-major `[k, n]`.
-    pub(super) fn new(set: InstructionSet, b: &[f32], k: usize, n: usize) -> Self {
+    pub(in crate::kernels) fn new(set: InstructionSet, b: &[f32], k: usize, n: usize) -> Self {
         let mut numbers = Vec::new();
         let vectors = vectors(set, n);
         pack(b, [n, 1], [k, n], vectors, &mut numbers);
@@ -35,7 +35,7 @@ impl Panels {
     }
 
     /// Bytes that a product reads.
-    pub(super) fn bytes(&self) -> usize {
+    pub(in crate::kernels) fn bytes(&self) -> usize {
         std::mem::size_of_val(self.numbers.as_slice())
     }
 }
@@ -243,7 +243,7 @@ fn multiply(set: InstructionSet, p: &Product<'_>, out: &mut [f32]) {
 }
 
 /// x · B, or x · B + bias, with a constant B.
-pub(super) fn with_constant<'a>(
+pub(in crate::kernels) fn with_constant<'a>(
     set: InstructionSet,
     workspace: &mut Workspace,
     x: &Array<'_, f32>,
@@ -269,7 +269,7 @@ pub(super) fn with_constant<'a>(
 }
 
 /// Products of the last two axes, for every place along the axes before, along which either factor may be repeated.
-pub(super) fn batched<'a>(
+pub(in crate::kernels) fn batched<'a>(
     set: InstructionSet,
     workspace: &mut Workspace,
     (x, y): (&Array<'_, f32>, &Array<'_, f32>),

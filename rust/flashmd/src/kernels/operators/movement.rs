@@ -3,7 +3,7 @@
 use super::tensor::{Array, Axes, Nest, Number, Workspace};
 
 /// The numbers of `x` in row-major order without gaps; a copy where they are not.
-pub(super) fn compacted<'a, T: Number>(workspace: &mut Workspace, x: &Array<'a, T>) -> Array<'a, T> {
+pub(in crate::kernels) fn compacted<'a, T: Number>(workspace: &mut Workspace, x: &Array<'a, T>) -> Array<'a, T> {
     if x.contiguous().is_some() {
         return x.view(x.sizes, x.sizes.row_major(), 0);
     }
@@ -14,7 +14,7 @@ pub(super) fn compacted<'a, T: Number>(workspace: &mut Workspace, x: &Array<'a, 
 
 impl<T: Number> Array<'_, T> {
     /// A copy that borrows from nobody.
-    pub(super) fn into_static<'b>(self, workspace: &mut Workspace) -> Array<'b, T> {
+    pub(in crate::kernels) fn into_static<'b>(self, workspace: &mut Workspace) -> Array<'b, T> {
         let mut out = T::take(workspace, self.sizes.count());
         copy(&self, self.sizes.row_major(), &mut out);
         Array::owned(out, self.sizes)
@@ -25,7 +25,7 @@ impl<T: Number> Array<'_, T> {
 const SQUARE: usize = 16;
 
 /// Writes the numbers of `x` to places of `strides`.
-pub(super) fn copy<T: Copy>(x: &Array<'_, T>, strides: Axes, out: &mut [T]) {
+pub(in crate::kernels) fn copy<T: Copy>(x: &Array<'_, T>, strides: Axes, out: &mut [T]) {
     let mut nest = Nest::new(&x.sizes, [x.strides, strides]);
     let (from, n) = (x.numbers(), nest.inner);
     let exchanged = nest.outer().iter().position(|&(size, [step, _])| step == 1 && size >= 8);
@@ -65,7 +65,7 @@ fn transpose<T: Copy>([rows, columns]: [usize; 2], (from, step): (&[T], usize), 
 }
 
 /// Arrays side by side along `axis`.
-pub(super) fn concatenate<'a, T: Number>(
+pub(in crate::kernels) fn concatenate<'a, T: Number>(
     workspace: &mut Workspace,
     parts: &[&Array<'_, T>],
     axis: usize,
@@ -83,7 +83,7 @@ pub(super) fn concatenate<'a, T: Number>(
 
 /// Why an index cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct OutOfRange;
+pub(in crate::kernels) struct OutOfRange;
 
 /// Place of an index that may count from the end.
 fn place(index: i64, size: usize) -> Result<usize, OutOfRange> {
@@ -92,7 +92,7 @@ fn place(index: i64, size: usize) -> Result<usize, OutOfRange> {
 }
 
 /// Rows of `x` along its first axis, at `index`.
-pub(super) fn gather<'a, T: Number>(
+pub(in crate::kernels) fn gather<'a, T: Number>(
     workspace: &mut Workspace,
     x: &Array<'_, T>,
     index: &Array<'_, i64>,
@@ -118,7 +118,7 @@ pub(super) fn gather<'a, T: Number>(
 }
 
 /// One number of `x` for each of `index`, whose place along `axis` it is.
-pub(super) fn gather_elements<'a, T: Number>(
+pub(in crate::kernels) fn gather_elements<'a, T: Number>(
     workspace: &mut Workspace,
     x: &Array<'_, T>,
     index: &Array<'_, i64>,
@@ -145,7 +145,7 @@ pub(super) fn gather_elements<'a, T: Number>(
 }
 
 /// `x` amid numbers of `value`, with so many of them `before` along each axis.
-pub(super) fn pad<'a, T: Number>(
+pub(in crate::kernels) fn pad<'a, T: Number>(
     workspace: &mut Workspace,
     x: &Array<'_, T>,
     before: &[usize],
@@ -163,7 +163,7 @@ pub(super) fn pad<'a, T: Number>(
 }
 
 /// Numbers of the table `x` at the places that the last axis of `index` gives, one index for each axis of `x`.
-pub(super) fn look_up<'a, T: Number>(
+pub(in crate::kernels) fn look_up<'a, T: Number>(
     workspace: &mut Workspace,
     x: &Array<'_, T>,
     index: &Array<'_, i64>,
@@ -184,7 +184,7 @@ pub(super) fn look_up<'a, T: Number>(
 }
 
 /// The parts of `x` along its first axis at `places`, amid numbers of `value`.
-pub(super) fn put<'a, T: Number>(
+pub(in crate::kernels) fn put<'a, T: Number>(
     workspace: &mut Workspace,
     x: &Array<'_, T>,
     places: &[i64],

@@ -1,26 +1,37 @@
 //! The operators that kernels run, on a block of atoms at a time.
 
+pub(in crate::kernels) mod elementwise;
+mod functions;
+pub(in crate::kernels) mod matmul;
+pub(in crate::kernels) mod movement;
+pub(in crate::kernels) mod reduce;
+pub(in crate::kernels) mod simd;
+pub(in crate::kernels) mod tensor;
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
-use super::elementwise::{self, Arithmetic, Comparison, Function};
-use super::extent::{Extent, SystemSize};
-use super::facts::Element;
-use super::graph::Numbers;
-use super::matmul::{self, Panels};
-use super::movement::{self, OutOfRange};
-use super::reduce::{self, Reduction};
-use super::simd::InstructionSet;
-use super::tensor::{Array, Axes, Number, Tensor, Workspace};
+use crate::kernels::graph::Numbers;
+use crate::kernels::graph::extent::{Extent, SystemSize};
+use crate::kernels::graph::facts::Element;
+use elementwise::{Arithmetic, Comparison, Function, Logic};
+use matmul::Panels;
+use movement::OutOfRange;
+use reduce::Reduction;
+use simd::InstructionSet;
+use tensor::{Array, Axes, Number, Tensor, Workspace};
 
 /// What is added to every row of a product.
-pub(super) type Bias = Arc<[f32]>;
+pub(in crate::kernels) type Bias = Arc<[f32]>;
 
 /// An operator with its settings; sizes of results are given from outside.
 #[derive(Debug, Clone)]
-pub(super) enum Operation {
+pub(in crate::kernels) enum Operation {
     Function(Function),
     Arithmetic(Arithmetic),
     Compare(Comparison),
+    Decide(Logic),
     Not,
     Select,
     Cast(Element),
@@ -53,7 +64,7 @@ pub(super) enum Operation {
 
 /// Why an operator cannot be run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
+pub(in crate::kernels) enum Fault {
     /// An index beyond the end.
     OutOfRange,
     /// Types or sizes that do not go together.
@@ -81,7 +92,7 @@ type Run<'a> = Result<Tensor<'a>, Fault>;
 
 impl Operation {
     /// The result, of these sizes.
-    pub(super) fn run<'a>(
+    pub(in crate::kernels) fn run<'a>(
         &self,
         set: InstructionSet,
         workspace: &mut Workspace,
@@ -98,6 +109,9 @@ impl Operation {
                 Ok(Tensor::Integers(elementwise::combine_integers(workspace, *a, (x, y), sizes)))
             }
             (Self::Compare(c), operands) => compare(workspace, *c, operands, sizes),
+            (Self::Decide(logic), [Tensor::Booleans(x), Tensor::Booleans(y)]) => {
+                Ok(Tensor::Booleans(elementwise::decide(workspace, *logic, (x, y), sizes)))
+            }
             (Self::Not, [Tensor::Booleans(x)]) => Ok(Tensor::Booleans(elementwise::convert(workspace, x, |x| !x))),
             (Self::Select, [Tensor::Booleans(c), rest @ ..]) => select(workspace, c, rest, sizes),
             (Self::Cast(element), [x]) => Ok(cast(workspace, *element, x)),

@@ -17,7 +17,7 @@ fn integer(n: f32) -> i32 {
 
 /// eˣ.
 #[inline(always)]
-pub(super) fn exp(x: f32) -> f32 {
+pub(in crate::kernels) fn exp(x: f32) -> f32 {
     let clamped = x.clamp(-87.3, 88.0);
     let n = (clamped * LOG2_E).round_ties_even();
     let r = n.mul_add(-LN_2_PARTS[1], n.mul_add(-LN_2_PARTS[0], clamped));
@@ -32,13 +32,13 @@ pub(super) fn exp(x: f32) -> f32 {
 
 /// 1 / (1 + e⁻ˣ).
 #[inline(always)]
-pub(super) fn sigmoid(x: f32) -> f32 {
+pub(in crate::kernels) fn sigmoid(x: f32) -> f32 {
     1.0 / (1.0 + exp(-x))
 }
 
 /// x to a whole power below 16, by squaring.
 #[inline(always)]
-pub(super) fn whole_power(x: f32, power: u8) -> f32 {
+pub(in crate::kernels) fn whole_power(x: f32, power: u8) -> f32 {
     let (mut square, mut product) = (x, 1.0);
     for bit in 0..4 {
         product = if power >> bit & 1 == 1 { product * square } else { product };
@@ -49,7 +49,7 @@ pub(super) fn whole_power(x: f32, power: u8) -> f32 {
 
 /// ln x of a positive normal number; what is not positive gives −∞ or no number.
 #[inline(always)]
-pub(super) fn log(x: f32) -> f32 {
+pub(in crate::kernels) fn log(x: f32) -> f32 {
     let bits = x.to_bits();
     // x = m 2ᵉ with m between √½ and √2.
     let e = ((bits >> 23) as i32 - 126) as f32;
@@ -103,7 +103,7 @@ fn sine_and_cosine(r: f32) -> (f32, f32) {
 
 /// sin x, for arguments up to some thousands.
 #[inline(always)]
-pub(super) fn sin(x: f32) -> f32 {
+pub(in crate::kernels) fn sin(x: f32) -> f32 {
     let (r, n) = quadrant(x);
     let (s, c) = sine_and_cosine(r);
     let y = if n & 1 == 0 { s } else { c };
@@ -112,7 +112,7 @@ pub(super) fn sin(x: f32) -> f32 {
 
 /// cos x, for arguments up to some thousands.
 #[inline(always)]
-pub(super) fn cos(x: f32) -> f32 {
+pub(in crate::kernels) fn cos(x: f32) -> f32 {
     let (r, n) = quadrant(x);
     let (s, c) = sine_and_cosine(r);
     let y = if n & 1 == 0 { c } else { s };
@@ -121,7 +121,7 @@ pub(super) fn cos(x: f32) -> f32 {
 
 /// arccos x.
 #[inline(always)]
-pub(super) fn acos(x: f32) -> f32 {
+pub(in crate::kernels) fn acos(x: f32) -> f32 {
     let a = x.abs();
     let is_far = a > 0.5;
     let z = if is_far { 0.5 * (1.0 - a) } else { a * a };

@@ -10,8 +10,8 @@ use ort::session::builder::GraphOptimizationLevel;
 use ort::value::{DynValue, TensorElementType, TensorRef};
 
 use super::extent::{Extent, SystemSize};
-use super::graph::{Graph, Numbers};
 use super::protobuf;
+use super::{Graph, Numbers};
 
 /// Types that kernels work with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct GraphInput {
 
 /// The numbers of a tensor, as far as they do not depend on those that a network is fed.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Content {
+pub(in crate::kernels) enum Content {
     /// The same for every system.
     Fixed(Numbers),
     /// One number everywhere, in sizes that may depend on the system.
@@ -67,45 +67,45 @@ pub(super) enum Content {
 
 /// What is known of a tensor.
 #[derive(Debug, Clone)]
-pub(super) struct Fact {
-    pub(super) element: Element,
-    pub(super) sizes: Vec<Extent>,
-    pub(super) content: Content,
+pub(in crate::kernels) struct Fact {
+    pub(in crate::kernels) element: Element,
+    pub(in crate::kernels) sizes: Vec<Extent>,
+    pub(in crate::kernels) content: Content,
 }
 
 impl Fact {
     /// The axis along which atoms follow one another, each with as many places as every other; `None` if there is no such,
     /// or another axis depends on their number too.
-    pub(super) fn row_axis(&self) -> Option<usize> {
+    pub(in crate::kernels) fn row_axis(&self) -> Option<usize> {
         let mut axes = (0..self.sizes.len()).filter(|&axis| self.sizes[axis].depends_on_atoms());
         let axis = axes.next().filter(|&axis| self.sizes[axis].is_rows())?;
         axes.next().is_none().then_some(axis)
     }
 
     /// The axis whose size is the number of slots, plus a fixed one; the error if the sizes depend on it otherwise.
-    pub(super) fn slot_axis(&self) -> Result<Option<usize>, SlotsMerged> {
+    pub(in crate::kernels) fn slot_axis(&self) -> Result<Option<usize>, SlotsMerged> {
         let mut axes = (0..self.sizes.len()).filter(|&axis| self.sizes[axis].depends_on_slots());
         let Some(axis) = axes.next() else { return Ok(None) };
         let is_plain = (self.sizes[axis].per_slot, self.sizes[axis].per_edge) == (1, 0);
         if is_plain && axes.next().is_none() { Ok(Some(axis)) } else { Err(SlotsMerged) }
     }
 
-    pub(super) fn is_dynamic(&self) -> bool {
+    pub(in crate::kernels) fn is_dynamic(&self) -> bool {
         self.content == Content::Dynamic
     }
 
-    pub(super) fn depends_on_atoms(&self) -> bool {
+    pub(in crate::kernels) fn depends_on_atoms(&self) -> bool {
         self.sizes.iter().any(|extent| extent.depends_on_atoms())
     }
 
-    pub(super) fn depends_on_slots(&self) -> bool {
+    pub(in crate::kernels) fn depends_on_slots(&self) -> bool {
         self.sizes.iter().any(|extent| extent.depends_on_slots())
     }
 }
 
 /// Slots share an axis with something else, or take several.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct SlotsMerged;
+pub(in crate::kernels) struct SlotsMerged;
 
 /// One tensor in one probe.
 struct Seen {
@@ -117,7 +117,7 @@ struct Seen {
 /// Facts by name of the tensor; what is not among them is of another type, or of sizes that depend on the numbers.
 ///
 /// `None` if ONNX Runtime does not run the graph.
-pub(super) fn gather(bytes: &[u8], graph: &Graph, inputs: &[GraphInput]) -> Option<HashMap<String, Fact>> {
+pub(in crate::kernels) fn gather(bytes: &[u8], graph: &Graph, inputs: &[GraphInput]) -> Option<HashMap<String, Fact>> {
     let is_static = static_tensors(graph);
     let named: Vec<&str> = (graph.nodes.iter().filter(|node| node.operator != "Constant"))
         .flat_map(|node| node.outputs.iter().map(String::as_str))

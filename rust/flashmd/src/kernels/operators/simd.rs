@@ -53,7 +53,7 @@ impl InstructionSet {
 /// While it lives, this thread takes numbers too small for full precision as zero: processors are slow with them, and the
 /// tails of radial functions are full of them.
 #[derive(Debug)]
-pub(super) struct FlushToZero {
+pub(in crate::kernels) struct FlushToZero {
     #[cfg(target_arch = "x86_64")]
     before: u32,
 }
@@ -63,7 +63,7 @@ impl FlushToZero {
     #[cfg(target_arch = "x86_64")]
     const BITS: u32 = 1 << 15 | 1 << 6;
 
-    pub(super) fn begin() -> Self {
+    pub(in crate::kernels) fn begin() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             let before = control();
@@ -111,7 +111,7 @@ macro_rules! for_each_set {
     ) => {
         $(#[$doc])*
         #[allow(unsafe_code, clippy::too_many_arguments)]
-        fn $name $(<$(const $generic: usize),+>)? (set: $crate::kernels::simd::InstructionSet, $($arg: $type),*) {
+        fn $name $(<$(const $generic: usize),+>)? (set: $crate::kernels::operators::simd::InstructionSet, $($arg: $type),*) {
             #[inline(always)]
             fn body $(<$(const $generic: usize),+>)? ($($arg: $type),*) $body
             #[cfg(target_arch = "x86_64")]
@@ -122,9 +122,9 @@ macro_rules! for_each_set {
                 fn narrow $(<$(const $generic: usize),+>)? ($($arg: $type),*) { body $(::<$($generic),+>)? ($($arg),*) }
                 match set {
                     // SAFETY: `InstructionSet::detect` gives only what the processor has.
-                    $crate::kernels::simd::InstructionSet::Avx512 => unsafe { wide $(::<$($generic),+>)? ($($arg),*) },
-                    $crate::kernels::simd::InstructionSet::Avx2 => unsafe { narrow $(::<$($generic),+>)? ($($arg),*) },
-                    $crate::kernels::simd::InstructionSet::Neon => body $(::<$($generic),+>)? ($($arg),*),
+                    $crate::kernels::operators::simd::InstructionSet::Avx512 => unsafe { wide $(::<$($generic),+>)? ($($arg),*) },
+                    $crate::kernels::operators::simd::InstructionSet::Avx2 => unsafe { narrow $(::<$($generic),+>)? ($($arg),*) },
+                    $crate::kernels::operators::simd::InstructionSet::Neon => body $(::<$($generic),+>)? ($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -136,4 +136,4 @@ macro_rules! for_each_set {
     };
 }
 
-pub(super) use for_each_set;
+pub(in crate::kernels) use for_each_set;
