@@ -28,14 +28,17 @@ format:
 docs:
     python -m mkdocs build --strict
 
-# Speed against OpenMM on this machine; what stepping and importing cost. Needs '.[evaluate]', and './training' for PET.
+# The page of benches, on a quiet machine; what is measured is in benches/README.md. Needs '.[bench]' and './training[peer]'.
 speed:
-    python benches/speed.py
-    python benches/speed.py --threads 1
-    python benches/speed.py --model water-nve --threads 1 --repeats 5 --time-fs 160
+    python -m pytest benches --benchmark-only --benchmark-json benchmark.json
+    python benches/table.py benchmark.json
     python benches/kernels.py --pet --repeats 7 --threads 1
     python benches/kernels.py --pet --repeats 7 --threads 2
     python benches/simulation.py
+
+# Instructions of the core against their budgets. Needs Valgrind.
+instructions:
+    python benches/instructions.py
 
 # Fuzz loader, cell or neighbors for some seconds; needs cargo-fuzz and a nightly toolchain.
 fuzz target seconds="1800":

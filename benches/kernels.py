@@ -1,9 +1,12 @@
 """What the kernels make of a stride: models with them and without, alternating, on the same structure.
 
+Beside each, how near its products come to the processor's peak, which is that of NumPy's own product on as many
+threads, and what share of the kernels' time is products, elementwise operators, sums and softmax, and movement.
+
     python benches/kernels.py [MODEL.onnx …] [--threads 1]
 
 Without models: the bundled ones, and with ``--pet`` random weights of the network FlashMD is (PET, its default size and
-one of 64 features), which needs ``pip install '.[train]'``.
+one of 64 features). Needs ``pip install '.[bench]'``, and for ``--pet`` ``./training``.
 """
 
 from __future__ import annotations
@@ -19,8 +22,10 @@ import numpy as np
 import typer
 from ase import Atoms
 from ase.build import bulk
+from threadpoolctl import threadpool_limits
 
 import flashmd_rs
+from flashmd_rs import _core
 from flashmd_rs.temperature import draw_momenta
 
 RESULTS = Path(__file__).parent / "results"
@@ -47,6 +52,32 @@ def once(model: flashmd_rs.Model, atoms: Atoms) -> np.ndarray:
         return model.forces(atoms)
     end = model.stride(atoms)
     return np.concatenate([end.positions - atoms.positions, end.get_momenta()])
+
+
+def peak_gflops(threads: int) -> float:
+    """Of NumPy's product of large matrices."""
+    a = np.ones((1024, 1024), np.float32)
+
+    def once_s() -> float:
+        start = time.perf_counter()
+        a @ a
+        return time.perf_counter() - start
+
+    with threadpool_limits(threads):
+        return 2e-9 * 1024**3 / min(once_s() for _ in range(20))
+
+
+def profile(model: flashmd_rs.Model, atoms: Atoms, threads: int) -> dict:
+    """Speed within the products, on all threads, and shares of time."""
+    _core.start_kernel_profile()
+    once(model, atoms)
+    kinds, multiply_adds = _core.stop_kernel_profile()
+    seconds, total = dict(kinds), sum(seconds for _, seconds in kinds)
+    if not multiply_adds:
+        return dict(product_gflops=None, shares_percent=None)
+    gflops = 2e-9 * multiply_adds / seconds["products"] * threads
+    shares = {kind: round(100 * s / total) for kind, s in kinds}
+    return dict(product_gflops=round(gflops), shares_percent=shares)
 
 
 def random_pet(folder: Path) -> dict[str, Path]:
@@ -83,7 +114,7 @@ def main(
     pet: Annotated[bool, typer.Option("--pet", help="Random weights of PET too.")] = False,
 ) -> None:
     """Alternate runs with kernels and without; print medians, their ratio and the largest difference."""
-    rows = []
+    rows, peak = [], peak_gflops(threads)
     with tempfile.TemporaryDirectory() as folder:
         files: dict[str, str | Path] = {path.stem: path for path in models or []} or {name: name for name in BUNDLED}
         files |= random_pet(Path(folder)) if pet else {}
@@ -103,6 +134,7 @@ def main(
             off, auto = (1000 * median(seconds[kernels]) for kernels in ("off", "auto"))
             row = dict(model=name, atoms=len(atoms), threads=threads, repeats=repeats, off_ms=round(off, 1))
             row |= dict(kernels_ms=round(auto, 1), ratio=round(ratio, 2), largest_difference=float(f"{error:.1e}"))
+            row |= profile(opened["auto"], atoms, threads) | dict(peak_gflops=round(peak))
             rows.append(row | dict(kernels=opened["auto"].describe_kernels()))
             typer.echo("  ".join(f"{key} {value}" for key, value in rows[-1].items()))
     RESULTS.mkdir(exist_ok=True)

@@ -23,6 +23,12 @@ def load_runtime(path: str) -> None:
 def runtime_info() -> dict[str, Any] | None:
     """``{"path", "version", "providers"}`` of the open library, or None before ``load_runtime``."""
 
+def start_kernel_profile() -> None:
+    """Begin to measure what the kernels spend their time on, from zero."""
+
+def stop_kernel_profile() -> tuple[list[tuple[str, float]], int]:
+    """End that: seconds by kind of operator, of all threads together, and the multiply-adds in products."""
+
 def kernel_version() -> tuple[int, str] | None:
     """Version of the kernels and the instruction set they use here; None where they cannot be used."""
 

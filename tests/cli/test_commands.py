@@ -145,6 +145,36 @@ def test_info(shell):
         assert " ".join(words.split()) in " ".join(result.stdout.split()), words
 
 
+def test_bench(shell, structure, tmp_path):
+    """Every contender in a row: the reference, and each model with kernels and without."""
+    system = tmp_path / "argon.yaml"
+    system.write_text("structure: start.extxyz\ncalculator: ase.calculators.lj:LennardJones\n")
+    models = [flag for name in ("pair_stride", "pair_energy") for flag in ("--model", fixture_model(name))]
+    quick = ("--threads", 1, "--rounds", 3, "--seconds", 0.01)
+    result = shell("bench", structure, *models, *quick, "--config", system, "--timestep-fs", 2)
+    assert result.returncode == 0, result.stderr
+    rows = [line.split() for line in result.stdout.splitlines()[3:]]
+    assert [float(row[-1]) for row in rows[:1]] == [1.0]
+    assert len(rows) == 5
+    for *_, step_fs, ms, ns_per_day, ratio in rows:
+        assert float(ns_per_day) == pytest.approx(float(step_fs) * 86.4 / float(ms), rel=0.2, abs=0.05)
+        assert float(ratio) > 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "aluminium"), "use a model trained for Ar"),
+        (("--model", fixture_model("pair_stride"), "--config", "nothing.yaml"), "nothing.yaml"),
+        (("--model", fixture_model("pair_stride"), "--threads", 0), "thread"),
+    ],
+)
+def test_bench_refuses(shell, structure, arguments, said):
+    result = shell("bench", structure, *arguments)
+    assert one_clear_error(result.stderr)
+    assert said in result.stderr
+
+
 def test_doctor(shell):
     result = shell("doctor")
     assert result.returncode == 0, result.stdout
@@ -153,7 +183,7 @@ def test_doctor(shell):
         assert words in result.stdout, words
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["resume"], ["info"], ["evaluate"], ["doctor"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["resume"], ["info"], ["evaluate"], ["bench"], ["doctor"], ["demo"]])
 def test_help(shell, command):
     result = shell(*command, "--help")
     assert result.returncode == 0

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from flashmd_rs.cli import demo, doctor, evaluate, info, resume, run
+from flashmd_rs.cli import bench, demo, doctor, evaluate, info, resume, run
 from flashmd_rs.cli.errors import plainly
 
 # Other packages add commands here: name = "module:function", a function as Typer takes it.
@@ -51,7 +51,7 @@ def convert(context: typer.Context) -> None:
 
 
 def _add_commands() -> None:
-    for command in (run.run, resume.resume, info.info, evaluate.evaluate, doctor.doctor, demo.demo):
+    for command in (run.run, resume.resume, info.info, evaluate.evaluate, bench.bench, doctor.doctor, demo.demo):
         app.command()(plainly(command))
     brought = {entry.name: entry for entry in entry_points(group=COMMANDS)}
     for name, entry in sorted(brought.items()):

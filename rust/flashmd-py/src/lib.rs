@@ -24,6 +24,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(runtime::load_runtime, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::runtime_info, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::kernel_version, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::start_kernel_profile, module)?)?;
+    module.add_function(wrap_pyfunction!(runtime::stop_kernel_profile, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::available_processors, module)?)?;
     module.add_function(wrap_pyfunction!(model::inspect_model, module)?)?;
     module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;

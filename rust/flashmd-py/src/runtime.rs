@@ -20,6 +20,19 @@ pub(crate) fn kernel_version() -> Option<(u32, &'static str)> {
     kernels::InstructionSet::detect().map(|set| (kernels::VERSION, set.name()))
 }
 
+/// Begins to measure what the kernels spend their time on, from zero.
+#[pyfunction]
+pub(crate) fn start_kernel_profile() {
+    kernels::profile::start();
+}
+
+/// Ends that: seconds by kind of operator, of all threads together, and the number of multiply-adds in products.
+#[pyfunction]
+pub(crate) fn stop_kernel_profile() -> (Vec<(&'static str, f64)>, u64) {
+    let profile = kernels::profile::stop();
+    (profile.seconds.to_vec(), profile.multiply_adds)
+}
+
 /// Processors that this process may use, by its affinity mask and the quota of its control group.
 #[pyfunction]
 pub(crate) fn available_processors() -> usize {

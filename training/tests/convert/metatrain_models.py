@@ -94,8 +94,15 @@ TRAINED = STRIDES | ENERGIES | ACTIONS | REFUSED
 
 
 def train(name: str, folder: Path) -> Path:
-    """One epoch on a few random frames; returns the checkpoint, beside which `model.pt` lies."""
+    """One of the above; returns the checkpoint, beside which `model.pt` lies."""
     architecture, symbols, model, training, precision = TRAINED[name]
+    return train_model(folder, architecture, symbols, SMALL | model, training, precision)
+
+
+def train_model(
+    folder: Path, architecture: str, symbols: list[str], model: dict, training: dict, precision: int = 32
+) -> Path:
+    """One epoch on a few random frames."""
     ase.io.write(folder / "frames.extxyz", _frames(symbols))
     if architecture == "pet":
         targets = {"energy": dict(key="energy", unit="eV", forces="forces")}
@@ -111,7 +118,7 @@ def train(name: str, folder: Path) -> Path:
         base_precision=precision,
         architecture=dict(
             name=architecture,
-            model=SMALL | model,
+            model=model,
             training=dict(num_epochs=1, batch_size=2, num_workers=0) | training,
         ),
         training_set=dict(systems=dict(read_from="frames.extxyz", length_unit="angstrom"), targets=targets),

@@ -8,11 +8,12 @@
 //! Sizes are not inferred but seen: before a graph is divided, it is run on systems of a few atoms ([`graph::facts`]).
 //!
 //! Rooms, each of which uses those before it: [`graph`] reads and rewrites the file, [`operators`] run on arrays, and [`stages`]
-//! decide which are run together and run them. A new operator is a line in `stages/local.rs`, which says when it is local, and
+//! decide which are run together and run them; [`profile`] counts what for. A new operator is a line in `stages/local.rs`, which says when it is local, and
 //! one in `operators/mod.rs`.
 
 mod graph;
 mod operators;
+pub mod profile;
 mod stages;
 
 use std::collections::HashSet;

@@ -3,6 +3,8 @@
 mod candidates;
 mod cells;
 mod full_list;
+#[cfg(test)]
+mod instructions;
 mod padded_edges;
 mod reverse_index;
 mod search;

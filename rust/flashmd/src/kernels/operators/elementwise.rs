@@ -208,30 +208,68 @@ pub(in crate::kernels) fn select<'a, T: Number>(
     sizes: Axes,
 ) -> Array<'a, T> {
     let mut out = T::take(workspace, sizes.count());
-    let strides = [condition.broadcast_strides(&sizes), x.broadcast_strides(&sizes), y.broadcast_strides(&sizes)];
-    let nest = Nest::new(&sizes, [strides[0], strides[1], strides[2], sizes.row_major()]);
-    let (c, x, y) = (condition.numbers(), x.numbers(), y.numbers());
+    choose(&choices(&sizes, condition, x, y), condition.numbers(), x.numbers(), y.numbers(), &mut out);
+    Array::owned(out, sizes)
+}
+
+/// The same for floating-point numbers.
+pub(in crate::kernels) fn select_floats<'a>(
+    set: InstructionSet,
+    workspace: &mut Workspace,
+    condition: &Array<'_, bool>,
+    (x, y): (&Array<'_, f32>, &Array<'_, f32>),
+    sizes: Axes,
+) -> Array<'a, f32> {
+    let mut out = f32::take(workspace, sizes.count());
+    let nest = choices(&sizes, condition, x, y);
+    choose_floats(set, &nest, condition.numbers(), x.numbers(), y.numbers(), &mut out);
+    Array::owned(out, sizes)
+}
+
+fn choices<T>(sizes: &Axes, condition: &Array<'_, bool>, x: &Array<'_, T>, y: &Array<'_, T>) -> Nest<4> {
+    let strides = [condition.broadcast_strides(sizes), x.broadcast_strides(sizes), y.broadcast_strides(sizes)];
+    Nest::new(sizes, [strides[0], strides[1], strides[2], sizes.row_major()])
+}
+
+for_each_set! {
+    fn choose_floats(nest: &Nest<4>, condition: &[bool], x: &[f32], y: &[f32], out: &mut [f32]) {
+        choose(nest, condition, x, y, out);
+    }
+}
+
+#[inline(always)]
+fn choose<T: Copy>(nest: &Nest<4>, condition: &[bool], x: &[T], y: &[T], out: &mut [T]) {
     let n = nest.inner;
     match nest.inner_strides {
+        [1, 1, 1, 1] => nest.for_each(|[i, j, k, o]| {
+            for (((out, c), x), y) in out[o..o + n].iter_mut().zip(&condition[i..i + n]).zip(&x[j..]).zip(&y[k..]) {
+                *out = if *c { *x } else { *y };
+            }
+        }),
         [1, 1, 0, 1] => nest.for_each(|[i, j, k, o]| {
             let y = y[k];
-            for ((out, c), x) in out[o..o + n].iter_mut().zip(&c[i..i + n]).zip(&x[j..j + n]) {
+            for ((out, c), x) in out[o..o + n].iter_mut().zip(&condition[i..i + n]).zip(&x[j..]) {
                 *out = if *c { *x } else { y };
             }
         }),
         [1, 0, 1, 1] => nest.for_each(|[i, j, k, o]| {
             let x = x[j];
-            for ((out, c), y) in out[o..o + n].iter_mut().zip(&c[i..i + n]).zip(&y[k..k + n]) {
+            for ((out, c), y) in out[o..o + n].iter_mut().zip(&condition[i..i + n]).zip(&y[k..]) {
                 *out = if *c { x } else { *y };
+            }
+        }),
+        [1, 0, 0, 1] => nest.for_each(|[i, j, k, o]| {
+            let (x, y) = (x[j], y[k]);
+            for (out, c) in out[o..o + n].iter_mut().zip(&condition[i..i + n]) {
+                *out = if *c { x } else { y };
             }
         }),
         [dc, dx, dy, to] => nest.for_each(|[i, j, k, o]| {
             for t in 0..n {
-                out[o + t * to] = if c[i + t * dc] { x[j + t * dx] } else { y[k + t * dy] };
+                out[o + t * to] = if condition[i + t * dc] { x[j + t * dx] } else { y[k + t * dy] };
             }
         }),
     }
-    Array::owned(out, sizes)
 }
 
 /// `f` of every number of `x`, for what need not be fast.
@@ -309,10 +347,50 @@ fn zip<T: Copy, U: Copy>(nest: &Nest<3>, x: &[T], y: &[T], out: &mut [U], f: imp
                 *out = f(x, *y);
             }
         }),
+        [_, _, 3] if nest.goes_along_vectors() => zip_vectors(nest, x, y, out, f),
         [dx, dy, to] => nest.for_each(|[i, j, o]| {
             for t in 0..n {
                 out[o + t * to] = f(x[i + t * dx], y[j + t * dy]);
             }
         }),
+    }
+}
+
+/// The same where the results are vectors in space: three numbers are too few for a loop.
+#[inline(always)]
+fn zip_vectors<T: Copy, U: Copy>(nest: &Nest<3>, x: &[T], y: &[T], out: &mut [U], f: impl Fn(T, T) -> U + Copy) {
+    let mut nest = *nest;
+    let (_, [dx, dy, _]) = nest.take(nest.outer().len() - 1);
+    let [x_row, y_row, _] = nest.inner_strides;
+    let n = nest.inner;
+    nest.for_each(|[i, j, o]| {
+        let out = out[o..o + 3 * n].as_chunks_mut().0;
+        match [(x_row, dx), (y_row, dy)] {
+            [(0 | 3, 1), (1, 0)] => scale_vectors(out, (&x[i..], x_row), &y[j..], f),
+            [(1, 0), (0 | 3, 1)] => scale_vectors(out, (&y[j..], y_row), &x[i..], |y, x| f(x, y)),
+            _ => {
+                for (r, out) in out.iter_mut().enumerate() {
+                    for t in 0..3 {
+                        out[t] = f(x[i + r * x_row + t * dx], y[j + r * y_row + t * dy]);
+                    }
+                }
+            }
+        }
+    });
+}
+
+/// Vectors, `row` numbers apart or one for all, each with a number of its own.
+#[inline(always)]
+fn scale_vectors<T: Copy, U: Copy>(
+    out: &mut [[U; 3]],
+    (vectors, row): (&[T], usize),
+    numbers: &[T],
+    f: impl Fn(T, T) -> U + Copy,
+) {
+    let vectors = vectors.as_chunks::<3>().0;
+    let scaled = |v: &[T; 3], x: T| [f(v[0], x), f(v[1], x), f(v[2], x)];
+    match vectors.first() {
+        Some(&v) if row == 0 => out.iter_mut().zip(numbers).for_each(|(out, x)| *out = scaled(&v, *x)),
+        _ => out.iter_mut().zip(vectors).zip(numbers).for_each(|((out, v), x)| *out = scaled(v, *x)),
     }
 }

@@ -4,9 +4,10 @@
 //! multiply-adds of registers. Every number is one chain of multiply-adds in the order of the sum, whatever the
 //! instruction set, the tile and the number of rows.
 
-use super::movement::compacted;
+use super::movement::{compacted, transpose};
 use super::simd::{InstructionSet, for_each_set};
 use super::tensor::{Array, Axes, Number, Workspace};
+use crate::kernels::profile::note_product;
 
 /// Numbers of one vector.
 type Lanes = [f32; 16];
@@ -56,12 +57,14 @@ fn pack(b: &[f32], strides: [usize; 2], [k, n]: [usize; 2], vectors: usize, into
         let first = panel * width;
         for v in (0..vectors).filter(|v| first + 16 * v < n) {
             let columns = first + 16 * v..n.min(first + 16 * (v + 1));
-            let rows = rows[v..].iter_mut().step_by(vectors);
             match strides {
-                [step, 1] => pack_rows(&b[columns.start..], step, columns.len(), rows),
-                [1, step] => pack_columns(&b[columns.start * step..], step, columns.len(), rows),
+                [1, step] if step > 1 => {
+                    let to = (&mut rows.as_flattened_mut()[16 * v..], width);
+                    transpose([k, columns.len()], (&b[columns.start * step..], step), to);
+                }
+                [step, 1] => pack_rows(&b[columns.start..], step, columns.len(), rows[v..].iter_mut().step_by(vectors)),
                 [down, across] => {
-                    for (l, row) in rows.enumerate() {
+                    for (l, row) in rows[v..].iter_mut().step_by(vectors).enumerate() {
                         for (lane, j) in columns.clone().enumerate() {
                             row[lane] = b[l * down + j * across];
                         }
@@ -79,19 +82,6 @@ fn pack_rows<'a>(b: &[f32], step: usize, count: usize, rows: impl Iterator<Item 
         match from.first_chunk() {
             Some(whole) => *row = *whole,
             None => row[..count].copy_from_slice(&from[..count]),
-        }
-    }
-}
-
-/// Columns whose numbers follow one another: four of them at a time.
-fn pack_columns<'a>(b: &[f32], step: usize, count: usize, rows: impl Iterator<Item = &'a mut Lanes>) {
-    let column = |j: usize| &b[j.min(count - 1) * step..];
-    let columns: [&[f32]; 16] = std::array::from_fn(column);
-    for (l, row) in rows.enumerate() {
-        for first in (0..count).step_by(4) {
-            for lane in first..first + 4 {
-                row[lane] = columns[lane][l];
-            }
         }
     }
 }
@@ -194,8 +184,11 @@ fn rows<const ROWS: usize, const VECTORS: usize>(set: InstructionSet, p: &Produc
             1 => rows_tile::<ROWS, VECTORS>(set, p, from, panel, &bias, to),
             _ => columns_tile::<ROWS, VECTORS>(set, p, from, panel, &bias, to),
         };
-        if width == 16 * VECTORS {
-            run((&mut out[from * p.n + first..], p.n));
+        // What a row writes beyond its end, the next one overwrites, if there is no other panel.
+        let target = &mut out[from * p.n + first..];
+        let fits = (ROWS - 1) * p.n + 16 * VECTORS <= target.len();
+        if width == 16 * VECTORS || (first == 0 && fits) {
+            run((target, p.n));
             continue;
         }
         let mut sums = [[[0.0; 16]; VECTORS]; ROWS];
@@ -239,6 +232,7 @@ fn tiles<const VECTORS: usize>(set: InstructionSet, p: &Product<'_>, out: &mut [
 }
 
 fn multiply(set: InstructionSet, p: &Product<'_>, out: &mut [f32]) {
+    note_product([p.m, p.k, p.n]);
     if p.vectors == 2 { tiles::<2>(set, p, out) } else { tiles::<1>(set, p, out) }
 }
 
@@ -275,47 +269,60 @@ pub(in crate::kernels) fn batched<'a>(
     (x, y): (&Array<'_, f32>, &Array<'_, f32>),
     sizes: Axes,
 ) -> Array<'a, f32> {
-    let (ends, k) = (x.sizes.len() - 2, x.sizes[x.sizes.len() - 1]);
-    let [m, n] = [sizes[sizes.len() - 2], sizes[sizes.len() - 1]];
+    let [m, n] = last_two(sizes);
+    let k = x.sizes[x.sizes.len() - 1];
+    let mut out = f32::take(workspace, sizes.count());
     let source;
-    let x = match (x.strides[ends], x.strides[ends + 1]) {
-        (_, 1) | (1, _) => x,
+    let x = match last_two(x.strides) {
+        [_, 1] | [1, _] => x,
         _ => {
             source = compacted(workspace, x);
             &source
         }
     };
-    let strides = |array: &Array<'_, f32>| -> Axes {
-        let last = array.sizes.len() - 2;
-        [array.strides[last], array.strides[last + 1]].into_iter().collect()
-    };
-    let (xs, ys) = (strides(x), strides(y));
+    let (xs, ys) = (last_two(x.strides), last_two(y.strides));
+    // The stride of an axis of one number is of no account, but the row's must be one.
+    let strides = if k == 1 { [xs[0], 1] } else { xs };
+    let vectors = vectors(set, n);
+    let mut panels = std::mem::take(&mut workspace.panels);
+    let mut packed = None;
+    for_each_product((x, y), &sizes, &mut out, |a, b, out| {
+        if packed != Some(b.as_ptr()) {
+            pack(b, ys, [k, n], vectors, &mut panels);
+            packed = Some(b.as_ptr());
+        }
+        let panels = &panels[..panel_length([k, n], vectors)];
+        multiply(set, &Product { a, strides, m, k, n, vectors, panels, bias: None }, out);
+    });
+    workspace.panels = panels;
+    Array::owned(out, sizes)
+}
+
+/// Calls `act` with the factors and the result of each product, from their first number on.
+fn for_each_product(
+    (x, y): (&Array<'_, f32>, &Array<'_, f32>),
+    sizes: &Axes,
+    out: &mut [f32],
+    mut act: impl FnMut(&[f32], &[f32], &mut [f32]),
+) {
     let batch: Axes = sizes[..sizes.len() - 2].iter().copied().collect();
     let outer =
         |array: &Array<'_, f32>| array.view(head(array.sizes), head(array.strides), 0).broadcast_strides(&batch);
     let (x_outer, y_outer) = (outer(x), outer(y));
-    let mut out = f32::take(workspace, sizes.count());
-    let mut panels = std::mem::take(&mut workspace.panels);
-    let vectors = vectors(set, n);
-    let mut packed = None;
     let mut counter = [0_usize; super::tensor::MOST_AXES];
-    for out in out[..sizes.count()].chunks_exact_mut((m * n).max(1)) {
+    let each = last_two(*sizes).iter().product::<usize>();
+    if each == 0 {
+        return;
+    }
+    for number in 0..batch.count() {
         let place = |strides: &Axes| -> usize { counter.iter().zip(strides.iter()).map(|(c, s)| c * s).sum() };
-        let (from_x, from_y) = (place(&x_outer), place(&y_outer));
-        if packed != Some(from_y) {
-            pack(&y.numbers()[from_y..], [ys[0], ys[1]], [k, n], vectors, &mut panels);
-            packed = Some(from_y);
-        }
-        // The stride of an axis of one number is of no account, but the row's must be one.
-        let row = if k == 1 { [xs[0], 1] } else { [xs[0], xs[1]] };
-        let a = &x.numbers()[from_x..];
-        let used = &panels[..panel_length([k, n], vectors)];
-        let product = Product { a, strides: row, m, k, n, vectors, panels: used, bias: None };
-        multiply(set, &product, out);
+        act(&x.numbers()[place(&x_outer)..], &y.numbers()[place(&y_outer)..], &mut out[number * each..]);
         advance(&mut counter, &batch);
     }
-    workspace.panels = panels;
-    Array::owned(out, sizes)
+}
+
+fn last_two(axes: Axes) -> [usize; 2] {
+    [axes[axes.len() - 2], axes[axes.len() - 1]]
 }
 
 /// The next place along axes of these sizes, the last first.

@@ -2,6 +2,8 @@
 
 pub(in crate::kernels) mod elementwise;
 mod functions;
+#[cfg(test)]
+mod instructions;
 pub(in crate::kernels) mod matmul;
 pub(in crate::kernels) mod movement;
 pub(in crate::kernels) mod reduce;
@@ -15,6 +17,7 @@ use std::sync::Arc;
 use crate::kernels::graph::Numbers;
 use crate::kernels::graph::extent::{Extent, SystemSize};
 use crate::kernels::graph::facts::Element;
+use crate::kernels::profile::Kind;
 use elementwise::{Arithmetic, Comparison, Function, Logic};
 use matmul::Panels;
 use movement::OutOfRange;
@@ -91,6 +94,33 @@ macro_rules! of_any_type {
 type Run<'a> = Result<Tensor<'a>, Fault>;
 
 impl Operation {
+    /// What bounds it.
+    pub(in crate::kernels) fn kind(&self) -> Kind {
+        match self {
+            Self::Product(..) | Self::Batched => Kind::Product,
+            Self::Function(_)
+            | Self::Arithmetic(_)
+            | Self::Compare(_)
+            | Self::Decide(_)
+            | Self::Not
+            | Self::Select
+            | Self::Cast(_) => Kind::Elementwise,
+            Self::Reduce(..) | Self::Softmax | Self::PlaceOfSmallest(_) => Kind::Sum,
+            Self::Reshape
+            | Self::Transpose(_)
+            | Self::Expand
+            | Self::Slice(_)
+            | Self::Concatenate(..)
+            | Self::Gather
+            | Self::Take(..)
+            | Self::GatherElements(_)
+            | Self::LookUp
+            | Self::Place(..)
+            | Self::OneHot(_)
+            | Self::Pad(..) => Kind::Movement,
+        }
+    }
+
     /// The result, of these sizes.
     pub(in crate::kernels) fn run<'a>(
         &self,
@@ -113,7 +143,7 @@ impl Operation {
                 Ok(Tensor::Booleans(elementwise::decide(workspace, *logic, (x, y), sizes)))
             }
             (Self::Not, [Tensor::Booleans(x)]) => Ok(Tensor::Booleans(elementwise::convert(workspace, x, |x| !x))),
-            (Self::Select, [Tensor::Booleans(c), rest @ ..]) => select(workspace, c, rest, sizes),
+            (Self::Select, [Tensor::Booleans(c), rest @ ..]) => select(set, workspace, c, rest, sizes),
             (Self::Cast(element), [x]) => Ok(cast(workspace, *element, x)),
             (Self::Reshape, [x]) => Ok(viewed(workspace, x, sizes)),
             (Self::Transpose(order), [x]) => Ok(transposed(x, order)),
@@ -151,7 +181,7 @@ impl Operation {
             (Self::Product(panels, bias), [Tensor::Floats(x)]) if x.sizes.last() == Some(&panels.k) => {
                 Ok(Tensor::Floats(matmul::with_constant(set, workspace, x, panels, bias.as_deref(), sizes)))
             }
-            (Self::Batched, [Tensor::Floats(x), Tensor::Floats(y)]) => batched(set, workspace, x, y, sizes),
+            (Self::Batched, [Tensor::Floats(x), Tensor::Floats(y)]) => batched(set, workspace, (x, y), sizes),
             _ => Err(Fault::Mismatch),
         }
     }
@@ -173,6 +203,7 @@ fn compare<'a>(workspace: &mut Workspace, c: Comparison, operands: &[&Tensor<'a>
 }
 
 fn select<'a>(
+    set: InstructionSet,
     workspace: &mut Workspace,
     condition: &Array<'a, bool>,
     operands: &[&Tensor<'a>],
@@ -180,7 +211,7 @@ fn select<'a>(
 ) -> Run<'a> {
     match operands {
         [Tensor::Floats(x), Tensor::Floats(y)] => {
-            Ok(Tensor::Floats(elementwise::select(workspace, condition, (x, y), sizes)))
+            Ok(Tensor::Floats(elementwise::select_floats(set, workspace, condition, (x, y), sizes)))
         }
         [Tensor::Integers(x), Tensor::Integers(y)] => {
             Ok(Tensor::Integers(elementwise::select(workspace, condition, (x, y), sizes)))
@@ -337,8 +368,7 @@ fn one_hot<'a>(workspace: &mut Workspace, x: &Array<'a, i64>, values: &Numbers, 
 fn batched<'a>(
     set: InstructionSet,
     workspace: &mut Workspace,
-    x: &Array<'a, f32>,
-    y: &Array<'a, f32>,
+    (x, y): (&Array<'a, f32>, &Array<'a, f32>),
     sizes: Axes,
 ) -> Run<'a> {
     // A vector is a matrix of one column.

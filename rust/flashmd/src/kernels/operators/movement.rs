@@ -1,6 +1,6 @@
 //! Operators that move numbers and leave them as they are.
 
-use super::tensor::{Array, Axes, Nest, Number, Workspace};
+use super::tensor::{Array, Axes, Nest, Number, SLACK, Workspace};
 
 /// The numbers of `x` in row-major order without gaps; a copy where they are not.
 pub(in crate::kernels) fn compacted<'a, T: Number>(workspace: &mut Workspace, x: &Array<'a, T>) -> Array<'a, T> {
@@ -12,6 +12,12 @@ pub(in crate::kernels) fn compacted<'a, T: Number>(workspace: &mut Workspace, x:
     Array::owned(out, x.sizes)
 }
 
+/// The same, with at least [`SLACK`] numbers behind the last one.
+pub(in crate::kernels) fn with_slack<'a, T: Number>(workspace: &mut Workspace, x: &Array<'a, T>) -> Array<'a, T> {
+    let x = compacted(workspace, x);
+    if x.numbers().len() < x.sizes.count() + SLACK { x.into_static(workspace) } else { x }
+}
+
 impl<T: Number> Array<'_, T> {
     /// A copy that borrows from nobody.
     pub(in crate::kernels) fn into_static<'b>(self, workspace: &mut Workspace) -> Array<'b, T> {
@@ -21,14 +27,11 @@ impl<T: Number> Array<'_, T> {
     }
 }
 
-/// Side of the squares in which two axes are exchanged.
-const SQUARE: usize = 16;
-
 /// Writes the numbers of `x` to places of `strides`.
-pub(in crate::kernels) fn copy<T: Copy>(x: &Array<'_, T>, strides: Axes, out: &mut [T]) {
+pub(in crate::kernels) fn copy<T: Number>(x: &Array<'_, T>, strides: Axes, out: &mut [T]) {
     let mut nest = Nest::new(&x.sizes, [x.strides, strides]);
     let (from, n) = (x.numbers(), nest.inner);
-    let exchanged = nest.outer().iter().position(|&(size, [step, _])| step == 1 && size >= 8);
+    let exchanged = nest.outer().iter().position(|&(size, [step, _])| step == 1 && (size >= 8 || size == 3));
     if let (Some(axis), [step, 1]) = (exchanged.filter(|_| n >= 8), nest.inner_strides)
         && step > 1
     {
@@ -48,18 +51,36 @@ pub(in crate::kernels) fn copy<T: Copy>(x: &Array<'_, T>, strides: Axes, out: &m
     }
 }
 
-/// `to[r·stride + c] = from[c·stride + r]` for all rows r and columns c.
-fn transpose<T: Copy>([rows, columns]: [usize; 2], (from, step): (&[T], usize), (to, stride): (&mut [T], usize)) {
-    for first in (0..columns).step_by(SQUARE) {
-        let width = SQUARE.min(columns - first);
-        for top in (0..rows).step_by(SQUARE) {
-            let height = SQUARE.min(rows - top);
-            for r in top..top + height {
-                let row = &mut to[r * stride + first..][..width];
-                for (c, to) in row.iter_mut().enumerate() {
-                    *to = from[(first + c) * step + r];
-                }
+/// `to[r·stride + c] = from[c·step + r]` for all rows r and columns c.
+pub(in crate::kernels) fn transpose<T: Number>(
+    [rows, columns]: [usize; 2],
+    (from, step): (&[T], usize),
+    (to, stride): (&mut [T], usize),
+) {
+    if (rows, step) == (3, 3) {
+        // Vectors in space.
+        let (x, rest) = to.split_at_mut(stride);
+        let (y, z) = rest.split_at_mut(stride);
+        let vectors = from.as_chunks::<3>().0[..columns].iter();
+        for (((v, x), y), z) in vectors.zip(x).zip(y).zip(z) {
+            (*x, *y, *z) = (v[0], v[1], v[2]);
+        }
+        return;
+    }
+    if rows < 4 || columns < 4 {
+        for r in 0..rows {
+            for c in 0..columns {
+                to[r * stride + c] = from[c * step + r];
             }
+        }
+        return;
+    }
+    // The last four columns and rows may lie over those before them.
+    for first in (0..columns).step_by(4).map(|first| first.min(columns - 4)) {
+        let four = [0, 1, 2, 3].map(|c| &from[(first + c) * step..][..rows]);
+        T::write_columns(four, (&mut to[first..], stride));
+        if rows % 4 > 0 {
+            T::write_columns(four.map(|column| &column[rows - 4..]), (&mut to[(rows - 4) * stride + first..], stride));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Sums, means, extrema and softmax along axes.
 
 use super::functions::exp;
-use super::movement::compacted;
+use super::movement::{compacted, with_slack};
 use super::simd::{InstructionSet, for_each_set};
 use super::tensor::{Array, Axes, Number, Workspace};
 
@@ -38,10 +38,10 @@ pub(in crate::kernels) fn reduce<'a>(
         let shape =
             [left[..first].iter().product(), left[first..=last].iter().product(), left[last + 1..].iter().product()];
         let source = current.as_ref().unwrap_or(x);
-        let source = compacted(workspace, source);
+        let source = with_slack(workspace, source);
         let mut out = f32::take(workspace, shape[0] * shape[2]);
         let scale = if reduction == Reduction::Mean && rest.is_empty() { 1.0 / count as f32 } else { 1.0 };
-        along(set, reduction, shape, scale, &source.numbers()[..shape.iter().product()], &mut out);
+        along(set, reduction, shape, scale, source.numbers(), &mut out);
         left[first..=last].fill(1);
         current = Some(Array::owned(out, Axes::new(&left)));
     }
@@ -69,13 +69,25 @@ for_each_set! {
 
 #[inline(always)]
 fn fold([outer, count, inner]: [usize; 3], x: &[f32], out: &mut [f32], start: f32, f: impl Fn(f32, f32) -> f32 + Copy) {
+    if count == 0 || inner == 0 {
+        return out[..outer * inner].fill(start);
+    }
     if inner == 1 {
-        for (row, out) in x.chunks_exact(count.max(1)).zip(&mut out[..outer]) {
-            *out = fold_row(row, start, f);
+        let tail = Tail::new(count);
+        for (row, out) in out[..outer].iter_mut().enumerate() {
+            *out = fold_row(&x[row * count..], count, &tail, start, f);
         }
         return;
     }
-    for (rows, out) in x.chunks_exact((count * inner).max(1)).zip(out.chunks_exact_mut(inner)) {
+    if inner == 3 {
+        // Vectors in space: three numbers are too few for a loop.
+        let (x, out) = (x.as_chunks::<3>().0, out.as_chunks_mut::<3>().0);
+        for (rows, out) in x.chunks_exact(count).zip(&mut out[..outer]) {
+            *out = rows.iter().fold([start; 3], |a, b| [f(a[0], b[0]), f(a[1], b[1]), f(a[2], b[2])]);
+        }
+        return;
+    }
+    for (rows, out) in x.chunks_exact(count * inner).zip(out[..outer * inner].chunks_exact_mut(inner)) {
         out.fill(start);
         for row in rows.chunks_exact(inner) {
             for (out, x) in out.iter_mut().zip(row) {
@@ -85,20 +97,29 @@ fn fold([outer, count, inner]: [usize; 3], x: &[f32], out: &mut [f32], start: f3
     }
 }
 
+/// The first `count` numbers of `x`.
 #[inline(always)]
-fn fold_row(row: &[f32], start: f32, f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
+fn fold_row(x: &[f32], count: usize, tail: &Tail, start: f32, f: impl Fn(f32, f32) -> f32 + Copy) -> f32 {
     // The same as below with zeros for the rest.
-    if let [a, b, c] = *row {
+    if let [a, b, c] = x[..count] {
         return f(f(a, c), b);
     }
     let mut lanes = [start; LANES];
-    for at in (0..row.len()).step_by(LANES) {
-        let x = sixteen(row, at, row.len() - at, start);
-        for lane in 0..LANES {
-            lanes[lane] = f(lanes[lane], x[lane]);
-        }
+    let whole = count - count % LANES;
+    for at in (0..whole).step_by(LANES) {
+        fold_sixteen(&mut lanes, sixteen(x, at), f);
+    }
+    if whole < count {
+        fold_sixteen(&mut lanes, &tail.own(sixteen(x, whole), start), f);
     }
     across(lanes, f)
+}
+
+#[inline(always)]
+fn fold_sixteen(lanes: &mut [f32; LANES], x: &[f32; LANES], f: impl Fn(f32, f32) -> f32 + Copy) {
+    for lane in 0..LANES {
+        lanes[lane] = f(lanes[lane], x[lane]);
+    }
 }
 
 /// Softmax along the last axis.
@@ -108,77 +129,82 @@ pub(in crate::kernels) fn softmax<'a>(
     x: &Array<'_, f32>,
 ) -> Array<'a, f32> {
     let row = x.sizes.last().copied().unwrap_or(1);
-    let source = compacted(workspace, x);
+    let source = with_slack(workspace, x);
     let mut out = f32::take(workspace, x.sizes.count());
-    softmax_rows(set, row, &source.numbers()[..x.sizes.count()], &mut out);
+    softmax_rows(set, row, x.sizes.count(), source.numbers(), &mut out);
     Array::owned(out, x.sizes)
 }
 
 for_each_set! {
-    fn softmax_rows(row: usize, x: &[f32], out: &mut [f32]) {
-        for first in (0..x.len()).step_by(row.max(1)) {
+    fn softmax_rows(row: usize, count: usize, x: &[f32], out: &mut [f32]) {
+        let tail = Tail::new(row);
+        let whole = row - row % LANES;
+        let larger = |a, b| if b > a { b } else { a };
+        for first in (0..count).step_by(row.max(1)) {
+            let (x, out) = (&x[first..], &mut out[first..]);
             let mut most = [f32::NEG_INFINITY; LANES];
-            for at in (0..row).step_by(LANES) {
-                let x = sixteen(x, first + at, row - at, f32::NEG_INFINITY);
-                for lane in 0..LANES {
-                    most[lane] = if x[lane] > most[lane] { x[lane] } else { most[lane] };
-                }
+            for at in (0..whole).step_by(LANES) {
+                fold_sixteen(&mut most, sixteen(x, at), larger);
             }
-            let largest = across(most, |a, b| if b > a { b } else { a });
+            if whole < row {
+                fold_sixteen(&mut most, &tail.own(sixteen(x, whole), f32::NEG_INFINITY), larger);
+            }
+            let largest = across(most, larger);
             let mut sum = [0.0; LANES];
-            for at in (0..row).step_by(LANES) {
-                let x = sixteen(x, first + at, row - at, f32::NEG_INFINITY);
-                let weights = weights(&x, largest);
-                for lane in 0..LANES {
-                    sum[lane] += weights[lane];
-                }
-                put_sixteen(out, first + at, row - at, weights);
+            for at in (0..whole).step_by(LANES) {
+                let weights = weights(sixteen(x, at), largest);
+                fold_sixteen(&mut sum, &weights, |a, b| a + b);
+                *sixteen_mut(out, at) = weights;
+            }
+            if whole < row {
+                let weights = weights(&tail.own(sixteen(x, whole), f32::NEG_INFINITY), largest);
+                fold_sixteen(&mut sum, &weights, |a, b| a + b);
+                // What this writes beyond the row is written again with the next one.
+                *sixteen_mut(out, whole) = weights;
             }
             let inverse = 1.0 / across(sum, |a, b| a + b);
-            for out in &mut out[first..first + row] {
-                *out *= inverse;
+            for at in (0..row).step_by(LANES) {
+                let weights = sixteen_mut(out, at);
+                for lane in 0..LANES {
+                    weights[lane] *= inverse;
+                }
             }
         }
     }
 }
 
-/// Sixteen numbers from `at` on, of which those from `count` on are `rest`.
-#[inline(always)]
-fn sixteen(x: &[f32], at: usize, count: usize, rest: f32) -> [f32; LANES] {
-    let mut numbers = match x[at..].first_chunk::<LANES>() {
-        Some(x) => *x,
-        None => last_sixteen(&x[at..], rest),
-    };
-    if count < LANES {
-        for (lane, x) in numbers.iter_mut().enumerate() {
-            *x = if (lane as u32) < count as u32 { *x } else { rest };
+/// The last sixteen numbers of a row: all bits are set where they are its own, none where they are the next row's.
+struct Tail([u32; LANES]);
+
+impl Tail {
+    /// For rows of so many numbers.
+    fn new(count: usize) -> Self {
+        let mut own = [0; LANES];
+        own[..count % LANES].fill(u32::MAX);
+        Self(own)
+    }
+
+    /// The last sixteen numbers, where `rest` stands for those of the next row.
+    #[inline(always)]
+    fn own(&self, x: &[f32; LANES], rest: f32) -> [f32; LANES] {
+        let mut own = [0.0; LANES];
+        for lane in 0..LANES {
+            own[lane] = f32::from_bits(x[lane].to_bits() & self.0[lane] | rest.to_bits() & !self.0[lane]);
         }
+        own
     }
-    numbers
 }
 
-/// Fewer than sixteen numbers, filled up.
-#[cold]
-#[inline(never)]
-fn last_sixteen(x: &[f32], rest: f32) -> [f32; LANES] {
-    let mut numbers = [rest; LANES];
-    numbers[..x.len()].copy_from_slice(x);
-    numbers
-}
-
-/// Writes `count` of these numbers from `at` on, or all sixteen where what follows is written later.
+/// Sixteen numbers from `at` on, which are there: buffers end with [`super::tensor::SLACK`].
 #[inline(always)]
-fn put_sixteen(out: &mut [f32], at: usize, count: usize, numbers: [f32; LANES]) {
-    match out[at..].first_chunk_mut::<LANES>() {
-        Some(out) => *out = numbers,
-        None => put_last(&mut out[at..at + count.min(LANES)], &numbers),
-    }
+fn sixteen(x: &[f32], at: usize) -> &[f32; LANES] {
+    &x[at..at + LANES].as_chunks().0[0]
 }
 
-#[cold]
-#[inline(never)]
-fn put_last(out: &mut [f32], numbers: &[f32; LANES]) {
-    out.copy_from_slice(&numbers[..out.len()]);
+#[inline(always)]
+fn sixteen_mut(x: &mut [f32], at: usize) -> &mut [f32; LANES] {
+    let x = &mut x[at..at + LANES];
+    &mut x.as_chunks_mut().0[0]
 }
 
 /// Numbers of all lanes brought together: first with ninth and so on.

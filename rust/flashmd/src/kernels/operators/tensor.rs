@@ -3,8 +3,13 @@
 use std::ops::Deref;
 use std::rc::Rc;
 
+use wide::f32x4;
+
 /// Most axes of an array.
 pub(in crate::kernels) const MOST_AXES: usize = 6;
+
+/// Numbers behind the last of a buffer, so that sixteen can be read from any on.
+pub(in crate::kernels) const SLACK: usize = 16;
 
 /// Sizes or strides, one for each axis.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,13 +163,22 @@ pub(in crate::kernels) struct Workspace {
 pub(in crate::kernels) trait Number: Copy + Default {
     fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>>;
 
-    /// A buffer of at least `count` numbers, of any value.
+    /// A buffer of at least `count` numbers and [`SLACK`] more, of any value.
     fn take(workspace: &mut Workspace, count: usize) -> Vec<Self> {
         let buffers = Self::buffers(workspace);
-        let fits = |buffer: &Vec<Self>| (count..=4 * count + 64).contains(&buffer.len());
+        let least = count + SLACK;
+        let fits = |buffer: &Vec<Self>| (least..=4 * least).contains(&buffer.len());
         match buffers.iter().rposition(fits) {
             Some(place) => buffers.swap_remove(place),
-            None => vec![Self::default(); count],
+            None => vec![Self::default(); least],
+        }
+    }
+
+    /// Writes four columns as the rows of what begins at `to`: `to[r·stride + c] = columns[c][r]`, for whole fours of rows.
+    fn write_columns(columns: [&[Self]; 4], (to, stride): (&mut [Self], usize)) {
+        for (c, column) in columns.into_iter().enumerate() {
+            let whole = column.len() - column.len() % 4;
+            column[..whole].iter().enumerate().for_each(|(r, x)| to[r * stride + c] = *x);
         }
     }
 }
@@ -172,6 +186,17 @@ pub(in crate::kernels) trait Number: Copy + Default {
 impl Number for f32 {
     fn buffers(workspace: &mut Workspace) -> &mut Vec<Vec<Self>> {
         &mut workspace.floats
+    }
+
+    fn write_columns(columns: [&[Self]; 4], (to, stride): (&mut [Self], usize)) {
+        let [a, b, c, d] = columns.map(|column| column.as_chunks::<4>().0);
+        for (four, (((a, b), c), d)) in a.iter().zip(b).zip(c).zip(d).enumerate() {
+            let rows = f32x4::transpose([a, b, c, d].map(|x| f32x4::from(*x)));
+            let to = &mut to[4 * four * stride..];
+            for r in 0..4 {
+                to[r * stride..][..4].copy_from_slice(&rows[r].to_array());
+            }
+        }
     }
 }
 
@@ -199,7 +224,7 @@ impl Workspace {
 }
 
 /// Nested loops over arrays of the same sizes: an inner loop over one axis, and as few outer ones as the strides allow.
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 pub(in crate::kernels) struct Nest<const ARRAYS: usize> {
     outer: [(usize, [usize; ARRAYS]); MOST_AXES],
     depth: usize,
@@ -238,6 +263,14 @@ impl<const ARRAYS: usize> Nest<ARRAYS> {
     /// The outer loops: sizes and strides.
     pub(in crate::kernels) fn outer(&self) -> &[(usize, [usize; ARRAYS])] {
         &self.outer[..self.depth]
+    }
+
+    /// True if the last outer loop goes along three numbers of the last array that follow one another, and the inner one from
+    /// each of these vectors to the next.
+    pub(in crate::kernels) fn goes_along_vectors(&self) -> bool {
+        let last = ARRAYS - 1;
+        let is_vector = |&(size, strides): &(usize, [usize; ARRAYS])| size == 3 && strides[last] == 1;
+        self.outer().last().is_some_and(is_vector) && self.inner_strides[last] == 3
     }
 
     /// Takes an outer loop out.

@@ -8,7 +8,7 @@ use super::matmul::{self, Panels};
 use super::movement;
 use super::reduce::{self, Reduction};
 use super::simd::InstructionSet;
-use super::tensor::{Array, Axes, Workspace};
+use super::tensor::{Array, Axes, Tensor, Workspace};
 
 /// The same in 64 bits.
 type OfOne = fn(f64) -> f64;
@@ -80,6 +80,11 @@ fn at(x: &Array<'_, f32>, place: &[usize]) -> f32 {
     let missing = place.len() - x.sizes.len();
     let own = place[missing..].iter().zip(x.sizes.iter()).zip(x.strides.iter());
     x.numbers()[own.map(|((p, &size), s)| if size == 1 { 0 } else { p * s }).sum::<usize>()]
+}
+
+/// The sizes to which two arrays of as many axes are repeated.
+fn larger(x: &Array<'_, f32>, y: &Array<'_, f32>) -> Axes {
+    x.sizes.iter().zip(y.sizes.iter()).map(|(&x, &y)| x.max(y)).collect()
 }
 
 fn flat(x: &Array<'_, f32>) -> Vec<f32> {
@@ -169,14 +174,25 @@ fn functions_of_views() {
 
 #[test]
 fn comparisons_and_choices() {
-    let mut draw = Draw::new(5);
-    let workspace = &mut Workspace::default();
-    let (x, y) = (draw.array(&[5, 1, 8], false), draw.array(&[3, 1], false));
-    let sizes = Axes::new(&[5, 3, 8]);
-    let less = elementwise::compare(workspace, Comparison::Less, (&x, &y), sizes);
-    let chosen = elementwise::select(workspace, &less, (&x, &y), sizes);
-    let wanted: Vec<f64> = places(&sizes).iter().map(|p| f64::from(at(&x, p).min(at(&y, p)))).collect();
-    assert_close(&flat(&chosen), &wanted, 0.0);
+    for seed in 0..100 {
+        let mut draw = Draw::new(seed);
+        let rank = 1 + draw.below(4);
+        let sizes = draw.sizes(rank);
+        let smaller = |draw: &mut Draw| -> Vec<usize> {
+            sizes.iter().map(|&size| if draw.below(3) == 0 { 1 } else { size }).collect()
+        };
+        let [own, other, third] = [0; 3].map(|_| smaller(&mut draw));
+        let [x, y, z] = [own, other, third].map(|sizes| draw.array(&sizes, true));
+        let all = Axes::new(&sizes);
+        let less = elementwise::compare(&mut Workspace::default(), Comparison::Less, (&x, &z), larger(&x, &z));
+        let chosen = |set| elementwise::select_floats(set, &mut Workspace::default(), &less, (&y, &z), all);
+        let Some(got) = same_bits(chosen) else { return };
+        let choose = |p: &Vec<usize>| if at(&x, p) < at(&z, p) { at(&y, p) } else { at(&z, p) };
+        let wanted: Vec<f64> = places(&sizes).iter().map(|p| f64::from(choose(p))).collect();
+        assert_close(&got, &wanted, 0.0);
+        let plain = elementwise::select(&mut Workspace::default(), &less, (&y, &z), all);
+        assert_eq!(flat(&plain), got);
+    }
 }
 
 #[test]
@@ -194,10 +210,10 @@ fn products_of_all_shapes() {
             (0..k).map(|l| f64::from(at(&x, &place(tail[0], l))) * f64::from(at(&y, &place(l, tail[1])))).sum()
         };
         let wanted: Vec<f64> = places(&sizes).iter().map(exact).collect();
-        let run = |set| matmul::batched(set, &mut Workspace::default(), (&x, &y), sizes);
-        let Some(got) = same_bits(run) else { return };
         // Numbers are up to 2: each of k terms rounds by up to 4 ε.
         let allowed = 1e-6 + 4.0 * f64::from(f32::EPSILON) * k as f64;
+        let run = |set| matmul::batched(set, &mut Workspace::default(), (&x, &y), sizes);
+        let Some(got) = same_bits(run) else { return };
         assert_close(&got, &wanted, allowed);
         if outer.is_empty() {
             let bias: Vec<f32> = (0..n).map(|_| draw.number()).collect();
@@ -255,6 +271,38 @@ fn softmax_adds_up_to_one() {
         };
         let wanted: Vec<f64> = places(&[7, row]).iter().map(exact).collect();
         assert_close(&got, &wanted, 1e-6);
+    }
+}
+
+/// What stands behind an array in its buffer must not be read.
+#[test]
+fn nothing_is_read_behind_the_last_number() {
+    for row in [1, 2, 3, 5, 15, 16, 17, 45, 103] {
+        let mut numbers: Vec<f32> = (0..4 * row).map(|k| (k % 7) as f32).collect();
+        numbers.resize(4 * row + 40, f32::NAN);
+        let x = Array::owned(numbers, Axes::new(&[4, row]));
+        let workspace = &mut Workspace::default();
+        workspace.give_back(Tensor::Floats(Array::owned(vec![f32::NAN; 4 * row + 40], Axes::new(&[1]))));
+        for set in sets() {
+            let soft = reduce::softmax(set, workspace, &x);
+            let sums = reduce::reduce(set, workspace, Reduction::Sum, &[1], &x, Axes::new(&[4, 1]));
+            let most = reduce::reduce(set, workspace, Reduction::Max, &[1], &x, Axes::new(&[4, 1]));
+            assert!([&soft, &sums, &most].into_iter().flat_map(flat).all(f32::is_finite), "{row}");
+        }
+    }
+}
+
+#[test]
+fn products_and_sums_of_nothing() {
+    for set in sets() {
+        let workspace = &mut Workspace::default();
+        for [m, k, n] in [[0, 3, 2], [2, 0, 3], [2, 3, 0]] {
+            let array = |rows: usize, columns: usize| Array::owned(vec![1.0; 64], Axes::new(&[2, rows, columns]));
+            let product = matmul::batched(set, workspace, (&array(m, k), &array(k, n)), Axes::new(&[2, m, n]));
+            assert!(flat(&product).iter().all(|&x| x == 0.0));
+            let sum = reduce::reduce(set, workspace, Reduction::Sum, &[1], &array(k, n), Axes::new(&[2, 1, n]));
+            assert_eq!(flat(&sum), vec![k as f32; 2 * n]);
+        }
     }
 }
 

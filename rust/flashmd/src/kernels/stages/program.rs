@@ -11,6 +11,7 @@ use crate::kernels::operators::reduce::Reduction;
 use crate::kernels::operators::simd::InstructionSet;
 use crate::kernels::operators::tensor::{Array, Axes, Tensor, Workspace};
 use crate::kernels::operators::{Fault, Operation};
+use crate::kernels::profile;
 
 /// Bytes that should pass between the operators on a block of atoms: a part of the cache that a core has for itself.
 const BLOCK_BYTES: usize = 768 << 10;
@@ -139,7 +140,9 @@ impl Program {
                 Argument::Constant(number) => constants.get(number),
             };
             let operands: Option<Vec<&Tensor<'a>>> = step.arguments.iter().map(find).collect();
+            let start = profile::clock();
             let value = step.operation.run(set, workspace, &operands.ok_or(Fault::Mismatch)?, sizes, system)?;
+            profile::note(start, step.operation.kind());
             if value.sizes() != sizes {
                 return Err(Fault::Mismatch);
             }

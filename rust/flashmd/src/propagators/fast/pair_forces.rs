@@ -2,17 +2,14 @@
 //! computed many times between its kicks.
 
 use super::bonds::Arm;
+use super::pair_list::PairList;
 use crate::elements;
 use crate::error::Result;
 use crate::linalg::{Vec3, add, dot, scale, sub};
 use crate::model::fast_forces::{PairTable, PairTables};
-use crate::neighbors::NeighborSearch;
 use crate::propagators::kick_drift_kick::Forces;
 use crate::state::State;
 use crate::units::FS;
-
-/// Two edges are the same if their ends are this near, Å².
-const SAME: f64 = 1e-6;
 
 /// The pair forces of one system; pairs that bonds and angles join are left out.
 #[derive(Debug)]
@@ -25,7 +22,10 @@ pub(super) struct PairForces {
     curve_of: Vec<Vec<Option<usize>>>,
     /// By atom, the arms to those that are joined to it.
     joined: Vec<Vec<Arm>>,
-    search: NeighborSearch,
+    cutoff: f64,
+    list: PairList,
+    /// Positions at which the forces were computed, and the forces.
+    positions: Vec<Vec3>,
     forces: Vec<Vec3>,
 }
 
@@ -34,7 +34,8 @@ pub(super) struct PairForces {
 #[derive(Debug)]
 struct Curve {
     first: f64,
-    spacing: f64,
+    /// 1 / spacing.
+    per_spacing: f64,
     slopes: Vec<[f64; 3]>,
 }
 
@@ -46,12 +47,16 @@ impl Curve {
             let [m0, m1] = [table.slopes_eV_per_A[entry], table.slopes_eV_per_A[entry + 1]];
             [m0, 6.0 * step - 4.0 * m0 - 2.0 * m1, 3.0 * (m0 + m1) - 6.0 * step]
         };
-        Self { first: pairs.first_A, spacing: h, slopes: (0..table.energies_eV.len() - 1).map(slope).collect() }
+        Self {
+            first: pairs.first_A,
+            per_spacing: 1.0 / h,
+            slopes: (0..table.energies_eV.len() - 1).map(slope).collect(),
+        }
     }
 
     /// dE/dr; nearer than the table begins it is as there.
     fn slope(&self, r: f64) -> f64 {
-        let place = ((r - self.first) / self.spacing).max(0.0);
+        let place = ((r - self.first) * self.per_spacing).max(0.0);
         let interval = (place as usize).min(self.slopes.len() - 1);
         let [c0, c1, c2] = self.slopes[interval];
         let s = (place - interval as f64).min(1.0);
@@ -80,7 +85,9 @@ impl PairForces {
             species: state.numbers.iter().map(|&z| number(elements::symbol(z))).collect(),
             curve_of,
             joined,
-            search: NeighborSearch::new(pairs.cutoff())?,
+            cutoff: pairs.cutoff(),
+            list: PairList::new(pairs.cutoff())?,
+            positions: Vec::new(),
             forces: Vec::new(),
         })
     }
@@ -93,27 +100,29 @@ impl PairForces {
 
 impl Forces for PairForces {
     fn update(&mut self, state: &State) -> Result<()> {
-        self.search.update(&state.positions, &state.cell)?;
-        let Self { curves, species, curve_of, joined, search, forces, .. } = self;
+        let Self { curves, species, curve_of, joined, cutoff, list, positions, forces, .. } = self;
+        let curve = |i: usize, j: usize, shift: [i64; 3]| {
+            let is_joined = joined[i].iter().any(|arm| (arm.to, arm.shift) == (j, shift));
+            curve_of[species[i]][species[j]].filter(|_| !is_joined)
+        };
+        let (pairs, is_new) = list.update(state, curve)?;
+        // A step begins where the one before it ended.
+        if !is_new && *positions == state.positions {
+            return Ok(());
+        }
+        positions.clone_from(&state.positions);
         forces.clear();
         forces.resize(state.len(), [0.0; 3]);
-        for i in 0..state.len() {
-            let (mine, partners) = (&curve_of[species[i]], &joined[i]);
-            search.for_each_edge(i, |edge| {
-                let j = edge.neighbor;
-                let Some(curve) = mine[species[j]].filter(|_| i < j) else { return };
-                let is_edge = |arm: &Arm| {
-                    let off = sub(arm.vector(&state.positions, &state.cell), edge.vector);
-                    dot(off, off) < SAME
-                };
-                if partners.iter().any(|arm| arm.to == j && is_edge(arm)) {
-                    return;
-                }
-                let r = dot(edge.vector, edge.vector).sqrt();
-                let pull = scale(curves[curve].slope(r) / r, edge.vector);
-                forces[i] = add(forces[i], pull);
-                forces[j] = sub(forces[j], pull);
-            });
+        let most = *cutoff * *cutoff;
+        for pair in pairs {
+            let vector = pair.vector(positions);
+            let square = dot(vector, vector);
+            let r = square.sqrt();
+            // Without a branch, which could not be foreseen: beyond the cutoff a zero is added.
+            let slope = if square < most { curves[pair.curve].slope(r) } else { 0.0 };
+            let pull = scale(slope / r, vector);
+            forces[pair.i] = add(forces[pair.i], pull);
+            forces[pair.j] = sub(forces[pair.j], pull);
         }
         Ok(())
     }
@@ -126,7 +135,47 @@ impl Forces for PairForces {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
+    use rand_chacha::ChaCha8Rng;
+    use rand_chacha::rand_core::{Rng, SeedableRng};
+
     use super::*;
+    use crate::state::Cell;
+
+    /// Forces of a kept list are those of one made anew, to the last bit: under moves, changes of the cell, and back.
+    #[test]
+    fn forces_do_not_depend_on_what_was_before() {
+        let mut rng = ChaCha8Rng::seed_from_u64(3);
+        let mut draw = move || f64::from(rng.next_u32()) / f64::from(u32::MAX) - 0.5;
+        let cell = |a: f64| Cell::new([[a, 0.0, 0.0], [1.0, 4.5, 0.0], [-0.5, 1.0, 6.0]], [true; 3]).unwrap();
+        let table = |a: &str, b: &str| PairTable {
+            species: [a.into(), b.into()],
+            energies_eV: (0..30).map(|k| (-0.1 * f64::from(k)).exp()).collect(),
+            slopes_eV_per_A: (0..30).map(|k| -(-0.1 * f64::from(k)).exp()).collect(),
+        };
+        let tables = vec![table("H", "H"), table("H", "O")];
+        let pairs = PairTables { timestep_fs: 1.0, first_A: 0.2, spacing_A: 0.1, tables };
+        let positions: Vec<Vec3> = (0..20).map(|_| [0, 1, 2].map(|_| 12.0 * draw())).collect();
+        let numbers = (0..20).map(|k| if k % 3 == 0 { 8 } else { 1 }).collect();
+        let mut state = State::new(positions, vec![[0.0; 3]; 20], vec![1.0; 20], numbers, cell(5.0)).unwrap();
+        let mut joined = vec![Vec::new(); 20];
+        joined[1].push(Arm { from: 1, to: 2, shift: [0; 3] });
+        let new = |state: &State| PairForces::new(state, &pairs, joined.clone()).unwrap();
+        let mut kept = new(&state);
+        let mut before = state.clone();
+        for step in 0..200 {
+            match step % 50 {
+                20 => before = state.clone(),
+                30 => state = before.clone(),
+                40 => state.cell = cell(5.0 + 0.1 * draw()),
+                _ => state.positions.iter_mut().for_each(|r| *r = add(*r, [0, 1, 2].map(|_| 0.05 * draw()))),
+            }
+            let mut fresh = new(&state);
+            kept.update(&state).unwrap();
+            fresh.update(&state).unwrap();
+            assert_eq!(kept.get(), fresh.get());
+            assert!(kept.get().iter().flatten().any(|f| *f != 0.0));
+        }
+    }
 
     #[test]
     fn a_cubic_is_read_from_its_table_exactly() {
