@@ -59,6 +59,7 @@ ENSEMBLES = {
     "splitting under pressure": ("verlet", {**PRESSURE, "energy_model": fixture_model("pair_energy")}),
     "hybrid": ("hybrid", BARE),
     "hybrid with pair tables": ("pulled", {**BATH, **BARE}),
+    "hybrid with pair tables under pressure": ("pulled", {**PRESSURE, "energy_model": fixture_model("pair_energy")}),
     "mollified hybrid": ("mollified", BARE),
     "action": ("midpoint", {**BATH, **BARE}),
 }
