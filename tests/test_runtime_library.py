@@ -1,6 +1,7 @@
 """Finding ONNX Runtime, and keeping it quiet."""
 
 import importlib
+import os
 import site
 import sys
 from pathlib import Path
@@ -81,7 +82,8 @@ def site_without_onnxruntime(tmp_path):
     """A folder that holds every installed package but ONNX Runtime, as links."""
     farm = tmp_path / "site"
     farm.mkdir()
-    for folder in site.getsitepackages():
+    # Some distributions name folders that are not there.
+    for folder in filter(os.path.isdir, site.getsitepackages()):
         for entry in Path(folder).iterdir():
             if not entry.name.startswith("onnxruntime") and not (farm / entry.name).exists():
                 (farm / entry.name).symlink_to(entry)

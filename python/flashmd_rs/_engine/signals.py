@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import stat
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -78,4 +81,18 @@ def _handled(handler: Callable[[int, FrameType | None], None], usual: dict[signa
 def _end(number: int) -> NoReturn:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
+    if signal.Signals(number).name == "SIGHUP":
+        _let_go_of_a_lost_terminal()
     raise SystemExit(128 + number)
+
+
+def _let_go_of_a_lost_terminal() -> None:
+    """What is still to be written to a terminal that is gone goes nowhere; else Python would exit with 120, not 129."""
+    for stream in (sys.stdout, sys.stderr):
+        # A stream of the caller's may have no file.
+        with suppress(OSError, ValueError, AttributeError):
+            file = stream.fileno()
+            if stat.S_ISCHR(os.fstat(file).st_mode) and not os.isatty(file):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, file)
+                os.close(nowhere)
