@@ -87,8 +87,7 @@ def put(file: Path, texts: dict[str, str]) -> None:
     content = file.read_text()
     for about, text in texts.items():
         between = rf"(<!-- {about} -->\n).*?(\n<!-- end -->)"
-        filled = lambda found, text=text: f"{found[1]}\n{text}\n{found[2]}"  # noqa: E731
-        content, count = re.subn(between, filled, content, flags=re.DOTALL)
+        content, count = re.subn(between, rf"\1\n{text}\n\2", content, flags=re.DOTALL)
         if count != 1:
             raise ValueError(f"{file} has {count} places for the table about {about}, wanted one: <!-- {about} -->")
     file.write_text(content)

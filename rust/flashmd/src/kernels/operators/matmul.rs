@@ -272,6 +272,10 @@ pub(in crate::kernels) fn batched<'a>(
     let [m, n] = last_two(sizes);
     let k = x.sizes[x.sizes.len() - 1];
     let mut out = f32::take(workspace, sizes.count());
+    if k == 0 {
+        out[..sizes.count()].fill(0.0);
+        return Array::owned(out, sizes);
+    }
     let source;
     let x = match last_two(x.strides) {
         [_, 1] | [1, _] => x,

@@ -298,6 +298,10 @@ fn products_and_sums_of_nothing() {
         let workspace = &mut Workspace::default();
         for [m, k, n] in [[0, 3, 2], [2, 0, 3], [2, 3, 0]] {
             let array = |rows: usize, columns: usize| Array::owned(vec![1.0; 64], Axes::new(&[2, rows, columns]));
+            // Buffers that are used again hold anything.
+            for _ in 0..2 {
+                workspace.give_back(Tensor::Floats(Array::owned(vec![f32::NAN; 40], Axes::new(&[1]))));
+            }
             let product = matmul::batched(set, workspace, (&array(m, k), &array(k, n)), Axes::new(&[2, m, n]));
             assert!(flat(&product).iter().all(|&x| x == 0.0));
             let sum = reduce::reduce(set, workspace, Reduction::Sum, &[1], &array(k, n), Axes::new(&[2, 1, n]));
@@ -333,6 +337,11 @@ fn copies_of_views_in_any_order() {
         let x = draw.array(&sizes, true);
         let copy = movement::compacted(&mut Workspace::default(), &x);
         assert_eq!(copy.contiguous(), Some(flat(&x).as_slice()));
+        // The same view of whole numbers, which are moved one by one.
+        let whole: Vec<i64> = x.numbers().iter().map(|x| i64::from(x.to_bits())).collect();
+        let view = Array::owned(whole, Axes::new(&[x.numbers().len()])).view(x.sizes, x.strides, 0);
+        let wanted: Vec<i64> = flat(&x).iter().map(|x| i64::from(x.to_bits())).collect();
+        assert_eq!(movement::compacted(&mut Workspace::default(), &view).contiguous(), Some(wanted.as_slice()));
     }
 }
 
