@@ -239,6 +239,24 @@ def test_a_process_may_end_while_a_thread_runs(program):
     assert program(BACKGROUND.format(steps=10_000_000, daemon=True) + "print('end')") == ["end"]
 
 
+def test_a_process_may_end_while_a_callback_runs(program):
+    """A daemon thread is in a callback without the GIL: Python waits for it, and no other begins."""
+    code = """
+atoms = Atoms("Ar2", positions=[[0, 0, 0], [3, 0, 0]])
+called = threading.Event()
+def observe(view):
+    called.set()
+    time.sleep(0.2)
+    print("observed")
+def work():
+    model = flashmd_rs.Model(PAIR, device="cpu", threads=1)
+    flashmd_rs.rollout(atoms, model, steps=10_000, temperature_K=10, progress=False, observers=[(observe, 1)])
+threading.Thread(target=work, daemon=True).start()
+called.wait()
+"""
+    assert program(code) == ["observed"]
+
+
 def listing(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
 

@@ -16,6 +16,7 @@ use pyo3::types::PyDict;
 
 use crate::arrays::to_array;
 use crate::errors::from_python;
+use crate::interpreter::attached;
 
 /// Least time between two calls of `on_progress`.
 const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
@@ -78,7 +79,7 @@ impl PyObserver {
 
     /// Tells how far the run is.
     pub(crate) fn tell_progress(&mut self, state: &State) -> Result<()> {
-        Python::attach(|py| self.progress(py, state)).map_err(from_python)
+        attached(|py| self.progress(py, state)).map_err(from_python)
     }
 
     fn progress(&mut self, py: Python<'_>, state: &State) -> PyResult<()> {
@@ -124,7 +125,7 @@ impl PyObserver {
 
 impl Observer for PyObserver {
     fn begin(&mut self) -> Result<()> {
-        Python::attach(|py| self.call(|c| c.on_begin.call0(py).map(drop))).map_err(from_python)
+        attached(|py| self.call(|c| c.on_begin.call0(py).map(drop))).map_err(from_python)
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
@@ -133,21 +134,21 @@ impl Observer for PyObserver {
             dict.set_item("conserved_energy", frame.conserved_energy)?;
             self.call(|c| c.on_frame.call1(py, (dict,)).map(drop))
         };
-        Python::attach(call).map_err(from_python)
+        attached(call).map_err(from_python)
     }
 
     fn violations(&mut self, system: usize, violations: &[Violation], state: &State) -> Result<()> {
-        Python::attach(|py| self.call_violations(py, system, violations, state)).map_err(from_python)
+        attached(|py| self.call_violations(py, system, violations, state)).map_err(from_python)
     }
 
     fn checkpoint(&mut self, systems: &[System]) -> Result<()> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        let run = Python::attach(|py| writer.describe.call0(py)?.extract::<String>(py)).map_err(from_python)?;
+        let run = attached(|py| writer.describe.call0(py)?.extract::<String>(py)).map_err(from_python)?;
         checkpoint::save(&writer.path, systems, &self.model_sha256, run)
     }
 
     fn stride(&mut self, living: &[Frame<'_>]) -> Result<ControlFlow<()>> {
-        Python::attach(|py| self.call_stride(py, living)).map_err(from_python)
+        attached(|py| self.call_stride(py, living)).map_err(from_python)
     }
 }
 

@@ -6,6 +6,7 @@ mod callbacks;
 mod convert;
 mod edges;
 mod errors;
+mod interpreter;
 mod model;
 mod neighbors;
 mod potential_energy;
@@ -21,6 +22,7 @@ use pyo3::prelude::*;
 #[pymodule(gil_used = false)]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    interpreter::wait_at_exit(module)?;
     module.add_function(wrap_pyfunction!(runtime::load_runtime, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::runtime_info, module)?)?;
     module.add_function(wrap_pyfunction!(runtime::kernel_version, module)?)?;

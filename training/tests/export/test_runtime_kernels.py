@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,12 +16,13 @@ import flashmd_rs
 from flashmd_rs import _core
 from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_INPUTS, ENERGY_OUTPUTS, write_model
-from flashmd_train.export.models import export_direct
+from flashmd_train.export.models import export_direct, export_energy
 from flashmd_train.export.onnx_graph import export_forward, export_gradients
 from flashmd_train.graph.nef import Graph
-from flashmd_train.graph.structures import water_graph
-from flashmd_train.models.config import DirectConfig
+from flashmd_train.graph.structures import graph_of, water_graph
+from flashmd_train.models.config import DirectConfig, EnergyConfig
 from flashmd_train.models.direct import Direct
+from flashmd_train.models.energy import Energy
 from flashmd_train.models.pet import PETEnergy, PETStride
 
 pytestmark = pytest.mark.skipif(_core.kernel_version() is None, reason="kernels are not for this processor")
@@ -83,19 +85,42 @@ def test_every_kind_of_pet(variant: str, write: Callable) -> None:
     assert operators > 10 * left
 
 
-def test_gradients_of_pet_energies(write: Callable) -> None:
-    """To rounding; the reference of both is PyTorch in 64 bits, against which the export is proved."""
-    torch.manual_seed(2)
+def pet_energy() -> tuple[torch.nn.Module, object]:
+    """A PET energy and its graph."""
+    module = PETEnergy(PETConfig(species=2, sees_momenta=False, **SMALL))
     inputs = (*ENERGY_INPUTS, "reverse")
-    graph, _ = export_gradients(
-        PETEnergy(PETConfig(species=2, sees_momenta=False, **SMALL)),
-        inputs,
-        ("edge_vectors",),
-        ENERGY_OUTPUTS,
-        waters(),
-    )
-    _, operators, left = agree(write(graph, "energy"), allowed=5e-5)
+    return module, export_gradients(module, inputs, ("edge_vectors",), ENERGY_OUTPUTS, waters())[0]
+
+
+def moments_energy() -> tuple[torch.nn.Module, object]:
+    """An energy by moments up to quadrupoles, and its graph."""
+    module = Energy(EnergyConfig(cutoff_A=CUTOFF, radial=7, hidden=5, angular=2))
+    with torch.no_grad():
+        module.pair.normal_(0, 0.05)
+        module.out.weight.normal_(0, 0.05)
+    return module, export_energy(module, MASSES)[0]
+
+
+@pytest.mark.parametrize("make", [pet_energy, moments_energy])
+def test_forces_against_64_bits(make: Callable, write: Callable) -> None:
+    """The reference is the module itself in 64 bits, with PyTorch's gradients."""
+    torch.manual_seed(2)
+    module, graph = make()
+    file = write(graph, "energy")
+    _, operators, left = agree(file, allowed=5e-5)
     assert operators > 5 * left
+
+    atoms = flashmd_rs.load_structure("water258")
+    exact = graph_of(atoms, ["O", "H"], CUTOFF, torch.float64)
+    exact.edge_vectors.requires_grad_()
+    inputs = {name: getattr(exact, name) for name in (*ENERGY_INPUTS, "reverse")}
+    takes = inspect.signature(module.forward).parameters
+    module.double()(**{name: value for name, value in inputs.items() if name in takes}).sum().backward()
+    pulls = exact.edge_vectors.grad * exact.mask[..., None]
+    wanted = pulls.sum(1).index_add(0, exact.neighbors.flatten().long(), -pulls.flatten(0, 1)).numpy()
+    for kernels in ("auto", "off"):
+        forces = flashmd_rs.Model(file, device="cpu", threads=1, kernels=kernels).forces(atoms)
+        assert np.abs(forces - wanted).max() <= 3e-5 * np.abs(wanted).max()
 
 
 def test_a_bonded_prior_of_eleven_inner_steps(write: Callable) -> None:
