@@ -23,6 +23,7 @@ use ort::operator::OperatorDomain;
 
 pub use graph::facts::{Axis, Element, GraphInput};
 pub use operators::simd::InstructionSet;
+pub(crate) use operators::simd::for_each_set;
 
 use graph::protobuf::Placed;
 use graph::{Graph, Node};

@@ -10,13 +10,13 @@ pub enum InstructionSet {
     Avx512,
     /// AVX2 and fused multiply-add.
     Avx2,
-    /// 64-bit ARM, whose baseline has fused multiply-add.
-    Neon,
+    /// What every processor of its kind has; on 64-bit ARM that is fused multiply-add too.
+    Baseline,
 }
 
 impl InstructionSet {
-    /// The best set of this processor; `None` where the kernels would be slower than ONNX Runtime.
-    pub fn detect() -> Option<Self> {
+    /// The best set of this processor.
+    pub fn best() -> Self {
         #[cfg(target_arch = "x86_64")]
         {
             let wide = is_x86_feature_detected!("avx512f")
@@ -25,27 +25,28 @@ impl InstructionSet {
                 && is_x86_feature_detected!("avx512vl");
             let narrow = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
             match (narrow, narrow && wide) {
-                (_, true) => Some(Self::Avx512),
-                (true, false) => Some(Self::Avx2),
-                (false, false) => None,
+                (_, true) => Self::Avx512,
+                (true, false) => Self::Avx2,
+                (false, false) => Self::Baseline,
             }
         }
-        #[cfg(target_arch = "aarch64")]
-        {
-            Some(Self::Neon)
-        }
-        #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-        {
-            None
-        }
+        #[cfg(not(target_arch = "x86_64"))]
+        Self::Baseline
     }
 
-    /// "avx512", "avx2" or "neon".
+    /// That, for kernels; `None` where they would be slower than ONNX Runtime.
+    pub fn detect() -> Option<Self> {
+        let best = Self::best();
+        (best != Self::Baseline || cfg!(target_arch = "aarch64")).then_some(best)
+    }
+
+    /// "avx512", "avx2", "neon" or "baseline".
     pub fn name(self) -> &'static str {
         match self {
             Self::Avx512 => "avx512",
             Self::Avx2 => "avx2",
-            Self::Neon => "neon",
+            Self::Baseline if cfg!(target_arch = "aarch64") => "neon",
+            Self::Baseline => "baseline",
         }
     }
 }
@@ -111,7 +112,7 @@ macro_rules! for_each_set {
     ) => {
         $(#[$doc])*
         #[allow(unsafe_code, clippy::too_many_arguments)]
-        fn $name $(<$(const $generic: usize),+>)? (set: $crate::kernels::operators::simd::InstructionSet, $($arg: $type),*) {
+        fn $name $(<$(const $generic: usize),+>)? (set: $crate::kernels::InstructionSet, $($arg: $type),*) {
             #[inline(always)]
             fn body $(<$(const $generic: usize),+>)? ($($arg: $type),*) $body
             #[cfg(target_arch = "x86_64")]
@@ -121,10 +122,10 @@ macro_rules! for_each_set {
                 #[target_feature(enable = "avx2,fma")]
                 fn narrow $(<$(const $generic: usize),+>)? ($($arg: $type),*) { body $(::<$($generic),+>)? ($($arg),*) }
                 match set {
-                    // SAFETY: `InstructionSet::detect` gives only what the processor has.
-                    $crate::kernels::operators::simd::InstructionSet::Avx512 => unsafe { wide $(::<$($generic),+>)? ($($arg),*) },
-                    $crate::kernels::operators::simd::InstructionSet::Avx2 => unsafe { narrow $(::<$($generic),+>)? ($($arg),*) },
-                    $crate::kernels::operators::simd::InstructionSet::Neon => body $(::<$($generic),+>)? ($($arg),*),
+                    // SAFETY: `InstructionSet::best` gives only what the processor has.
+                    $crate::kernels::InstructionSet::Avx512 => unsafe { wide $(::<$($generic),+>)? ($($arg),*) },
+                    $crate::kernels::InstructionSet::Avx2 => unsafe { narrow $(::<$($generic),+>)? ($($arg),*) },
+                    $crate::kernels::InstructionSet::Baseline => body $(::<$($generic),+>)? ($($arg),*),
                 }
             }
             #[cfg(not(target_arch = "x86_64"))]
@@ -136,4 +137,4 @@ macro_rules! for_each_set {
     };
 }
 
-pub(in crate::kernels) use for_each_set;
+pub(crate) use for_each_set;

@@ -2,9 +2,10 @@
 //! computed many times between its kicks.
 
 use super::bonds::Arm;
-use super::pair_list::PairList;
+use super::pair_list::{Pair, PairList};
 use crate::elements;
 use crate::error::Result;
+use crate::kernels::{InstructionSet, for_each_set};
 use crate::linalg::{Vec3, add, dot, scale, sub};
 use crate::model::fast_forces::{PairTable, PairTables};
 use crate::propagators::kick_drift_kick::Forces;
@@ -15,7 +16,7 @@ use crate::units::FS;
 #[derive(Debug)]
 pub(super) struct PairForces {
     timestep: f64,
-    curves: Vec<Curve>,
+    curves: Curves,
     /// Number of each atom's species among those of the curves.
     species: Vec<usize>,
     /// Number of a pair's curve, by both species.
@@ -29,38 +30,35 @@ pub(super) struct PairForces {
     forces: Vec<Vec3>,
 }
 
-/// dE/dr by intervals of the table: c₀ + c₁s + c₂s² with s from 0 to 1 in each, the slope of the cubic that has the table's
-/// energies and slopes at both ends.
+/// dE/dr of every curve by intervals of its table: c₀ + c₁s + c₂s² with s from 0 to 1 in each, the slope of the cubic that has the
+/// table's energies and slopes at both ends.
 #[derive(Debug)]
-struct Curve {
+struct Curves {
     first: f64,
     /// 1 / spacing.
     per_spacing: f64,
+    /// Of one curve.
+    intervals: usize,
+    /// One curve after the other.
     slopes: Vec<[f64; 3]>,
 }
 
-impl Curve {
-    fn new(pairs: &PairTables, table: &PairTable) -> Self {
+impl Curves {
+    fn new(pairs: &PairTables) -> Self {
         let h = pairs.spacing_A;
-        let slope = |entry: usize| {
+        let slope = |table: &PairTable, entry: usize| {
             let step = (table.energies_eV[entry + 1] - table.energies_eV[entry]) / h;
             let [m0, m1] = [table.slopes_eV_per_A[entry], table.slopes_eV_per_A[entry + 1]];
             [m0, 6.0 * step - 4.0 * m0 - 2.0 * m1, 3.0 * (m0 + m1) - 6.0 * step]
         };
+        let intervals = pairs.tables.first().map_or(0, |table| table.energies_eV.len() - 1);
+        let of_table = |table| (0..intervals).map(move |entry| slope(table, entry));
         Self {
             first: pairs.first_A,
             per_spacing: 1.0 / h,
-            slopes: (0..table.energies_eV.len() - 1).map(slope).collect(),
+            intervals,
+            slopes: pairs.tables.iter().flat_map(of_table).collect(),
         }
-    }
-
-    /// dE/dr; nearer than the table begins it is as there.
-    fn slope(&self, r: f64) -> f64 {
-        let place = ((r - self.first) * self.per_spacing).max(0.0);
-        let interval = (place as usize).min(self.slopes.len() - 1);
-        let [c0, c1, c2] = self.slopes[interval];
-        let s = (place - interval as f64).min(1.0);
-        c0 + s * (c1 + s * c2)
     }
 }
 
@@ -81,7 +79,7 @@ impl PairForces {
         }
         Ok(Self {
             timestep: pairs.timestep_fs * FS,
-            curves: pairs.tables.iter().map(|table| Curve::new(pairs, table)).collect(),
+            curves: Curves::new(pairs),
             species: state.numbers.iter().map(|&z| number(elements::symbol(z))).collect(),
             curve_of,
             joined,
@@ -98,6 +96,66 @@ impl PairForces {
     }
 }
 
+/// Pairs that are computed side by side.
+const TILE: usize = 16;
+
+for_each_set! {
+    /// dE/dr / r at the distances whose squares are given, by each pair's curve; nearer than the tables begin dE/dr is as there, and
+    /// beyond `most`, a square too, it is zero.
+    fn slopes_over_distances(curves: &Curves, most: f64, squares: &[f64; TILE], numbers: &[usize; TILE], found: &mut [f64; TILE]) {
+        let last = curves.intervals - 1;
+        let mut distances = [0.0; TILE];
+        let mut places = [0.0; TILE];
+        let mut intervals = [0_i32; TILE];
+        for k in 0..TILE {
+            distances[k] = squares[k].sqrt();
+            places[k] = ((distances[k] - curves.first) * curves.per_spacing).max(0.0);
+            intervals[k] = places[k].min(last as f64) as i32;
+        }
+        let mut terms = [[0.0; TILE]; 3];
+        for k in 0..TILE {
+            let [c0, c1, c2] = curves.slopes[numbers[k] * curves.intervals + intervals[k] as usize];
+            (terms[0][k], terms[1][k], terms[2][k]) = (c0, c1, c2);
+        }
+        for k in 0..TILE {
+            let s = (places[k] - f64::from(intervals[k])).min(1.0);
+            let slope = terms[0][k] + s * (terms[1][k] + s * terms[2][k]);
+            // Without a branch, which could not be foreseen.
+            let near = u64::from(squares[k] < most).wrapping_neg();
+            found[k] = f64::from_bits(slope.to_bits() & near) / distances[k];
+        }
+    }
+}
+
+/// Adds the forces of at most [`TILE`] pairs of an atom, in their order.
+fn add_forces(
+    set: InstructionSet,
+    i: usize,
+    pairs: &[Pair],
+    positions: &[Vec3],
+    curves: &Curves,
+    most: f64,
+    forces: &mut [Vec3],
+) {
+    let mut vectors = [[0.0; 3]; TILE];
+    let mut squares = [1.0; TILE];
+    let mut numbers = [0; TILE];
+    for (k, pair) in pairs.iter().enumerate() {
+        vectors[k] = pair.vector(positions[i], positions[pair.j]);
+        squares[k] = dot(vectors[k], vectors[k]);
+        numbers[k] = pair.curve;
+    }
+    let mut slopes = [0.0; TILE];
+    slopes_over_distances(set, curves, most, &squares, &numbers, &mut slopes);
+    let mut sum = forces[i];
+    for ((pair, &vector), slope) in pairs.iter().zip(&vectors).zip(slopes) {
+        let pull = scale(slope, vector);
+        sum = add(sum, pull);
+        forces[pair.j] = sub(forces[pair.j], pull);
+    }
+    forces[i] = sum;
+}
+
 impl Forces for PairForces {
     fn update(&mut self, state: &State) -> Result<()> {
         let Self { curves, species, curve_of, joined, cutoff, list, positions, forces, .. } = self;
@@ -105,7 +163,7 @@ impl Forces for PairForces {
             let is_joined = joined[i].iter().any(|arm| (arm.to, arm.shift) == (j, shift));
             curve_of[species[i]][species[j]].filter(|_| !is_joined)
         };
-        let (pairs, is_new) = list.update(state, curve)?;
+        let is_new = list.update(state, curve)?;
         // A step begins where the one before it ended.
         if !is_new && *positions == state.positions {
             return Ok(());
@@ -113,16 +171,11 @@ impl Forces for PairForces {
         positions.clone_from(&state.positions);
         forces.clear();
         forces.resize(state.len(), [0.0; 3]);
-        let most = *cutoff * *cutoff;
-        for pair in pairs {
-            let vector = pair.vector(positions);
-            let square = dot(vector, vector);
-            let r = square.sqrt();
-            // Without a branch, which could not be foreseen: beyond the cutoff a zero is added.
-            let slope = if square < most { curves[pair.curve].slope(r) } else { 0.0 };
-            let pull = scale(slope / r, vector);
-            forces[pair.i] = add(forces[pair.i], pull);
-            forces[pair.j] = sub(forces[pair.j], pull);
+        let set = InstructionSet::best();
+        for (i, pairs) in list.by_atom().enumerate() {
+            for pairs in pairs.chunks(TILE) {
+                add_forces(set, i, pairs, positions, curves, *cutoff * *cutoff, forces);
+            }
         }
         Ok(())
     }
@@ -188,10 +241,17 @@ mod tests {
             slopes_eV_per_A: (0..9).map(|k| slope(distance(k))).collect(),
         };
         let pairs = PairTables { timestep_fs: 1.0, first_A: 1.0, spacing_A: 0.25, tables: vec![table] };
-        let curve = Curve::new(&pairs, &pairs.tables[0]);
+        let curves = Curves::new(&pairs);
+        let slope_at = |r: f64| {
+            let mut found = [0.0; TILE];
+            slopes_over_distances(InstructionSet::best(), &curves, 16.0, &[r * r; TILE], &[0; TILE], &mut found);
+            assert!(found.iter().all(|x| *x == found[0]));
+            r * found[0]
+        };
         for r in [1.0, 1.1, 1.25, 2.0, 2.337, 2.9999, 3.0] {
-            assert!((curve.slope(r) - slope(r)).abs() < 1e-12, "{r}");
+            assert!((slope_at(r) - slope(r)).abs() < 1e-12, "{r}");
         }
-        assert!((curve.slope(0.3) - slope(1.0)).abs() < 1e-12);
+        assert!((slope_at(0.3) - slope(1.0)).abs() < 1e-12);
+        assert_eq!(slope_at(4.0), 0.0);
     }
 }

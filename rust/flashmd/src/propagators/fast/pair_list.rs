@@ -8,10 +8,9 @@ use crate::state::{Cell, State};
 /// How much further than the cutoff the list reaches, Å. Two atoms may come this much nearer before it is made again.
 const SKIN: f64 = 0.6;
 
-/// A pair of atoms, with what belongs to it.
+/// A pair of an atom i with a later one.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pair {
-    pub(super) i: usize,
     pub(super) j: usize,
     /// Number of its curve.
     pub(super) curve: usize,
@@ -22,8 +21,8 @@ pub(super) struct Pair {
 impl Pair {
     /// r_j − r_i + S·cell, Å.
     #[inline]
-    pub(super) fn vector(&self, positions: &[Vec3]) -> Vec3 {
-        add(sub(positions[self.j], positions[self.i]), self.translation)
+    pub(super) fn vector(&self, i: Vec3, j: Vec3) -> Vec3 {
+        add(sub(j, i), self.translation)
     }
 }
 
@@ -32,6 +31,8 @@ impl Pair {
 pub(super) struct PairList {
     search: NeighborSearch,
     pairs: Vec<Pair>,
+    /// Number of pairs of each atom.
+    counts: Vec<usize>,
     /// Positions and cell for which the list was made.
     made_for: Option<(Vec<Vec3>, Cell)>,
 }
@@ -42,11 +43,10 @@ impl PairList {
     /// # Errors
     /// `Input` if the neighbour search refuses the cutoff.
     pub(super) fn new(cutoff: f64) -> Result<Self> {
-        Ok(Self { search: NeighborSearch::new(cutoff + SKIN)?, pairs: Vec::new(), made_for: None })
+        Ok(Self { search: NeighborSearch::new(cutoff + SKIN)?, pairs: Vec::new(), counts: Vec::new(), made_for: None })
     }
 
-    /// All pairs i < j that are near enough, and some more, and whether the list is a new one. `curve` gives the curve of i, j and
-    /// their shift, if they have one.
+    /// Makes the list again if it may lack a pair; true if it did. `curve` gives the curve of i, j and their shift, if they have one.
     ///
     /// # Errors
     /// Those of the neighbour search.
@@ -54,24 +54,36 @@ impl PairList {
         &mut self,
         state: &State,
         curve: impl Fn(usize, usize, [i64; 3]) -> Option<usize>,
-    ) -> Result<(&[Pair], bool)> {
+    ) -> Result<bool> {
         let is_new = self.made_for.as_ref().is_none_or(|made_for| have_moved(made_for, state));
         if is_new {
             self.search.update(&state.positions, &state.cell)?;
             let images: Vec<[i64; 3]> = state.positions.iter().map(|&r| state.cell.image_of(r)).collect();
             self.pairs.clear();
+            self.counts.clear();
             for i in 0..state.len() {
+                let before = self.pairs.len();
                 self.search.for_each_edge(i, |edge| {
                     let j = edge.neighbor;
                     let shift = [0, 1, 2].map(|k| i64::from(edge.shift[k]) + images[i][k] - images[j][k]);
                     let curve = if i < j { curve(i, j, shift) } else { None };
-                    let pair = |curve| Pair { i, j, curve, translation: state.cell.translation(shift) };
+                    let pair = |curve| Pair { j, curve, translation: state.cell.translation(shift) };
                     self.pairs.extend(curve.map(pair));
                 });
+                self.counts.push(self.pairs.len() - before);
             }
             self.made_for = Some((state.positions.clone(), state.cell.clone()));
         }
-        Ok((&self.pairs, is_new))
+        Ok(is_new)
+    }
+
+    /// The pairs i < j of each atom i that are near enough, and some more.
+    pub(super) fn by_atom(&self) -> impl Iterator<Item = &[Pair]> {
+        self.counts.iter().scan(&self.pairs[..], |rest, &count| {
+            let (own, others) = rest.split_at(count);
+            *rest = others;
+            Some(own)
+        })
     }
 }
 
@@ -104,8 +116,10 @@ mod tests {
         let mut state = State::new(positions, vec![[0.0; 3]; 20], vec![1.0; 20], vec![1; 20], cell).unwrap();
         let cutoff = 3.0;
         let near = |list: &mut PairList, state: &State| -> Vec<(usize, usize, Vec3)> {
-            let (pairs, _) = list.update(state, |_, _, _| Some(0)).unwrap();
-            let vectors = pairs.iter().map(|pair| (pair.i, pair.j, pair.vector(&state.positions)));
+            list.update(state, |_, _, _| Some(0)).unwrap();
+            let r = &state.positions;
+            let pairs = list.by_atom().enumerate().flat_map(|(i, pairs)| pairs.iter().map(move |pair| (i, pair)));
+            let vectors = pairs.map(|(i, pair)| (i, pair.j, pair.vector(r[i], r[pair.j])));
             vectors.filter(|(_, _, v)| dot(*v, *v) < cutoff * cutoff).collect()
         };
         let mut kept = PairList::new(cutoff).unwrap();
@@ -114,7 +128,7 @@ mod tests {
             for r in &mut state.positions {
                 *r = add(*r, [0, 1, 2].map(|_| 0.05 * draw()));
             }
-            made += usize::from(kept.update(&state, |_, _, _| Some(0)).unwrap().1);
+            made += usize::from(kept.update(&state, |_, _, _| Some(0)).unwrap());
             let fresh = near(&mut PairList::new(cutoff).unwrap(), &state);
             assert!(!fresh.is_empty());
             assert_eq!(near(&mut kept, &state), fresh);
