@@ -18,9 +18,8 @@ use crate::kernels::operators::Operation;
 use crate::kernels::operators::simd::InstructionSet;
 use local::{LocalNode, Operand, local};
 
-/// Operators on atoms between operators on edges are run with these, if there are no more than so many in a row …
-const SHORT_WAY: usize = 8;
-/// … and if their weights are not larger than this, bytes: weights are read anew for every block.
+/// Operators on atoms that lead to operators on edges are run with these, so that what is on edges stays in the cache, if their
+/// weights are not larger than this, bytes: weights are read anew for every block.
 const LIGHT: usize = 64 << 10;
 
 /// Nodes that are run together; numbers are places in the graph.
@@ -107,27 +106,23 @@ fn places(
         let rows = reads.filter_map(|operand| if let Operand::Rows(name) = operand { Some(name) } else { None });
         node.outputs.iter().chain(rows).any(on_edges)
     };
-    // How many operators on atoms lie between each one and the next on edges, from the end backwards.
-    let mut way: HashMap<&str, usize> = HashMap::new();
+    // Tensors that operators on edges are made from, from the end backwards.
+    let mut leads_to_edges: HashSet<&str> = HashSet::new();
     let mut places = HashMap::new();
     for number in (0..graph.nodes.len()).rev().filter(|number| found.contains_key(number)) {
         let node = &graph.nodes[number];
-        let ahead = node.outputs.iter().filter_map(|name| way.get(name.as_str())).min().copied();
-        let place = match ahead {
+        let place = match node.outputs.iter().any(|name| leads_to_edges.contains(name.as_str())) {
             _ if is_edge(number) => Place::Edges,
-            Some(ahead) if ahead < SHORT_WAY && is_light(&found[&number]) => Place::Either,
+            true if is_light(&found[&number]) => Place::Either,
             _ => Place::Atoms,
         };
-        let own = match place {
-            Place::Edges => Some(0),
-            Place::Either => ahead.map(|ahead| ahead + 1),
-            Place::Atoms => None,
-        };
         places.insert(number, place);
-        let Some(own) = own else { continue };
+        if place == Place::Atoms {
+            continue;
+        }
         for operand in found[&number].iter().flat_map(|operator| &operator.operands) {
             if let Operand::Rows(name) = operand {
-                way.entry(name).and_modify(|known| *known = own.min(*known)).or_insert(own);
+                leads_to_edges.insert(name);
             }
         }
     }
@@ -321,17 +316,24 @@ impl Sinking<'_> {
         let Group::Stage(place, _) = groups.get(target)? else { return None };
         let fits = [*place, Place::Either].contains(&self.places[&node]);
         let left: usize = outputs.iter().map(|name| self.size(name)).sum();
-        let needed: usize = self.inner_operands(node, own, groups).map(|name| self.size(name)).sum();
+        let inner = self.inner_operands(node, own, groups);
+        let is_left_anyway = |name: &str| {
+            let readers = readers.get(name).into_iter().flatten();
+            readers.filter_map(|reader| group_of.get(reader)).any(|&group| group > own)
+        };
+        let needed: usize = inner.into_iter().filter(|name| !is_left_anyway(name)).map(|name| self.size(name)).sum();
         (fits && needed <= left).then_some(target)
     }
 
     /// What a node reads of its own stage.
-    fn inner_operands<'b>(&'b self, node: usize, own: usize, groups: &'b [Group]) -> impl Iterator<Item = &'b String> {
+    fn inner_operands(&self, node: usize, own: usize, groups: &[Group]) -> HashSet<&str> {
         let (Group::Stage(_, nodes) | Group::Runtime(nodes)) = &groups[own];
-        let made = move |name: &String| nodes.iter().any(|&other| self.graph.nodes[other].outputs.contains(name));
+        let made =
+            |name: &str| nodes.iter().any(|&other| self.graph.nodes[other].outputs.iter().any(|output| output == name));
         let operands = self.found[&node].iter().flat_map(|operator| &operator.operands);
-        let rows = operands.filter_map(|operand| if let Operand::Rows(name) = operand { Some(name) } else { None });
-        rows.filter(move |name| made(name))
+        let rows =
+            operands.filter_map(|operand| if let Operand::Rows(name) = operand { Some(name.as_str()) } else { None });
+        rows.filter(|name| made(name)).collect()
     }
 
     fn size(&self, name: &str) -> usize {
