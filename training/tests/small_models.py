@@ -15,6 +15,7 @@ OPTIONS = {
     "lookahead": dict(nodes=(0.5, 1.0), radial=6, hidden=4, message_vectors=6),
     "edgemp": dict(features=16),
     "painn": dict(features=16, radial=6),
+    "pet": dict(preset="tiny", features=16, node_features=24, head_features=16, hidden=24, heads=2),
 }
 # All segments of the data set in conftest.py.
 EVERY = np.array([(0, s) for s in range(6)])

@@ -41,12 +41,14 @@ class Backbone(Protocol):
 
     Attributes:
         equivariant: if predictions turn with the input, whatever the weights.
+        reach: cutoffs beyond which no atom changes a prediction.
         looks_ahead: if it evaluates the prior inside the stride, at its own, coarser inner time step.
         features: length F of the invariants.
         last_features: number V of the vectors (or numbers) that the last layer is linear in.
     """
 
     equivariant: bool
+    reach: int
     looks_ahead: bool
     features: int
     last_features: int

@@ -47,6 +47,7 @@ class EdgeMP(nn.Module):
         velocity_scale: float = 0.15,
     ) -> None:
         super().__init__()
+        self.reach = layers
         self.species, self.cutoff, self.width = species, cutoff, width
         self.orders, self.radial, self.velocity_scale = orders, radial, velocity_scale
         self.features = self.last_features = features

@@ -109,6 +109,7 @@ class LookaheadNet(nn.Module):
     """
 
     equivariant = True
+    reach = 2
     looks_ahead = True
     features = HIDDEN
 

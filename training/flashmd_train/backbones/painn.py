@@ -90,6 +90,7 @@ class PaiNN(nn.Module):
         force_scale: float = 1.0,
     ) -> None:
         super().__init__()
+        self.reach = layers
         self.cutoff, self.width, self.radial, self.orders = cutoff, width, radial, orders
         self.features = self.last_features = features
         self.velocity_scale, self.force_scale = velocity_scale, force_scale

@@ -71,6 +71,12 @@ class PETConfig:
     adaptive_method: str = "solver"
     adaptive_width_A: float = 1.0
 
+    def __post_init__(self) -> None:
+        if self.features % self.heads:
+            raise ValueError(
+                f"got features: {self.features} and heads: {self.heads} for PET, wanted heads that divide features"
+            )
+
     @property
     def receptive_field_A(self) -> float:
         """Distance beyond which no atom changes an output; an adaptive cutoff depends on the neighbours' neighbours."""
@@ -168,9 +174,16 @@ class Head(nn.Module):
             Linear(features, hidden), Swish(), Linear(hidden, hidden), Swish(), Linear(hidden, outputs)
         )
 
-    def forward(self, node: Tensor, edges: Tensor, factor: Tensor) -> Tensor:
-        """node [N, D_node], edges [N, K, D], factor [N, K, 1] to [N, outputs]."""
-        return self.node(node) + (self.edge(edges) * factor).sum(1)
+    def last_features(self, node: Tensor, edges: Tensor, factor: Tensor) -> Tensor:
+        """What the outputs are linear in [N, 2H + 1], of node [N, D_node], edges [N, K, D] and factor [N, K, 1]."""
+        return torch.cat([self.node[:-1](node), (self.edge[:-1](edges) * factor).sum(1), factor.sum(1)], -1)
+
+    def forward(self, last_features: Tensor) -> Tensor:
+        """The outputs [N, outputs]; both last layers come after the sum over edges, whose number of rows they spare."""
+        width = self.node[-1].in_features
+        of_node, of_edges, count = last_features.split([width, width, 1], -1)
+        of_edges = nn.functional.linear(of_edges, self.edge[-1].weight) + count * self.edge[-1].bias
+        return self.node[-1](of_node) + of_edges
 
 
 class PET(nn.Module):
@@ -197,13 +210,21 @@ class PET(nn.Module):
 
     def forward(self, graph: Graph) -> list[Tensor]:
         """One tensor [N, n] per output."""
+        return self.read(self.last_features(graph))
+
+    def last_features(self, graph: Graph) -> list[list[Tensor]]:
+        """What the readouts of each output are linear in, [N, 2H + 1] each."""
         edges = self._edges(graph)
         features = (self._residual if self.config.residual else self._feed_forward)(graph, edges)
-        outputs = []
-        for heads in self.outputs:
-            read = [head(node, tokens, edges.factor) for head, (node, tokens) in zip(heads, features)]
-            outputs.append(torch.stack(read).sum(0))
-        return outputs
+        return [
+            [head.last_features(node, tokens, edges.factor) for head, (node, tokens) in zip(heads, features)]
+            for heads in self.outputs
+        ]
+
+    def read(self, last_features: list[list[Tensor]]) -> list[Tensor]:
+        """The outputs: of each the sum over its readouts."""
+        read = ([head(x) for head, x in zip(heads, of)] for heads, of in zip(self.outputs, last_features))
+        return [sum(parts[1:], parts[0]) for parts in read]
 
     def _feed_forward(self, graph: Graph, edges: Edges) -> list[tuple[Tensor, Tensor]]:
         """Features of atoms and edges after the last layer; both go from layer to layer."""

@@ -112,8 +112,8 @@ def _publish_direct(
         raise ValueError(f"the exported graph departs from equivariance by {departure:.1e}, allowed {allowed:.0e}")
     limits = domain(data, config.cutoff_A)
     limits["largest_uncertainty"] = largest_uncertainty(model, training)
-    # The atoms of a molecule, their neighbours with their molecules, and the neighbours of those.
-    field = 2 * config.cutoff_A + (4 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
+    # With bonds, the atoms of a molecule too, and those of the outermost neighbours.
+    field = model.backbone.reach * config.cutoff_A + (4 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
     metadata = common_metadata(saved, data, config.cutoff_A, limits) | dict(
         kind="direct",
         stride_fs=config.stride_fs,

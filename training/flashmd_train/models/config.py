@@ -23,7 +23,7 @@ class DirectConfig(Strict):
     species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
     stride_fs: Positive = Field(16.0, description="stride of the map, fs")
     cutoff_A: Positive = Field(6.0, description="cutoff of the neighbours, Å")
-    backbone: Literal["lookahead", "edgemp", "painn"] = Field(
+    backbone: Literal["lookahead", "edgemp", "painn", "pet"] = Field(
         "lookahead", description="network that predicts the slow forces"
     )
     prior: Literal["bonded", "free"] = Field(

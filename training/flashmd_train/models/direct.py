@@ -30,7 +30,7 @@ class Direct(nn.Module):
         llpr_scale: α by species and output [S, 2], dimensionless times the unit of the output; zero until it is set.
 
     Raises:
-        ValueError: the prior does not know the species.
+        ValueError: the prior does not know the species, or the backbone its options.
     """
 
     def __init__(self, config: DirectConfig) -> None:
@@ -45,7 +45,10 @@ class Direct(nn.Module):
                 self.lookahead = BondedFlow(config.stride_fs, config.lookahead_timestep_fs)
         else:
             self.lookahead = self.prior = FreeFlight(config.stride_fs, config.legendre_orders)
-        self.backbone = backbone(kinds, config.cutoff_A, orders=config.legendre_orders, **config.options)
+        try:
+            self.backbone = backbone(kinds, config.cutoff_A, orders=config.legendre_orders, **config.options)
+        except TypeError as error:
+            raise ValueError(f"model.options of {config.backbone}: {error}") from None
         self.noise = nn.Linear(self.backbone.features + kinds, 3) if config.noise else None
         if self.noise is not None:
             nn.init.zeros_(self.noise.weight)

@@ -141,7 +141,8 @@ class BondedFlow(nn.Module):
         [2, 3, N]), and velocities are their rates times h, which saves two products per inner step.
         """
         h = self.stride / self.steps
-        n, p, _ = coefficients.shape
+        # The exporter follows the size of an input, but not that of every intermediate.
+        n, p = graph.masses.shape[0], coefficients.shape[1]
         wanted = {round(fraction * self.steps) for fraction in fractions}
         # h²/m of the molecule's three atoms: an impulse h F/m, times h as velocities are.
         impulse = h * h / bound.collect(graph.masses[:, None]).permute(1, 2, 0)

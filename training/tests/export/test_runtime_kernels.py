@@ -101,6 +101,22 @@ def moments_energy() -> tuple[torch.nn.Module, object]:
     return module, export_energy(module, MASSES)[0]
 
 
+@pytest.mark.parametrize("prior", ["bonded", "free"])
+def test_a_pet_that_is_trained_here(prior: str, write: Callable) -> None:
+    torch.manual_seed(4)
+    config = DirectConfig(
+        backbone="pet", prior=prior, stride_fs=4.0, cutoff_A=CUTOFF, legendre_orders=2, options=dict(preset="tiny")
+    )
+    model = Direct(config)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            if "outputs" in name:
+                parameter.normal_(0, 0.05)
+    graph, _ = export_direct(model, MASSES)
+    _, operators, left = agree(write(graph, "direct", species=["O", "H"], masses_u=list(MASSES), stride_fs=4.0))
+    assert operators > 10 * left
+
+
 @pytest.mark.parametrize("make", [pet_energy, moments_energy])
 def test_forces_against_64_bits(make: Callable, write: Callable) -> None:
     """The reference is the module itself in 64 bits, with PyTorch's gradients."""

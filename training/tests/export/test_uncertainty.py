@@ -13,7 +13,7 @@ from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
 
 
-@pytest.mark.parametrize(("backbone", "rows"), [("lookahead", 3), ("painn", 3), ("edgemp", 1)])
+@pytest.mark.parametrize(("backbone", "rows"), [("lookahead", 3), ("painn", 3), ("edgemp", 1), ("pet", 1)])
 def test_uncertainty_is_the_distance_of_what_the_last_layer_is_linear_in(
     data: Dataset, backbone: str, rows: int
 ) -> None:

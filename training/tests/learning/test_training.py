@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import CUTOFF, direct_training
+from small_models import CUTOFF, OPTIONS, direct_training
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
@@ -26,7 +26,7 @@ from flashmd_train.models.direct import Direct
 
 
 class TestTraining:
-    @pytest.mark.parametrize("backbone", ["lookahead", "edgemp", "painn"])
+    @pytest.mark.parametrize("backbone", OPTIONS)
     @pytest.mark.parametrize("case", ["plain", "everything"])
     def test_resumes_to_the_same_bits(
         self, backbone: str, case: str, data_file: Path, energy_run: Path, tmp_path: Path

@@ -36,12 +36,12 @@ def tiny(backbone: str, prior: str, **more: object) -> Direct:
             if isinstance(part, BySpecies):
                 part.weight.normal_(0, 0.02)
         for name, parameter in model.named_parameters():
-            if "gates" in name or "head" in name:
+            if "gates" in name or "head" in name or "outputs" in name:
                 parameter.normal_(0, 0.02)
     return model.requires_grad_(False)
 
 
-KINDS = [(b, p) for b in ("lookahead", "edgemp", "painn") for p in ("bonded", "free")]
+KINDS = [(b, p) for b in OPTIONS for p in ("bonded", "free")]
 
 
 @pytest.mark.parametrize(("backbone", "prior"), KINDS)
@@ -71,11 +71,13 @@ class TestDirect:
         atoms, slots = torch.randperm(n), torch.randperm(k)
         place = torch.empty(n, dtype=torch.long)
         place[atoms] = torch.arange(n)
+        edge = torch.empty(n, k, dtype=torch.long)
+        edge[atoms[:, None], slots] = torch.arange(n * k).view(n, k)
         shuffled = Graph(
             *(x[atoms] for x in graph[:3]),
             *(x[atoms][:, slots] for x in graph[3:5]),
             place[graph.neighbors[atoms][:, slots]],
-            graph.reverse,  # not read by these backbones
+            edge.flatten()[graph.reverse[atoms][:, slots]],
         )
         for want, got in zip(model(*graph), model(*shuffled)):
             assert torch.allclose(got, want[atoms], atol=2e-6)
@@ -88,7 +90,7 @@ class TestDirect:
         assert (off < 1e-5) == model.backbone.equivariant, off
 
 
-@pytest.mark.parametrize(("backbone", "prior"), [kind for kind in KINDS if kind[0] != "edgemp"])
+@pytest.mark.parametrize(("backbone", "prior"), [kind for kind in KINDS if kind[0] in ("lookahead", "painn")])
 def test_equivariant_under_rotation_and_inversion(backbone: str, prior: str) -> None:
     model, graph = tiny(backbone, prior), water_graph(3, CUTOFF, 3, MASSES)
     for seed in range(4):
@@ -98,7 +100,7 @@ def test_equivariant_under_rotation_and_inversion(backbone: str, prior: str) -> 
             assert torch.allclose(want @ turn.T, got, atol=1e-5)
 
 
-@pytest.mark.parametrize("backbone", ["lookahead", "edgemp", "painn"])
+@pytest.mark.parametrize("backbone", OPTIONS)
 def test_which_hydrogen_is_nearer_is_nothing(backbone: str, data: Dataset) -> None:
     """A molecule whose bonds pass through equal lengths is the same molecule: no jump, in 64 bits."""
     model, file = tiny(backbone, "bonded").double(), data.files[0]
@@ -112,3 +114,37 @@ def test_which_hydrogen_is_nearer_is_nothing(backbone: str, data: Dataset) -> No
         predictions.append(model.predict(graph))
     for a, b in zip(predictions[0][:2], predictions[1][:2]):
         assert torch.allclose(a, b, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("options", "word"),
+    [(dict(preset="huge"), "published, small, tiny"), (dict(heads=3), "divide"), (dict(width=3), "width")],
+)
+def test_options_that_pet_does_not_have(options: dict, word: str) -> None:
+    with pytest.raises(ValueError, match=word):
+        Direct(DirectConfig(backbone="pet", options=options))
+
+
+@pytest.mark.parametrize("backbone", OPTIONS)
+def test_nothing_beyond_the_reach_of_a_backbone_matters(backbone: str) -> None:
+    """In a row of atoms 3 Å apart, an atom feels the one at the end of its reach and not the next."""
+    config = DirectConfig(
+        species=("Al",), stride_fs=4.0, cutoff_A=CUTOFF, backbone=backbone, prior="free", options=OPTIONS[backbone]
+    )
+    torch.manual_seed(0)
+    model = Direct(config).double().eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3)
+    count = model.backbone.reach + 2
+
+    def first(moved: int) -> torch.Tensor:
+        q, p = np.zeros((count, 3)), np.zeros((count, 3))
+        q[:, 0], p[:, 1] = 3.0 * np.arange(count), 1.0
+        p[moved] += 1.0
+        box = (np.full(count, 27.0), np.zeros(count, int), np.diag([90.0] * 3), CUTOFF)
+        return model(*build_graph(q, p, *box, dtype=torch.float64))[1][0]
+
+    still = first(count - 1)
+    assert torch.equal(first(count - 1), still)
+    assert not torch.equal(first(count - 2), still)
