@@ -128,3 +128,21 @@ def test_claims_of_every_kind() -> None:
     assert [claim.integrator for claim in made] == sorted(
         (claim.integrator for claim in made), key=["verlet:2", "model", "other"].index
     )
+
+
+def test_pairs_that_are_never_near() -> None:
+    """Where neither run has a pair within half of the cell nothing is claimed; where one has it, they differ."""
+
+    def pairs(peaks: dict[str, float]) -> dict:
+        blocks = {pair: np.full((10, 20), peak).tolist() for pair, peak in peaks.items()}
+        return {pair: {"r_A": list(range(20)), "blocks": found} for pair, found in blocks.items()}
+
+    sound = run((600.0, 1.0, 99.0), (600.0, 1.0, 99.0), (600.0, 1.0, 99.0), (2.0, 0.1, 4.0), 3.0, 1)
+    reference = dict(sound, pairs=pairs({"Au–Au": 0.0, "Cu–Cu": 0.0}))
+    model = dict(sound, pairs=pairs({"Au–Au": 0.0, "Cu–Cu": 2.0}))
+    results = {text: {"nve": [], "nvt": [made], "npt": []} for text, made in (("verlet:2", reference), ("m", model))}
+    protocol = EvaluationProtocol(system=small_systems.crystal(2), temperature_K=600.0, nve_ps=0.0, nvt_ps=100.0)
+    made = [claim for claim in claims(results, protocol, Floors(rdf=0.05)) if claim.quantity.startswith("g(r)")]
+    assert [(claim.quantity.split(",")[0], claim.value, claim.verdict) for claim in made] == [
+        ("g(r) of Cu–Cu", 1.0, NOT_MET)
+    ]

@@ -161,13 +161,20 @@ def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         if ours is None or theirs is None:
             yield _without(text, quantity, floor, runs)
             continue
-        height = theirs.mean(0).max()
+        if not (ours.any() or theirs.any()):
+            continue  # never nearer to each other than half of the cell
+        height = highest(ours, theirs)
         error = float(np.hypot(_error(ours), _error(theirs)).max()) / height
         probability = chance(ours, theirs)
         value = float(np.abs(ours.mean(0) - theirs.mean(0)).max()) / height
         freedom = len(ours) + len(theirs) - 2.0
         judged = verdict(Estimate(value, error, freedom), floor, probability >= BY_CHANCE)
         yield Claim(text, quantity, value, error, floor, judged, f"by chance with probability {probability:.2g}")
+
+
+def highest(ours: F64, theirs: F64) -> float:
+    """Highest peak of the reference, whose share differences are; ours where it has none at all."""
+    return float(theirs.mean(0).max() or ours.mean(0).max())
 
 
 def _without(text: str, quantity: str, floor: float, runs: list[RunFigures]) -> Claim:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from flashmd_rs.evaluation.claims import Claim, chance, diffusion_estimates, pair_blocks
+from flashmd_rs.evaluation.claims import Claim, chance, diffusion_estimates, highest, pair_blocks
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts, shown
 from flashmd_rs.evaluation.measures.momenta import departure, pool
 from flashmd_rs.evaluation.measures.observables import MOST_SPECIES
@@ -85,7 +85,7 @@ def structure_table(integrators: Runs) -> list[str]:
 
 def _structure_cells(runs: list[RunFigures], pair: str, reference: list[RunFigures] | None) -> list[str]:
     blocks = pair_blocks(runs, pair)
-    if blocks is None:
+    if blocks is None or not blocks.any():
         return ["–"] * 3
     mean, k = blocks.mean(0), int(blocks.mean(0).argmax())
     peak = over_starts([run["pairs"][pair]["peak_A"], None, 0.0] for run in runs if pair in run.get("pairs", {}))
@@ -93,7 +93,7 @@ def _structure_cells(runs: list[RunFigures], pair: str, reference: list[RunFigur
     theirs = None if reference is None else pair_blocks(reference, pair)
     if theirs is None:
         return [shown(peak, 3), shown(height, 2), ""]
-    largest = np.abs(mean - theirs.mean(0)).max() / theirs.mean(0).max()
+    largest = np.abs(mean - theirs.mean(0)).max() / highest(blocks, theirs)
     return [shown(peak, 3), shown(height, 2), f"{100 * largest:.1f} %, p = {chance(blocks, theirs):.2g}"]
 
 
