@@ -105,11 +105,13 @@ def test_any_number_of_threads_and_every_run_give_the_same_bits(opened, name):
 
 @needs_kernels
 def test_most_operators_of_the_bundled_models_are_in_stages(opened):
+    """And in few: what lies between two stages goes through memory."""
+    most = {"water": 18, "water-nve": 5, "water-energy": 5, "aluminium": 2}
     for name in STRUCTURES:
         stages, operators, left = opened(name)._core.kernels
         assert left <= 12, name
         assert operators > 15 * left, name
-        assert stages <= 25, name
+        assert stages <= most[name], name
 
 
 def test_without_kernels_the_numbers_are_those_of_onnx_runtime_to_the_last_bit(opened):

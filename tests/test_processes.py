@@ -239,9 +239,7 @@ def test_a_process_may_end_while_a_thread_runs(program):
     assert program(BACKGROUND.format(steps=10_000_000, daemon=True) + "print('end')") == ["end"]
 
 
-def test_a_process_may_end_while_a_callback_runs(program):
-    """A daemon thread is in a callback without the GIL: Python waits for it, and no other begins."""
-    code = """
+SLOW_CALLBACK = """
 atoms = Atoms("Ar2", positions=[[0, 0, 0], [3, 0, 0]])
 called = threading.Event()
 def observe(view):
@@ -251,50 +249,20 @@ def observe(view):
 def work():
     model = flashmd_rs.Model(PAIR, device="cpu", threads=1)
     flashmd_rs.rollout(atoms, model, steps=10_000, temperature_K=10, progress=False, observers=[(observe, 1)])
-threading.Thread(target=work, daemon=True).start()
+thread = threading.Thread(target=work, daemon=True)
+thread.start()
 called.wait()
 """
-    assert program(code) == ["observed"]
 
 
-def listing(folder):
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+def test_a_process_may_end_while_a_callback_runs(program):
+    """A daemon thread is in a callback without the GIL: Python waits for it, and no other begins."""
+    assert program(SLOW_CALLBACK) == ["observed"]
 
 
-@pytest.mark.parametrize("way", ["function", "command"])
-def test_no_file_is_written_but_those_named(shell, tmp_path, way):
-    """Home, temporary folder and working folder are empty but for the trajectory and the log."""
-    places = {name: tmp_path / name.lower() for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
-    for place in places.values():
-        place.mkdir()
-    env = {name: str(place) for name, place in places.items()}
-    # CI switches the telemetry of ONNX Runtime off by itself.
-    env |= {"CI": None, "GITHUB_ACTIONS": None, "ORT_DISABLE_TELEMETRY": None, "PYTHONDONTWRITEBYTECODE": "1"}
-    out = tmp_path / "out"
-    out.mkdir()
-    before = listing(tmp_path)
-    trajectory, log = out / "run.extxyz", out / "run.log"
-    if way == "function":
-        code = f"""
-import flashmd_rs
-water = flashmd_rs.load_structure("water258")
-flashmd_rs.rollout(water, flashmd_rs.Model("water", device="cpu"), steps=2, temperature_K=300,
-                   trajectory={str(trajectory)!r}, logfile={str(log)!r})
-"""
-        result = shell("-c", code, module=False, env=env)
-    else:
-        options = [
-            "--model",
-            "water",
-            "--steps",
-            2,
-            "--temperature-k",
-            300,
-            "--trajectory",
-            trajectory,
-            "--logfile",
-            log,
-        ]
-        result = shell("run", "water258", *options, env=env)
-    assert result.returncode == 0, result.stderr
-    assert sorted(set(listing(tmp_path)) - set(before)) == ["out/run.extxyz", "out/run.log"]
+def test_a_handler_of_before_may_join_the_thread(shell):
+    """Handlers at exit run last in, first out: this one comes after the core's, and the run has ended."""
+    join = "import atexit\natexit.register(lambda: (thread.join(30), print('joined', not thread.is_alive())))\n"
+    result = shell("-c", join + PRELUDE + SLOW_CALLBACK, module=False)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == ["observed", "joined True"]

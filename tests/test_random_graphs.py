@@ -79,7 +79,7 @@ def unary(net, where):
 
 
 def binary(net, where):
-    """Two tensors, the second cut, repeated or multiplied to the width of the first."""
+    """Two tensors, the second repeated or multiplied to the width of the first."""
     (a, width), (b, other) = net.pick(where), net.pick(where)
     if other not in (1, width):
         b = net.dense(b, other, width)
@@ -216,8 +216,8 @@ def compare(seed, structures, file):
     plain, fast = (flashmd_rs.Model(file, device="cpu", threads=1, kernels=kernels) for kernels in ("off", "auto"))
     assert fast.kernel_version is not None, f"seed {seed}"
     for atoms in structures:
-        got, wanted = (model.stride(atoms) for model in (fast, plain))
-        for a, b in [(got.get_momenta(), wanted.get_momenta()), (got.positions, wanted.positions)]:
+        ends = [model.stride(atoms) for model in (fast, plain)]
+        for a, b in [[end.get_momenta() for end in ends], [end.positions - atoms.positions for end in ends]]:
             assert np.abs(a - b).max() <= 2e-5 * np.abs(b).max(), f"seed {seed}"
     return fast._core.kernels[1]
 

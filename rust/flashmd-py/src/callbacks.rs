@@ -15,7 +15,6 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::to_array;
-use crate::errors::from_python;
 use crate::interpreter::attached;
 
 /// Least time between two calls of `on_progress`.
@@ -79,7 +78,7 @@ impl PyObserver {
 
     /// Tells how far the run is.
     pub(crate) fn tell_progress(&mut self, state: &State) -> Result<()> {
-        attached(|py| self.progress(py, state)).map_err(from_python)
+        attached(|py| self.progress(py, state))
     }
 
     fn progress(&mut self, py: Python<'_>, state: &State) -> PyResult<()> {
@@ -125,7 +124,7 @@ impl PyObserver {
 
 impl Observer for PyObserver {
     fn begin(&mut self) -> Result<()> {
-        attached(|py| self.call(|c| c.on_begin.call0(py).map(drop))).map_err(from_python)
+        attached(|py| self.call(|c| c.on_begin.call0(py).map(drop)))
     }
 
     fn frame(&mut self, frame: &Frame<'_>) -> Result<()> {
@@ -134,21 +133,21 @@ impl Observer for PyObserver {
             dict.set_item("conserved_energy", frame.conserved_energy)?;
             self.call(|c| c.on_frame.call1(py, (dict,)).map(drop))
         };
-        attached(call).map_err(from_python)
+        attached(call)
     }
 
     fn violations(&mut self, system: usize, violations: &[Violation], state: &State) -> Result<()> {
-        attached(|py| self.call_violations(py, system, violations, state)).map_err(from_python)
+        attached(|py| self.call_violations(py, system, violations, state))
     }
 
     fn checkpoint(&mut self, systems: &[System]) -> Result<()> {
         let Some(writer) = &self.writer else { return Ok(()) };
-        let run = attached(|py| writer.describe.call0(py)?.extract::<String>(py)).map_err(from_python)?;
+        let run = attached(|py| writer.describe.call0(py)?.extract::<String>(py))?;
         checkpoint::save(&writer.path, systems, &self.model_sha256, run)
     }
 
     fn stride(&mut self, living: &[Frame<'_>]) -> Result<ControlFlow<()>> {
-        attached(|py| self.call_stride(py, living)).map_err(from_python)
+        attached(|py| self.call_stride(py, living))
     }
 }
 

@@ -12,11 +12,13 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::to_array;
+use crate::interpreter::UnderWay;
 
 /// Runs `work` of the core without the GIL; its errors and its panics become exceptions of `flashmd_rs.errors`.
 pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
     // Whatever a panic has left half done is behind a lock that is poisoned now, or gone with the closure.
-    match py.detach(|| catch_unwind(AssertUnwindSafe(work))) {
+    let (outcome, _under_way) = py.detach(|| (catch_unwind(AssertUnwindSafe(work)), UnderWay::begin()));
+    match outcome {
         Ok(result) => result.map_err(|e| to_python(py, e)),
         Err(panic) => Err(raise(py, "FlashMDError", &defect(panic.as_ref()), None)),
     }

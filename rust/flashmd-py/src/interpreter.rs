@@ -1,50 +1,58 @@
 //! From the core into Python, but not while Python ends.
 //!
 //! A daemon thread that gives up the GIL while Python finalizes never gets it back: before 3.14, CPython unwinds such a thread, and
-//! unwinding through a callback's Rust frames aborts the process (python/cpython#87135). So no callback is under way then.
+//! unwinding through a callback's Rust frames aborts the process (python/cpython#87135). So Python waits at exit for callbacks that are
+//! under way, and the next callback of another thread ends its run.
 
 use std::sync::OnceLock;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::thread::{self, ThreadId};
 use std::time::{Duration, Instant};
 
+use flashmd::error::Result;
+use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
+
+use crate::errors::from_python;
 
 /// The thread that ends Python, once it does.
 static ENDING: OnceLock<ThreadId> = OnceLock::new();
-/// Callbacks under way.
-static CALLBACKS: AtomicUsize = AtomicUsize::new(0);
+/// What is under way in Python and must not be unwound.
+static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 /// A callback may take as long as it likes: Python does not wait for it any longer than this.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Runs `callback` with the GIL; while Python ends, the thread stays here for ever.
-pub(crate) fn attached<T>(callback: impl FnOnce(Python<'_>) -> T) -> T {
-    let under_way = UnderWay::begin();
-    if ENDING.get().is_some_and(|&ends| ends != thread::current().id()) {
-        drop(under_way);
-        loop {
-            thread::park();
-        }
-    }
-    Python::attach(callback)
-}
-
-struct UnderWay;
+/// While it lives, Python that ends waits.
+pub(crate) struct UnderWay;
 
 impl UnderWay {
-    fn begin() -> Self {
-        CALLBACKS.fetch_add(1, Ordering::SeqCst);
+    pub(crate) fn begin() -> Self {
+        UNDER_WAY.fetch_add(1, Ordering::SeqCst);
+        // Either the thread that ends Python sees the count, or this one sees that it does.
+        fence(Ordering::SeqCst);
         Self
     }
 }
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        CALLBACKS.fetch_sub(1, Ordering::SeqCst);
+        UNDER_WAY.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
-/// Has Python wait for callbacks of other threads before it ends.
+/// Runs `callback` with the GIL.
+///
+/// # Errors
+/// Those of the callback; `SystemExit`, which ends a thread without a word, where another thread ends Python.
+pub(crate) fn attached<T>(callback: impl FnOnce(Python<'_>) -> PyResult<T>) -> Result<T> {
+    let _under_way = UnderWay::begin();
+    if ENDING.get().is_some_and(|&ends| ends != thread::current().id()) {
+        return Err(from_python(PySystemExit::new_err("Python ends")));
+    }
+    Python::attach(callback).map_err(from_python)
+}
+
+/// Has Python wait for other threads before it ends.
 pub(crate) fn wait_at_exit(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let wait = wrap_pyfunction!(end_callbacks, module)?;
     module.py().import("atexit")?.call_method1("register", (wait,)).map(drop)
@@ -53,9 +61,10 @@ pub(crate) fn wait_at_exit(module: &Bound<'_, PyModule>) -> PyResult<()> {
 #[pyfunction]
 fn end_callbacks(py: Python<'_>) {
     ENDING.get_or_init(|| thread::current().id());
+    fence(Ordering::SeqCst);
     py.detach(|| {
         let start = Instant::now();
-        while CALLBACKS.load(Ordering::SeqCst) > 0 && start.elapsed() < PATIENCE {
+        while UNDER_WAY.load(Ordering::SeqCst) > 0 && start.elapsed() < PATIENCE {
             thread::sleep(Duration::from_millis(1));
         }
     });

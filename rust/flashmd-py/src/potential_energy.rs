@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 
 use crate::arrays::to_array;
 use crate::convert::vectors;
-use crate::errors::{from_python, input_error};
+use crate::errors::input_error;
 use crate::interpreter::attached;
 
 type Array<'py> = PyReadonlyArray2<'py, f64>;
@@ -48,14 +48,14 @@ fn matrix(py: Python<'_>, virial: &Array<'_>) -> PyResult<Mat3> {
 
 impl PotentialEnergy for PyEnergy {
     fn energy(&mut self, state: &State) -> Result<f64> {
-        attached(|py| self.call(py, "energy", state)?.extract()).map_err(from_python)
+        attached(|py| self.call(py, "energy", state)?.extract())
     }
 
     fn evaluate(&mut self, state: &State) -> Result<EnergyForces> {
-        attached(|py| self.call_evaluate(py, state)).map_err(from_python)
+        attached(|py| self.call_evaluate(py, state))
     }
 
     fn energy_and_virial(&mut self, state: &State) -> Result<Option<(f64, Mat3)>> {
-        attached(|py| self.call_energy_and_virial(py, state)).map_err(from_python)
+        attached(|py| self.call_energy_and_virial(py, state))
     }
 }

@@ -7,10 +7,11 @@ symmetry is learned from the data.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
 from flashmd_train.backbones.adaptive import ADAPTIVE
@@ -25,7 +26,11 @@ from flashmd_train.graph.reverse import gather_neighbors, swap_edges
 MASKED_SCORE = -1e9
 
 
-@dataclass
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+@dataclass(config=ConfigDict(extra="forbid"))
 class PETConfig:
     """Everything that fixes a PET; defaults are those of metatrain's FlashMD.
 
@@ -50,37 +55,46 @@ class PETConfig:
         adaptive_width_A: of the smoothed count of neighbours, Å.
     """
 
-    species: int
-    cutoff_A: float = 4.5
-    cutoff_width_A: float = 0.2
-    cutoff_function: str = "cosine"
-    features: int = 128
-    node_features: int = 512
-    head_features: int = 128
-    hidden: int = 256
-    heads: int = 8
-    blocks: int = 2
-    layers: int = 3
-    temperature: float = 1.0
-    norm: str = "RMSNorm"
-    activation: str = "SwiGLU"
+    species: Count
+    cutoff_A: Positive = 4.5
+    cutoff_width_A: Positive = 0.2
+    cutoff_function: Literal["cosine", "bump"] = "cosine"
+    features: Count = 128
+    node_features: Count = 512
+    head_features: Count = 128
+    hidden: Count = 256
+    heads: Count = 8
+    blocks: Count = 2
+    layers: Count = 3
+    temperature: Positive = 1.0
+    norm: Literal["RMSNorm", "LayerNorm"] = "RMSNorm"
+    activation: Literal["SwiGLU", "SiLU"] = "SwiGLU"
     pre_norm: bool = True
     residual: bool = False
     sees_momenta: bool = True
-    adaptive_neighbors: float | None = None
-    adaptive_method: str = "solver"
-    adaptive_width_A: float = 1.0
+    adaptive_neighbors: Positive | None = None
+    adaptive_method: Literal["solver", "grid"] = "solver"
+    adaptive_width_A: Positive = 1.0
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _heads_divide_features(self) -> PETConfig:
         if self.features % self.heads:
-            raise ValueError(
-                f"got features: {self.features} and heads: {self.heads} for PET, wanted heads that divide features"
-            )
+            raise ValueError(f"heads: {self.heads} do not divide features: {self.features}")
+        return self
+
+    @property
+    def reach(self) -> int:
+        """Cutoffs beyond which no atom changes an output.
+
+        One for each layer; one for the reverse edges that are read after the last, unless every layer is read before;
+        one for an adaptive cutoff, which depends on the neighbours' neighbours.
+        """
+        return self.layers + (not self.residual) + (self.adaptive_neighbors is not None)
 
     @property
     def receptive_field_A(self) -> float:
-        """Distance beyond which no atom changes an output; an adaptive cutoff depends on the neighbours' neighbours."""
-        return (self.layers + (self.adaptive_neighbors is not None)) * self.cutoff_A
+        """Distance beyond which no atom changes an output, Å."""
+        return self.reach * self.cutoff_A
 
 
 class Edges(NamedTuple):

@@ -23,6 +23,9 @@ PRESETS: dict[str, dict[str, int]] = {
 }
 """Sizes by name; "published" is metatrain's FlashMD."""
 
+GIVEN = {"species", "cutoff_A", "sees_momenta"}
+"""Settings of a PET that a direct model's own say."""
+
 
 class PETForces(nn.Module):
     """Legendre coefficients of the slow force from a PET. Rotational symmetry is learned from augmented data.
@@ -35,7 +38,7 @@ class PETForces(nn.Module):
         settings: of :class:`PETConfig`, where they are not the preset's.
 
     Raises:
-        ValueError: no such preset.
+        ValueError: no such preset or setting, or a value that it cannot have.
     """
 
     equivariant = False
@@ -45,12 +48,14 @@ class PETForces(nn.Module):
         self, species: int, cutoff: float, orders: int = 5, preset: str = "published", **settings: Any
     ) -> None:
         super().__init__()
-        if preset not in PRESETS:
-            raise ValueError(f"got preset: {preset!r} for PET, wanted one of {', '.join(PRESETS)}")
+        if str(preset) not in PRESETS:
+            raise ValueError(f"got model.options.preset: {preset!r}, wanted one of {', '.join(PRESETS)}")
+        if given := GIVEN & settings.keys():
+            raise ValueError(f"got model.options {', '.join(sorted(given))}, which follow from model and data")
         config = PETConfig(species=species, cutoff_A=cutoff, **(PRESETS[preset] | settings))
         self.orders = orders
         self.pet = PET(config, [3 * orders])
-        self.reach = round(config.receptive_field_A / config.cutoff_A)
+        self.reach = config.reach
         heads = self.pet.outputs[0]
         self.features = self.last_features = len(heads) * (2 * config.head_features + 1)
         # The slow force starts at zero: a random one would be many eV/Å.

@@ -21,6 +21,7 @@ from flashmd_train.models.config import (
     Positive,
     SplittingConfig,
     Strict,
+    problems,
 )
 
 
@@ -148,7 +149,7 @@ def read(kind: type[T], path: Path, changes: list[str] | None = None) -> T:
     try:
         settings = kind.model_validate(given)
     except ValidationError as error:
-        lines = [f"  {'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
+        lines = [f"  {line}" for line in problems(error)]
         raise ValueError("\n".join([f"{path}:", *lines, "`flashmd-train config` prints what is known"])) from None
     return _relative_to(settings, path.parent)
 

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
+from inspect import Parameter, signature
+
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 
 from flashmd_train.backbones import BACKBONES
 from flashmd_train.graph.nef import Graph
 from flashmd_train.models.bonded import check_bonded_species
-from flashmd_train.models.config import DirectConfig
+from flashmd_train.models.config import DirectConfig, problems
 from flashmd_train.models.prior import BondedFlow, FreeFlight
 from flashmd_train.models.stride import POSITION_TIME, THERMAL_MOMENTUM, Prediction
 
 # exp of it is where the scale of the noise starts, in units of THERMAL_MOMENTUM and POSITION_TIME.
 LOG_NOISE = -3.0
+
+
+def check_options(config: DirectConfig) -> None:
+    """Refuse options that the backbone does not have; those of PET are checked with their values.
+
+    Raises:
+        ValueError: there are some.
+    """
+    _, _, _, *parameters = signature(BACKBONES[config.backbone]).parameters.values()
+    known = [parameter.name for parameter in parameters]
+    takes_more = any(parameter.kind is Parameter.VAR_KEYWORD for parameter in parameters)
+    if not takes_more and (unknown := config.options.keys() - known):
+        names = ", ".join(sorted(unknown))
+        raise ValueError(f"got model.options {names} for {config.backbone}, wanted some of {', '.join(known)}")
 
 
 class Direct(nn.Module):
@@ -45,10 +62,11 @@ class Direct(nn.Module):
                 self.lookahead = BondedFlow(config.stride_fs, config.lookahead_timestep_fs)
         else:
             self.lookahead = self.prior = FreeFlight(config.stride_fs, config.legendre_orders)
+        check_options(config)
         try:
             self.backbone = backbone(kinds, config.cutoff_A, orders=config.legendre_orders, **config.options)
-        except TypeError as error:
-            raise ValueError(f"model.options of {config.backbone}: {error}") from None
+        except ValidationError as error:
+            raise ValueError("model.options: " + "; ".join(problems(error))) from None
         self.noise = nn.Linear(self.backbone.features + kinds, 3) if config.noise else None
         if self.noise is not None:
             nn.init.zeros_(self.noise.weight)

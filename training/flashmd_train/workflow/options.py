@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from flashmd_train.models.config import NotNegative, Positive, Strict
+from flashmd_train.models.config import NotNegative, Positive, Strict, problems
 
 Kind = Literal["auto", "direct", "splitting"]
 
@@ -51,5 +51,4 @@ class FitOptions(Strict):
         try:
             return cls.model_validate({name: value for name, value in given.items() if value is not None})
         except ValidationError as error:
-            lines = [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
-            raise ValueError("; ".join(lines)) from None
+            raise ValueError("; ".join(problems(error))) from None

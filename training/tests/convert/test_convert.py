@@ -110,7 +110,8 @@ def test_metadata_says_where_it_came_from(converted: Callable) -> None:
     assert metadata["stride_fs"] == 16.0
     assert metadata["species"] == ["H", "O"]
     assert np.allclose(metadata["masses_u"], [1.008, 15.999], rtol=1e-6)
-    assert metadata["receptive_field_A"] == 2 * metadata["cutoff_A"] == 9.0
+    # Two layers, and the reverse edges that are read after the second.
+    assert metadata["receptive_field_A"] == 3 * metadata["cutoff_A"] == 13.5
     assert not metadata["equivariant"]
     assert not metadata["time_reversible"]
     assert len(metadata["provenance"]["checkpoint_sha256"]) == 64

@@ -8,6 +8,7 @@ import torch
 from small_models import CUTOFF, MASSES, OPTIONS
 
 from flashmd_train.backbones.pair_field import BySpecies
+from flashmd_train.backbones.pet_forces import PRESETS
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import random_orthogonal
 from flashmd_train.export.models import export_direct
@@ -117,34 +118,67 @@ def test_which_hydrogen_is_nearer_is_nothing(backbone: str, data: Dataset) -> No
 
 
 @pytest.mark.parametrize(
-    ("options", "word"),
-    [(dict(preset="huge"), "published, small, tiny"), (dict(heads=3), "divide"), (dict(width=3), "width")],
+    ("backbone", "options", "word"),
+    [
+        ("painn", dict(width_A=3), "width_A for painn, wanted some of features"),
+        ("pet", dict(width=3), "width"),
+        ("pet", dict(preset="huge"), "published, small, tiny"),
+        ("pet", dict(preset=["tiny"]), "published, small, tiny"),
+        ("pet", dict(heads=3), "divide"),
+        ("pet", dict(heads=0), "heads"),
+        ("pet", dict(features="many"), "features"),
+        ("pet", dict(norm="BatchNorm"), "RMSNorm"),
+        ("pet", dict(activation="ReLU"), "SwiGLU"),
+        ("pet", dict(cutoff_function="step"), "cosine"),
+        ("pet", dict(adaptive_neighbors=8.0, adaptive_method="guess"), "solver"),
+        ("pet", dict(adaptive_neighbors=-1.0), "adaptive_neighbors"),
+        ("pet", dict(layers=0), "layers"),
+        ("pet", dict(cutoff_A=5.0), "follow from model and data"),
+    ],
 )
-def test_options_that_pet_does_not_have(options: dict, word: str) -> None:
-    with pytest.raises(ValueError, match=word):
-        Direct(DirectConfig(backbone="pet", options=options))
+def test_options_that_a_backbone_does_not_have(backbone: str, options: dict, word: str) -> None:
+    with pytest.raises(ValueError, match=word) as refusal:
+        Direct(DirectConfig(backbone=backbone, options=options))
+    assert "model.options" in str(refusal.value)
 
 
-@pytest.mark.parametrize("backbone", OPTIONS)
-def test_nothing_beyond_the_reach_of_a_backbone_matters(backbone: str) -> None:
-    """In a row of atoms 3 Å apart, an atom feels the one at the end of its reach and not the next."""
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_of_pet(preset: str) -> None:
+    assert Direct(DirectConfig(backbone="pet", options=dict(preset=preset))).backbone.pet.config.species == 2
+
+
+@pytest.mark.parametrize(
+    ("backbone", "options"),
+    [
+        *OPTIONS.items(),
+        ("painn", OPTIONS["painn"] | dict(layers=3)),
+        ("edgemp", OPTIONS["edgemp"] | dict(layers=3)),
+        ("pet", OPTIONS["pet"] | dict(residual=True)),
+        ("pet", OPTIONS["pet"] | dict(layers=1)),
+        ("pet", OPTIONS["pet"] | dict(adaptive_neighbors=1.5, adaptive_method="grid")),
+    ],
+)
+def test_nothing_beyond_the_reach_of_a_backbone_matters(backbone: str, options: dict) -> None:
+    """In a row of atoms 3 Å apart the first feels the one at the end of its reach, and not the next."""
     config = DirectConfig(
-        species=("Al",), stride_fs=4.0, cutoff_A=CUTOFF, backbone=backbone, prior="free", options=OPTIONS[backbone]
+        species=("Al",), stride_fs=4.0, cutoff_A=CUTOFF, backbone=backbone, prior="free", options=options
     )
     torch.manual_seed(0)
     model = Direct(config).double().eval()
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.normal_(0, 0.3)
-    count = model.backbone.reach + 2
+    reach = model.backbone.reach
+    count = reach + 2
 
-    def first(moved: int) -> torch.Tensor:
+    def first(moved: int | None) -> torch.Tensor:
         q, p = np.zeros((count, 3)), np.zeros((count, 3))
         q[:, 0], p[:, 1] = 3.0 * np.arange(count), 1.0
-        p[moved] += 1.0
+        if moved is not None:
+            q[moved, 1], p[moved, 2] = 0.5, 1.0
         box = (np.full(count, 27.0), np.zeros(count, int), np.diag([90.0] * 3), CUTOFF)
         return model(*build_graph(q, p, *box, dtype=torch.float64))[1][0]
 
-    still = first(count - 1)
-    assert torch.equal(first(count - 1), still)
-    assert not torch.equal(first(count - 2), still)
+    assert torch.equal(first(reach + 1), first(None))
+    if "adaptive_neighbors" not in options:  # whose cutoff is as far as it may be here
+        assert not torch.equal(first(reach), first(None))

@@ -34,7 +34,7 @@ impl InstructionSet {
         Self::Baseline
     }
 
-    /// That, for kernels; `None` where they would be slower than ONNX Runtime.
+    /// The best set; `None` where kernels would be slower than ONNX Runtime.
     pub fn detect() -> Option<Self> {
         let best = Self::best();
         (best != Self::Baseline || cfg!(target_arch = "aarch64")).then_some(best)
@@ -122,7 +122,7 @@ macro_rules! for_each_set {
                 #[target_feature(enable = "avx2,fma")]
                 fn narrow $(<$(const $generic: usize),+>)? ($($arg: $type),*) { body $(::<$($generic),+>)? ($($arg),*) }
                 match set {
-                    // SAFETY: `InstructionSet::best` gives only what the processor has.
+                    // SAFETY: callers pass what `InstructionSet::best` gave, or less, which the processor has.
                     $crate::kernels::InstructionSet::Avx512 => unsafe { wide $(::<$($generic),+>)? ($($arg),*) },
                     $crate::kernels::InstructionSet::Avx2 => unsafe { narrow $(::<$($generic),+>)? ($($arg),*) },
                     $crate::kernels::InstructionSet::Baseline => body $(::<$($generic),+>)? ($($arg),*),

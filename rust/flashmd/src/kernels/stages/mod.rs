@@ -47,7 +47,7 @@ pub(in crate::kernels) struct Stages {
 pub(in crate::kernels) enum Place {
     /// On atoms.
     Atoms,
-    /// It is about atoms, but light and between operators on edges.
+    /// It is about atoms, but light, and leads to operators on edges.
     Either,
     /// On edges.
     Edges,
@@ -317,11 +317,11 @@ impl Sinking<'_> {
         let fits = [*place, Place::Either].contains(&self.places[&node]);
         let left: usize = outputs.iter().map(|name| self.size(name)).sum();
         let inner = self.inner_operands(node, own, groups);
-        let is_left_anyway = |name: &str| {
+        let is_read_anyway = |name: &str| {
             let readers = readers.get(name).into_iter().flatten();
-            readers.filter_map(|reader| group_of.get(reader)).any(|&group| group > own)
+            readers.filter_map(|reader| group_of.get(reader)).any(|&group| group == target)
         };
-        let needed: usize = inner.into_iter().filter(|name| !is_left_anyway(name)).map(|name| self.size(name)).sum();
+        let needed: usize = inner.into_iter().filter(|name| !is_read_anyway(name)).map(|name| self.size(name)).sum();
         (fits && needed <= left).then_some(target)
     }
 
