@@ -146,3 +146,15 @@ def test_pairs_that_are_never_near() -> None:
     assert [(claim.quantity.split(",")[0], claim.value, claim.verdict) for claim in made] == [
         ("g(r) of Cu–Cu", 1.0, NOT_MET)
     ]
+
+
+def test_slopes_over_other_lags_are_not_compared() -> None:
+    """A run of twice the length has its diffusion from twice the lags: where atoms rattle, another slope."""
+    protocol = EvaluationProtocol(system=small_systems.crystal(2), temperature_K=600.0, nve_ps=0.0, nvt_ps=100.0)
+    sound = run((600.0, 1.0, 99.0), (600.0, 1.0, 99.0), (600.0, 1.0, 99.0), (2.0, 0.01, 4.0), 3.0, 1)
+    for last_ps, verdict_of_d in ((10.0, MET), (12.0, MET), (20.0, UNDECIDED)):
+        made = {"verlet:2": dict(sound, lags_ps=[1.0, 10.0]), "m": dict(sound, lags_ps=[1.0, last_ps])}
+        results = {text: {"nve": [], "nvt": [one], "npt": []} for text, one in made.items()}
+        (claim,) = [c for c in claims(results, protocol, Floors(diffusion=0.2)) if c.quantity.startswith("D of")]
+        assert claim.verdict == verdict_of_d
+    assert "lags up to 20 against 10 ps" in claim.note

@@ -20,6 +20,8 @@ RESOLUTION = 0.5
 BY_CHANCE, SPLITS = 0.05, 2000
 # Bins of a distribution below this share of its highest are left out.
 LEAST_SHARE = 0.02
+# Slopes of displacements over lags up to times that differ by more than this factor are not compared.
+LIKE_LAGS = 1.5
 
 
 class Floors(NamedTuple):
@@ -217,6 +219,7 @@ def diffusion_estimates(runs: list[RunFigures]) -> dict[str, Estimate]:
 
 def _diffusion(text: str, runs: list[RunFigures], reference: list[RunFigures], floor: float) -> Iterator[Claim]:
     ours = diffusion_estimates(runs)
+    lags = [max((run["lags_ps"][-1] for run in each if "lags_ps" in run), default=1.0) for each in (runs, reference)]
     for symbol, theirs in diffusion_estimates(reference).items():
         quantity = f"D of {symbol}, share of the reference's"
         if symbol not in ours:
@@ -227,4 +230,6 @@ def _diffusion(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         inside = off.error is not None and abs(off.mean) <= off.half_width()
         note = f"{ours[symbol].text(3)} against {theirs.text(3)}, 1e-5 cm²/s"
         judged = verdict(Estimate(off.mean / scale, error, off.freedom), floor, inside)
+        if max(lags) > LIKE_LAGS * min(lags):
+            judged, note = UNDECIDED, f"{note}, over lags up to {lags[0]:.0f} against {lags[1]:.0f} ps"
         yield Claim(text, quantity, off.mean / scale, error, floor, judged, note)

@@ -32,6 +32,7 @@ def claims_table(claims: list[Claim], results: Results) -> list[str]:
         "Undecided: the standard error is more than half of the floor. g(r) and diffusion coefficients are compared",
         "with those of the first velocity Verlet of the reference; they also meet a claim where they differ by no more",
         "than chance, g(r) by a permutation test on blocks, diffusion coefficients by their joint 95 % interval.",
+        "Those of runs of other lengths are slopes over other lags, and undecided.",
     )
     return [*lines, "", explained]
 
