@@ -5,7 +5,8 @@ use numpy::{PyArray2, PyArray3, PyArrayMethods, PyReadonlyArray1, PyReadonlyArra
 use pyo3::prelude::*;
 
 use crate::convert;
-use crate::errors::{detached, to_python};
+use crate::errors::to_python;
+use crate::interpreter::detached;
 use crate::neighbors::finite_positions;
 
 type Arrays<'py> =

@@ -2,32 +2,21 @@
 
 use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
 use flashmd::Error;
-use flashmd::error::{GoodFrame, Instability, ModelFault, Result};
+use flashmd::error::{GoodFrame, Instability, ModelFault};
 use pyo3::exceptions::{PyKeyboardInterrupt, PyOSError};
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use crate::arrays::to_array;
-use crate::interpreter::UnderWay;
 
-/// Runs `work` of the core without the GIL; its errors and its panics become exceptions of `flashmd_rs.errors`.
-pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
-    // Whatever a panic has left half done is behind a lock that is poisoned now, or gone with the closure.
-    let (outcome, _under_way) = py.detach(|| (catch_unwind(AssertUnwindSafe(work)), UnderWay::begin()));
-    match outcome {
-        Ok(result) => result.map_err(|e| to_python(py, e)),
-        Err(panic) => Err(raise(py, "FlashMDError", &defect(panic.as_ref()), None)),
-    }
-}
-
-fn defect(panic: &(dyn Any + Send)) -> String {
+/// The Python exception of a panic in the core.
+pub(crate) fn from_panic(py: Python<'_>, panic: &(dyn Any + Send)) -> PyErr {
     let words = panic.downcast_ref::<&str>().map(|s| (*s).to_owned());
     let what = words.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
-    format!("a defect of flashmd-rs, please report it: {what}")
+    raise(py, "FlashMDError", &format!("a defect of flashmd-rs, please report it: {what}"), None)
 }
 
 /// The Python exception of a core error; the exception of a callback passes through unchanged.

@@ -1,9 +1,10 @@
-//! From the core into Python, but not while Python ends.
+//! From Python into the core without the GIL, and from there into Python, but not while Python ends.
 //!
 //! A daemon thread that gives up the GIL while Python finalizes never gets it back: before 3.14, CPython unwinds such a thread, and
 //! unwinding through a callback's Rust frames aborts the process (python/cpython#87135). So Python waits at exit for callbacks that are
 //! under way, and the next callback of another thread ends its run.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering, fence};
 use std::thread::{self, ThreadId};
@@ -13,7 +14,7 @@ use flashmd::error::Result;
 use pyo3::exceptions::PySystemExit;
 use pyo3::prelude::*;
 
-use crate::errors::from_python;
+use crate::errors::{from_panic, from_python, to_python};
 
 /// The thread that ends Python, once it does.
 static ENDING: OnceLock<ThreadId> = OnceLock::new();
@@ -23,10 +24,10 @@ static UNDER_WAY: AtomicUsize = AtomicUsize::new(0);
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// While it lives, Python that ends waits.
-pub(crate) struct UnderWay;
+struct UnderWay;
 
 impl UnderWay {
-    pub(crate) fn begin() -> Self {
+    fn begin() -> Self {
         UNDER_WAY.fetch_add(1, Ordering::SeqCst);
         // Either the thread that ends Python sees the count, or this one sees that it does.
         fence(Ordering::SeqCst);
@@ -50,6 +51,16 @@ pub(crate) fn attached<T>(callback: impl FnOnce(Python<'_>) -> PyResult<T>) -> R
         return Err(from_python(PySystemExit::new_err("Python ends")));
     }
     Python::attach(callback).map_err(from_python)
+}
+
+/// Runs `work` of the core without the GIL; its errors and its panics become exceptions of `flashmd_rs.errors`.
+pub(crate) fn detached<T: Send>(py: Python<'_>, work: impl FnOnce() -> Result<T> + Send) -> PyResult<T> {
+    // Whatever a panic has left half done is behind a lock that is poisoned now, or gone with the closure.
+    let (outcome, _under_way) = py.detach(|| (catch_unwind(AssertUnwindSafe(work)), UnderWay::begin()));
+    match outcome {
+        Ok(result) => result.map_err(|e| to_python(py, e)),
+        Err(panic) => Err(from_panic(py, panic.as_ref())),
+    }
 }
 
 /// Has Python wait for other threads before it ends.

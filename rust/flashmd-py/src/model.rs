@@ -15,7 +15,8 @@ use pyo3::prelude::*;
 
 use crate::arrays::to_array;
 use crate::convert::Atoms;
-use crate::errors::{detached, input_error};
+use crate::errors::input_error;
+use crate::interpreter::detached;
 
 /// More than any machine has.
 const MOST_THREADS: usize = 4096;

@@ -7,7 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use crate::convert::{self, vectors};
-use crate::errors::{detached, input_error};
+use crate::errors::input_error;
+use crate::interpreter::detached;
 
 /// Columns of the pairs by the letters `ijdDS`, in the order in which `quantities` names them.
 ///

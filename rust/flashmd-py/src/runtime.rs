@@ -7,7 +7,7 @@ use flashmd::model::library;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::errors::detached;
+use crate::interpreter::detached;
 
 #[pyfunction]
 pub(crate) fn load_runtime(py: Python<'_>, path: &str) -> PyResult<()> {

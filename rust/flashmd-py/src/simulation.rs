@@ -18,7 +18,8 @@ use pyo3::types::{PyDict, PyList};
 
 use crate::arrays::to_array;
 use crate::callbacks::{Callbacks, CheckpointWriter, PyObserver, state_dict};
-use crate::errors::{detached, input_error, to_python};
+use crate::errors::{input_error, to_python};
+use crate::interpreter::detached;
 use crate::model::{Model, expect_to_move};
 use crate::potential_energy::PyEnergy;
 use crate::settings::Settings;
