@@ -266,3 +266,46 @@ def test_a_handler_of_before_may_join_the_thread(shell):
     result = shell("-c", join + PRELUDE + SLOW_CALLBACK, module=False)
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == ["observed", "joined True"]
+
+
+def listing(folder):
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+@pytest.mark.parametrize("way", ["function", "command"])
+def test_no_file_is_written_but_those_named(shell, tmp_path, way):
+    """Home, temporary folder and working folder are empty but for the trajectory and the log."""
+    places = {name: tmp_path / name.lower() for name in ("HOME", "TMPDIR", "XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
+    for place in places.values():
+        place.mkdir()
+    env = {name: str(place) for name, place in places.items()}
+    # CI switches the telemetry of ONNX Runtime off by itself.
+    env |= {"CI": None, "GITHUB_ACTIONS": None, "ORT_DISABLE_TELEMETRY": None, "PYTHONDONTWRITEBYTECODE": "1"}
+    out = tmp_path / "out"
+    out.mkdir()
+    before = listing(tmp_path)
+    trajectory, log = out / "run.extxyz", out / "run.log"
+    if way == "function":
+        code = f"""
+import flashmd_rs
+water = flashmd_rs.load_structure("water258")
+flashmd_rs.rollout(water, flashmd_rs.Model("water", device="cpu"), steps=2, temperature_K=300,
+                   trajectory={str(trajectory)!r}, logfile={str(log)!r})
+"""
+        result = shell("-c", code, module=False, env=env)
+    else:
+        options = [
+            "--model",
+            "water",
+            "--steps",
+            2,
+            "--temperature-k",
+            300,
+            "--trajectory",
+            trajectory,
+            "--logfile",
+            log,
+        ]
+        result = shell("run", "water258", *options, env=env)
+    assert result.returncode == 0, result.stderr
+    assert sorted(set(listing(tmp_path)) - set(before)) == ["out/run.extxyz", "out/run.log"]
