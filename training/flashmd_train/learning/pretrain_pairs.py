@@ -16,6 +16,11 @@ from flashmd_train.models.molecules import Molecules
 from flashmd_train.models.splitting import WALL_POWER, Splitting
 
 PRETRAINING_FRAMES = 40
+# A radial function whose mean square is below this share of the mean over all is one of distances at which the data
+# holds next to no pairs. Its weight stays zero: nothing says what it is, and noise would make holes of many eV of it.
+UNSEEN = 1e-3
+# Ridge of the whitening: of functions that are seen, training may move none 30 times as far as the mean.
+WHITENING_RIDGE = 1e-3
 
 
 @torch.no_grad()
@@ -48,10 +53,16 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
         xx += x.T @ x
         xy += x.T @ y
         rows += len(y)
-    root = torch.linalg.cholesky(xx + RIDGE * xx.diagonal().mean() * torch.eye(fan))
-    whiten = torch.linalg.solve_triangular(root.T, torch.eye(fan, dtype=torch.float64) * rows**0.5, upper=True)
-    model.whiten.copy_(whiten)
-    model.pair[0] = torch.linalg.solve_triangular(root, xy[:, None], upper=False)[:, 0] / rows**0.5
+    mean, eye = xx.diagonal().mean(), torch.eye(fan, dtype=torch.float64)
+    seen = xx.diagonal() > UNSEEN * mean
+    xx, xy, eye = xx[seen][:, seen], xy[seen], eye[seen][:, seen]
+    weights = torch.linalg.solve(xx + RIDGE * mean * eye, xy)
+    root = torch.linalg.cholesky(xx + WHITENING_RIDGE * mean * eye)
+    whiten = torch.linalg.solve_triangular(root.T, rows**0.5 * eye, upper=True)
+    model.whiten.zero_()
+    model.whiten[seen.nonzero(), seen.nonzero().T] = whiten.float()
+    model.pair[0].zero_()
+    model.pair[0, seen] = torch.linalg.solve(whiten, weights).float()
 
 
 @torch.no_grad()
