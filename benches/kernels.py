@@ -30,6 +30,7 @@ from flashmd_rs.temperature import draw_momenta
 
 RESULTS = Path(__file__).parent / "results"
 BUNDLED = ("water", "water-nve", "water-energy", "aluminium")
+PET_CUTOFF_A = 4.5
 PET = {
     "PET, 128 features": {},
     "PET, 64 features": dict(features=64, node_features=256, head_features=64, hidden=128, heads=4),
@@ -84,11 +85,11 @@ def random_pet(folder: Path) -> dict[str, Path]:
     """Files of PET with random weights for water, strides of 16 fs."""
     import torch
 
-    from flashmd_train.backbones.pet import PETConfig
-    from flashmd_train.export.contract import DIRECT_INPUTS, write_model
-    from flashmd_train.export.onnx_graph import export_forward
     from flashmd_train.graph.structures import water_graph
-    from flashmd_train.models.pet import PETStride
+    from flashmd_train.model_files.contract import DIRECT_INPUTS, write_model
+    from flashmd_train.model_files.onnx_graph import export_forward
+    from flashmd_train.models.config import DirectConfig
+    from flashmd_train.models.direct import Direct
 
     known = flashmd_rs.Model("water").metadata
     kept = {k: v for k, v in known.items() if k not in ("energy_model", "validation", "gain")}
@@ -96,11 +97,13 @@ def random_pet(folder: Path) -> dict[str, Path]:
     files = {}
     for index, (name, sizes) in enumerate(PET.items()):
         torch.manual_seed(0)
-        config = PETConfig(species=2, **sizes)
-        graphs = [water_graph(n, config.cutoff_A, n, tuple(known["masses_u"])) for n in (3, 5, 4)]
-        outputs = ("displacement", "momenta_out")
-        graph, _ = export_forward(PETStride(config, momenta_as_difference=True), DIRECT_INPUTS, outputs, graphs)
-        reach = dict(cutoff_A=config.cutoff_A, receptive_field_A=config.receptive_field_A, equivariant=False)
+        given = dict(backbone="pet", prior="none", momenta_as_difference=True, cutoff_A=PET_CUTOFF_A, options=sizes)
+        module = Direct(DirectConfig.model_validate(given)).requires_grad_(False)
+        for parameter in module.backbone.pet.outputs.parameters():
+            parameter.normal_(0, 0.1)
+        graphs = [water_graph(n, PET_CUTOFF_A, n, tuple(known["masses_u"])) for n in (3, 5, 4)]
+        graph, _ = export_forward(module, DIRECT_INPUTS, module.outputs, graphs)
+        reach = dict(cutoff_A=PET_CUTOFF_A, receptive_field_A=module.backbone.reach * PET_CUTOFF_A, equivariant=False)
         files[name] = folder / f"pet-{index}.onnx"
         write_model(graph, kept | reach, files[name])
     return files

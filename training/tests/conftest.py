@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 import toy_run
+from alloys import CUTOFF_A, SPECIES, alloy_data
 from small_models import CUTOFF
 
 import flashmd_train
@@ -16,6 +17,7 @@ from flashmd_rs.reference.recipe import Recipe
 from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.segments import Segments
+from flashmd_train.export.publish import publish
 from flashmd_train.learning.config import Data, EnergyTraining, Optimizer
 from flashmd_train.learning.energy import train_energy
 from flashmd_train.models.config import EnergyConfig
@@ -60,6 +62,22 @@ def data(data_file: Path) -> Dataset:
 @pytest.fixture(scope="session")
 def segments(data: Dataset) -> Segments:
     return data.files[0]
+
+
+@pytest.fixture(scope="session")
+def alloy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return alloy_data(tmp_path_factory.mktemp("alloy") / "alloy.h5")
+
+
+@pytest.fixture(scope="session")
+def alloy_energy(alloy_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An energy model of two steps, exported without its potential."""
+    folder = tmp_path_factory.mktemp("alloy-energy")
+    model = EnergyConfig(species=SPECIES, prior="free", cutoff_A=CUTOFF_A, radial=6, hidden=4)
+    settings = EnergyTraining(model=model, data=Data(files=(alloy_file,)), optimizer=Optimizer(steps=2), every=2)
+    train_energy(settings, folder / "run")
+    publish(folder / "run", folder / "e.onnx", [alloy_file], None, {})
+    return folder / "e.onnx"
 
 
 @pytest.fixture(scope="session")

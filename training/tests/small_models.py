@@ -5,9 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from flashmd_train.learning.config import Data, DirectTraining, Optimizer
 from flashmd_train.models.config import DirectConfig
+from flashmd_train.models.direct import Direct
 
 MASSES = (15.99943, 1.007947)
 CUTOFF = 4.0
@@ -19,6 +21,23 @@ OPTIONS = {
 }
 # All segments of the data set in conftest.py.
 EVERY = np.array([(0, s) for s in range(6)])
+
+
+def published_pet(species: tuple[str, ...], cutoff_A: float, momenta_as_difference: bool = False, **options) -> Direct:
+    """FlashMD as it is published: PET without prior; readouts that are not zero."""
+    model = Direct(
+        DirectConfig(
+            species=species,
+            cutoff_A=cutoff_A,
+            backbone="pet",
+            prior="none",
+            momenta_as_difference=momenta_as_difference,
+            options=options,
+        )
+    )
+    for layer in (part for part in model.backbone.pet.outputs.modules() if isinstance(part, torch.nn.Linear)):
+        layer.reset_parameters()
+    return model.eval().requires_grad_(False)
 
 
 def direct_training(

@@ -7,10 +7,10 @@ symmetry is learned from the data.
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, model_validator
 from pydantic.dataclasses import dataclass
 from torch import Tensor, nn
 
@@ -21,13 +21,10 @@ from flashmd_train.graph.distances import bump_cutoff, cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import Graph
 from flashmd_train.graph.reverse import gather_neighbors, swap_edges
+from flashmd_train.settings import Count, Positive
 
 # Added to the scores of masked edges: their attention weight is exactly zero.
 MASKED_SCORE = -1e9
-
-
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
 
 
 @dataclass(config=ConfigDict(extra="forbid"))

@@ -19,11 +19,13 @@ for command in (
     fit.direct,
     fit.splitting,
     fit.energy,
+    fit.action,
     export.export,
     export.pressure,
     export.restamp,
     studies.study,
     studies.ranking,
     studies.active,
+    studies.against_metatrain,
 ):
     app.command()(plain_errors()(command))

@@ -73,8 +73,8 @@ def restamp(
     """Change the metadata of a model file: given entries, the bonds of its data, its reference energy model."""
     from flashmd_train.data.bonds import bonds
     from flashmd_train.data.dataset import Dataset
-    from flashmd_train.export import contract
     from flashmd_train.export.metadata import reference_energy_model
+    from flashmd_train.model_files import contract
 
     if data:
         contract.restamp(model, {"domain": {"bonds": bonds(Dataset(data))}})

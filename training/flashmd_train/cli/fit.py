@@ -1,4 +1,4 @@
-"""Commands for training: config, direct, splitting, energy."""
+"""Commands for training: config, direct, splitting, energy, action."""
 
 from __future__ import annotations
 
@@ -7,7 +7,15 @@ from typing import Annotated
 
 import typer
 
-from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
+from flashmd_train.learning.config import (
+    ActionTraining,
+    DirectTraining,
+    EnergyTraining,
+    SplittingTraining,
+    Training,
+    read,
+    template,
+)
 
 Config = Annotated[Path, typer.Argument(help="YAML or TOML; `flashmd-train config` prints all there is.")]
 RunFolder = Annotated[
@@ -16,9 +24,22 @@ RunFolder = Annotated[
 Changes = Annotated[list[str] | None, typer.Option("--set", help="NAME=VALUE over the file; repeat for several.")]
 
 
-def config(kind: Annotated[str, typer.Argument(help="direct, splitting or energy.")]) -> None:
+def config(
+    kind: Annotated[str, typer.Argument(help="direct, splitting, energy or action.")],
+    start: Annotated[
+        Path | None, typer.Option(help="Weights to begin from, as `start` takes: with the settings that go with them.")
+    ] = None,
+) -> None:
     """Print every setting of a training run, with its default and its meaning."""
-    typer.echo(template(_kind(kind)), nl=False)
+    settings = _kind(kind)()
+    if start is not None:
+        from flashmd_train.learning.start import read_start
+
+        model = read_start(start).config
+        if type(model) is not type(settings.model):
+            raise typer.BadParameter(f"{start} is of another kind than {kind}: its settings are {type(model).__name__}")
+        settings = settings.model_copy(update={"model": model, "start": start})
+    typer.echo(template(settings), nl=False)
 
 
 def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:
@@ -42,8 +63,20 @@ def energy(config: Config, run: RunFolder, changes: Changes = None) -> None:
     train_energy(read(EnergyTraining, config, changes), run)
 
 
-def _kind(name: str) -> type[DirectTraining | SplittingTraining | EnergyTraining]:
-    kinds = {"direct": DirectTraining, "splitting": SplittingTraining, "energy": EnergyTraining}
+def action(config: Config, run: RunFolder, changes: Changes = None) -> None:
+    """Train an action model of PET, whose strides are symplectic and implicit; over several processes as `direct`."""
+    from flashmd_train.learning.action import train_action
+
+    train_action(read(ActionTraining, config, changes), run)
+
+
+def _kind(name: str) -> type[Training]:
+    kinds = {
+        "direct": DirectTraining,
+        "splitting": SplittingTraining,
+        "energy": EnergyTraining,
+        "action": ActionTraining,
+    }
     if name not in kinds:
         raise typer.BadParameter(f"got {name!r}, wanted one of {sorted(kinds)}")
     return kinds[name]

@@ -1,4 +1,4 @@
-"""Commands for studies: study, ranking, active."""
+"""Commands for studies: study, ranking, active, against-metatrain."""
 
 from __future__ import annotations
 
@@ -44,6 +44,27 @@ def ranking(
     from flashmd_train.studies.ranking import ranking as rank
 
     typer.echo(rank(model, data, boxes))
+
+
+def against_metatrain(
+    data: Annotated[Path, typer.Argument(help="HDF5 file of segments that are one stride long.")],
+    test: Annotated[Path, typer.Argument(help="Another, for the errors.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs; a rerun goes on where it stopped.")],
+    stride_fs: Annotated[float, typer.Option(help="Stride, fs.")],
+    preset: Annotated[str, typer.Option(help="Size of PET.")] = "tiny",
+    cutoff_a: Annotated[float, typer.Option(help="Cutoff, Å.")] = 4.5,
+    epochs: Annotated[int, typer.Option(help="How often each frame is trained on.")] = 50,
+    boxes: Annotated[int, typer.Option(help="Frames per step.")] = 4,
+    learning_rate: Annotated[float, typer.Option(help="Largest learning rate.")] = 1e-3,
+    seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 3,
+) -> None:
+    """Train PET here and by `mtt train` on the same frames: errors and frames per second. Needs metatrain."""
+    from flashmd_train.studies.metatrain import Settings, compare, table
+
+    settings = Settings(stride_fs, preset, cutoff_a, epochs, boxes, learning_rate)
+    typer.echo("| trained | momentum error | displacement error | frames/s |\n|---|---|---|---|")
+    for row in table(compare(data, test, settings, seeds, folder)):
+        typer.echo(row)
 
 
 @with_system_flags("generate", strict=False)

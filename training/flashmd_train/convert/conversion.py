@@ -10,7 +10,7 @@ from flashmd_train.convert.checkpoint import Weights, read_checkpoint
 from flashmd_train.convert.errors import ConversionError
 from flashmd_train.convert.importers import IMPORTERS
 from flashmd_train.convert.metadata import describe
-from flashmd_train.export.contract import write_model
+from flashmd_train.model_files.contract import write_model
 
 
 def convert_checkpoint(checkpoint: Path, output: Path, weights: Weights | None = None) -> dict:

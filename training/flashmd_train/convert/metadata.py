@@ -6,6 +6,7 @@ import importlib.metadata
 
 from flashmd_train.convert.checkpoint import Source, metatrain_version
 from flashmd_train.convert.importers import Imported
+from flashmd_train.models.config import EnergyConfig
 
 
 def describe(source: Source, imported: Imported) -> dict:
@@ -14,7 +15,7 @@ def describe(source: Source, imported: Imported) -> dict:
         contract=1,
         kind=imported.kind,
         cutoff_A=imported.config.cutoff_A,
-        receptive_field_A=imported.config.receptive_field_A,
+        receptive_field_A=imported.receptive_field_A,
         species=source.symbols,
         equivariant=False,
         time_reversible=False,
@@ -35,10 +36,11 @@ def describe(source: Source, imported: Imported) -> dict:
             targets_left_out=sorted(source.targets.keys() - set(imported.targets)),
             assumed=source.assumed,
             hypers=source.hypers,
+            config=imported.config.model_dump(mode="json"),
             versions=dict(metatrain=metatrain_version())
             | {name: importlib.metadata.version(name) for name in ("torch", "onnx")},
         ),
     )
-    if imported.stride_fs is not None:
-        metadata |= dict(stride_fs=imported.stride_fs, masses_u=imported.masses_u)
+    if not isinstance(imported.config, EnergyConfig):
+        metadata |= dict(stride_fs=imported.config.stride_fs, masses_u=imported.masses_u)
     return metadata

@@ -15,10 +15,10 @@ from torch import Tensor, nn
 
 from flashmd_train.convert.checkpoint import Source, metatrain_version
 from flashmd_train.convert.errors import ConversionError
-from flashmd_train.export.contract import DIRECT_INPUTS, contract_inputs
-from flashmd_train.export.onnx_graph import WithGradients
 from flashmd_train.graph.nef import Graph
 from flashmd_train.graph.structures import graph_of
+from flashmd_train.model_files.contract import DIRECT_INPUTS, contract_inputs
+from flashmd_train.model_files.onnx_graph import WithGradients
 
 # Largest difference allowed, of the largest value; the weights of a 64-bit checkpoint are rounded to 32 bits.
 ALLOWED = 2e-6

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from flashmd_train.backbones.pet import PETConfig
 from flashmd_train.convert.checkpoint import Source
 from flashmd_train.convert.errors import ConversionError
 
@@ -44,14 +44,11 @@ _NOT_OURS = (
 )
 
 
-def network_config(source: Source, cutoff_function: str, sees_momenta: bool) -> PETConfig:
-    """Our configuration from metatrain's hyperparameters."""
+def network_options(source: Source) -> dict[str, Any]:
+    """Settings of PET that all architectures have, from metatrain's hyperparameters."""
     h = source.hypers
-    return PETConfig(
-        species=len(source.symbols),
-        cutoff_A=float(h["cutoff"]),
+    return dict(
         cutoff_width_A=float(h["cutoff_width"]),
-        cutoff_function=cutoff_function,
         features=h["d_pet"],
         node_features=h["d_node"],
         head_features=h["d_head"],
@@ -64,7 +61,6 @@ def network_config(source: Source, cutoff_function: str, sees_momenta: bool) -> 
         activation=h["activation"],
         pre_norm=h["transformer_type"] == "PreLN",
         residual=h["featurizer_type"] == "residual",
-        sees_momenta=sees_momenta,
     )
 
 

@@ -42,6 +42,12 @@ class ForceBatch(NamedTuple):
         """The batch on ``device``."""
         return ForceBatch(*(x.to(device) for x in self))
 
+    def rotated(self, rotation: Tensor) -> ForceBatch:
+        """The batch in another frame of reference: ``rotation`` [3, 3] is orthogonal, v becomes R v."""
+        turned = {name: getattr(self, name) @ rotation.T for name in ("positions", "forces")}
+        edges, momenta = self.graph.edge_vectors @ rotation.T, self.graph.momenta @ rotation.T
+        return self._replace(graph=self.graph._replace(edge_vectors=edges, momenta=momenta), **turned)
+
 
 def force_sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> ForceSample:
     """Frame ``frame`` of the segment ``pick`` (file, segment), with edges up to ``cutoff`` (Å)."""

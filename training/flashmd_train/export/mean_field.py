@@ -32,8 +32,8 @@ from flashmd_rs import Model
 from flashmd_rs.reference.base import virial_pressure
 from flashmd_rs.reference.potentials import Potential
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.export.contract import write_model
 from flashmd_train.export.references import reference_of
+from flashmd_train.model_files.contract import write_model
 
 # A mean gap of the pressures of a file below so many of its standard errors is no gap.
 SIGNIFICANCE = 3.0

@@ -12,20 +12,22 @@ from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.calibration import ENERGIES, calibrate
-from flashmd_train.export.contract import DIRECT_INPUTS, read_model, write_model
 from flashmd_train.export.mean_field import FRAMES, add_mean_field
 from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
-from flashmd_train.export.models import export_direct, export_energy, export_splitting, probes
-from flashmd_train.export.parity import equivariance, rounding
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
 from flashmd_train.learning.baselines import fit_baselines
 from flashmd_train.learning.checkpoint import best_weights
 from flashmd_train.learning.loop import MARGIN_A
 from flashmd_train.learning.metrics import energy_errors, stride_errors
-from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
+from flashmd_train.model_files.contract import DIRECT_INPUTS, read_model, write_model
+from flashmd_train.model_files.exports import export_action, export_direct, export_energy, export_splitting, probes
+from flashmd_train.model_files.parity import equivariance, rounding
+from flashmd_train.models.build import kind_of
+from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
-from flashmd_train.models.energy import Energy
+from flashmd_train.models.energies import build_energy
 from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
+from flashmd_train.models.pet import PETAction, PETEnergy, Solved
 from flashmd_train.models.splitting import Splitting
 
 # Largest departure from equivariance of an exported model whose backbone is equivariant, of the largest value; half of
@@ -72,9 +74,12 @@ def publish(
     loaded = Dataset(data)
     if loaded.sha256 != saved["data"]["sha256"]:
         raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
-    if "kicks" in saved["config"]:
+    kind = kind_of(saved["config"])
+    if kind == "splitting":
         return _publish_splitting(saved, output, loaded, energy_model, measured)
-    if "stride_fs" in saved["config"]:
+    if kind == "action":
+        return _publish_action(saved, output, loaded, energy_model, measured)
+    if kind == "direct":
         calibrating = [calibration is None or path in calibration for path in data]
         return _publish_direct(saved, output, loaded, energy_model, measured, calibrating, potential, energies)
     return _publish_energy(saved, output, loaded, measured, potential, energies)
@@ -156,12 +161,34 @@ def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: P
     return metadata
 
 
+def _publish_action(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> dict:
+    config = ActionConfig.model_validate(saved["config"])
+    model = PETAction(config).eval()
+    model.load_state_dict(best_weights(saved))
+    _, validation_part = data.split(VALIDATION_SHARE, seed=0)
+    validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A + MARGIN_A)
+    errors = stride_errors(Solved(model), validation, boxes=len(validation_part))
+    graph, parity_error = export_action(model, data.masses)
+    metadata = common_metadata(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
+        kind="action",
+        stride_fs=config.stride_fs,
+        receptive_field_A=model.receptive_field_A,
+        equivariant=False,
+        energy_model=reference_energy_model(energy_model),
+        validation={f"one_stride_{k}": round(v, 6) for k, v in errors.items()}
+        | dict(onnx_parity=parity_error)
+        | measured,
+    )
+    write_model(graph, metadata, output)
+    return metadata
+
+
 def _publish_energy(
     saved: dict, output: Path, data: Dataset, measured: dict, potential: Potential | None, energies: int
 ) -> dict:
     config = EnergyConfig.model_validate(saved["config"])
     data.require("forces", "energy")
-    model = Energy(config)
+    model = build_energy(config)
     model.load_state_dict(best_weights(saved))
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
     fit_baselines(model, data, training_part[stratified(training_part, BASELINE_FRAMES)])
@@ -169,10 +196,12 @@ def _publish_energy(
     graph, parity_error = export_energy(model, data.masses)
     # Molecules are found from the edges of the partners.
     field = config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
+    if isinstance(model, PETEnergy):
+        field = model.receptive_field_A
     metadata = common_metadata(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
         kind="energy",
         receptive_field_A=field,
-        equivariant=True,
+        equivariant=model.equivariant,
         validation={k: round(v, 6) for k, v in errors.items()} | dict(onnx_parity=parity_error) | measured,
     )
     if potential is not None:

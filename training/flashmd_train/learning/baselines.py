@@ -18,7 +18,7 @@ from torch import Tensor
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import force_sample
-from flashmd_train.models.energy import Energy
+from flashmd_train.models.energies import EnergyModel
 
 # Compositions that differ by less than this are one.
 RESOLUTION = 1e-5
@@ -27,14 +27,14 @@ RATE = 0.05
 
 
 @torch.no_grad()
-def fit_baselines(model: Energy, data: Dataset, picks: np.ndarray) -> None:
+def fit_baselines(model: EnergyModel, data: Dataset, picks: np.ndarray) -> None:
     """Add to ``model.baseline`` what its energies of the first frames of segments ``picks`` [n, 2] lack."""
     kinds, shares, errors = model.baseline.shape[1], [], []
     device = model.baseline.device
     for pick in picks:
         graph, _, _, energy = force_sample(data, pick, 0, model.config.cutoff_A)
         graph = graph.to(device)
-        predicted = model(graph.species, graph.edge_vectors, graph.mask, graph.neighbors).double().sum()
+        predicted = model.per_atom(graph).double().sum()
         errors.append((energy - float(predicted)) / len(graph.species))
         shares.append(np.bincount(graph.species.cpu(), minlength=kinds) / len(graph.species))
     change = np.linalg.lstsq(np.array(shares), np.array(errors), rcond=RESOLUTION)[0]
@@ -42,7 +42,7 @@ def fit_baselines(model: Energy, data: Dataset, picks: np.ndarray) -> None:
 
 
 @torch.no_grad()
-def follow_energies(model: Energy, species: Tensor, box: Tensor, errors: Tensor) -> None:
+def follow_energies(model: EnergyModel, species: Tensor, box: Tensor, errors: Tensor) -> None:
     """Let the baselines take up ``RATE`` of the model's energy errors per atom [B] (eV), of boxes ``box`` [N].
 
     The mean over boxes of the smallest change that takes up the error of each, b = −ε x/|x|².

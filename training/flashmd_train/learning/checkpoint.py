@@ -16,6 +16,8 @@ from torch.utils.tensorboard import SummaryWriter
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.learning.config import Optimizer
+from flashmd_train.learning.tuning import merged
+from flashmd_train.settings import Strict
 
 
 class Averaged:
@@ -52,7 +54,7 @@ class TrainingRun:
 
     Args:
         folder: where it is kept.
-        config: of the model, as JSON; a run goes on only with the same.
+        config: settings of the model; a run goes on only with the same.
         model: trained in place.
         optimizer: its settings.
         seed: of the batches.
@@ -68,7 +70,7 @@ class TrainingRun:
     """
 
     def __init__(
-        self, folder: Path, config: dict, model: nn.Module, optimizer: Optimizer, seed: int, rank: int = 0
+        self, folder: Path, config: Strict, model: nn.Module, optimizer: Optimizer, seed: int, rank: int = 0
     ) -> None:
         self.folder, self.config, self.model, self.settings = folder, config, model, optimizer
         self.seed, self.rank = seed, rank
@@ -93,7 +95,9 @@ class TrainingRun:
             ValueError: it is of a model with other settings.
         """
         saved = torch.load(self.folder / "checkpoint.pt", weights_only=False)
-        if saved["config"] != self.config:
+        # Settings that came later have their defaults in runs of before.
+        there = type(self.config).model_validate(saved["config"])
+        if there.model_dump(mode="json") != self.config.model_dump(mode="json"):
             raise ValueError(f"{self.folder} holds a run of another model: {saved['config']}; name another folder")
         self.model.load_state_dict(saved["model"])
         self.averaged.model.load_state_dict(saved["averaged"])
@@ -154,7 +158,7 @@ class TrainingRun:
             return
         self._count_time()
         state = dict(
-            config=self.config,
+            config=self.config.model_dump(mode="json"),
             model=self.model.state_dict(),
             averaged=self.averaged.model.state_dict(),
             best=self.best,
@@ -172,5 +176,5 @@ class TrainingRun:
 
 
 def best_weights(saved: dict) -> dict:
-    """State to export of a loaded checkpoint: the averaged weights where validation was best."""
-    return saved["best"] or saved["averaged"]
+    """State to export of a loaded checkpoint: the averaged weights where validation was best, adapters merged."""
+    return merged(saved["best"] or saved["averaged"])

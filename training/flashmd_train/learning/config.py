@@ -13,16 +13,9 @@ from typing import Annotated, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, Field, ValidationError
 
-from flashmd_train.models.config import (
-    DirectConfig,
-    EnergyConfig,
-    Fraction,
-    NotNegative,
-    Positive,
-    SplittingConfig,
-    Strict,
-    problems,
-)
+from flashmd_train.learning.tuning import Tune
+from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
+from flashmd_train.settings import Fraction, NotNegative, Positive, Strict, problems
 
 
 class Data(Strict):
@@ -50,9 +43,10 @@ class Data(Strict):
 class Loss(Strict):
     """Mean square errors of positions and momenta, and further terms."""
 
-    kind: Literal["mass_scaled", "plain"] = Field(
+    kind: Literal["mass_scaled", "plain", "scaled"] = Field(
         "mass_scaled",
-        description="mass_scaled: errors in units of the thermal energy; plain: in Å and √(eV·u) over the data's rms",
+        description="mass_scaled: errors in units of the thermal energy; plain: in Å and √(eV·u) over the data's rms; "
+        "scaled: with prior none, over the rms of each species, as metatrain's",
     )
     position_weight: NotNegative = Field(1.0, description="weight of the positions, w_q")
     momentum_weight: NotNegative = Field(1.0, description="weight of the momenta, w_p")
@@ -83,7 +77,7 @@ class Optimizer(Strict):
     )
 
 
-class _Training(Strict):
+class Training(Strict):
     """Settings of every training run."""
 
     data: Data = Data()
@@ -91,17 +85,26 @@ class _Training(Strict):
     seed: int = Field(0, ge=0, description="seed of the initial weights and of the batches")
     threads: int = Field(1, ge=1, description="PyTorch threads per process")
     every: int = Field(250, ge=1, description="steps between validations and checkpoints")
-    start: Path | None = Field(None, description="checkpoint with the averaged weights to begin from")
+    start: Path | None = Field(
+        None,
+        description="weights to begin from: checkpoint.pt of a run, a model file .onnx whose network is PET, or a "
+        "metatrain checkpoint .ckpt",
+    )
+    tune: Tune = Field(
+        "all",
+        description="weights that change: all; of PET also heads, its readouts, or adapters, low-rank ones beside",
+    )
+    rank: int = Field(8, ge=1, description="rank of the adapters")
 
 
-class DirectTraining(_Training):
+class DirectTraining(Training):
     """A direct model's run."""
 
     model: DirectConfig = DirectConfig()
     loss: Loss = Loss()
 
 
-class SplittingTraining(_Training):
+class SplittingTraining(Training):
     """A splitting model's run."""
 
     model: SplittingConfig = SplittingConfig()
@@ -109,21 +112,35 @@ class SplittingTraining(_Training):
     force_steps: int = Field(1500, ge=0, description="steps on reference forces, before those on strides")
 
 
-class EnergyTraining(_Training):
+class MidpointLoss(Strict):
+    """Mean square errors of the changes of positions and momenta, in units of the thermal energy."""
+
+    position_weight: NotNegative = Field(1.0, description="weight of the positions, w_q")
+    momentum_weight: NotNegative = Field(1.0, description="weight of the momenta, w_p")
+
+
+class ActionTraining(Training):
+    """An action model's run."""
+
+    model: ActionConfig = ActionConfig()
+    loss: MidpointLoss = MidpointLoss()
+
+
+class EnergyTraining(Training):
     """An energy model's run."""
 
     model: EnergyConfig = EnergyConfig()
     optimizer: Optimizer = Optimizer(steps=3000, learning_rate=1e-3)
 
 
-T = TypeVar("T", bound=_Training)
+T = TypeVar("T", bound=Training)
 
 
 def read(kind: type[T], path: Path, changes: list[str] | None = None) -> T:
     """A run's settings from a YAML or TOML file.
 
     Args:
-        kind: DirectTraining, SplittingTraining or EnergyTraining.
+        kind: DirectTraining, SplittingTraining, EnergyTraining or ActionTraining.
         path: ``.yaml``, ``.yml`` or ``.toml``; paths in it are relative to its folder.
         changes: ``"optimizer.steps=100"``, on top of the file; values are YAML.
 
@@ -161,14 +178,14 @@ def _relative_to(settings: T, folder: Path) -> T:
     if settings.start is not None:
         update["start"] = folder / settings.start
     loss = getattr(settings, "loss", None)
-    if loss is not None and loss.energy_run is not None:
+    if getattr(loss, "energy_run", None) is not None:
         update["loss"] = loss.model_copy(update={"energy_run": folder / loss.energy_run})
     return settings.model_copy(update=update)
 
 
-def template(kind: type[_Training]) -> str:
-    """Every setting with its default and its meaning, as commented YAML."""
-    return "\n".join(_lines(kind(), 0)) + "\n"
+def template(settings: Training) -> str:
+    """Every setting with its value and its meaning, as commented YAML."""
+    return "\n".join(_lines(settings, 0)) + "\n"
 
 
 def _lines(section: BaseModel, depth: int) -> list[str]:

@@ -18,7 +18,9 @@ from flashmd_train.learning.energy import load_energy
 from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
 from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.learning.pretrain_lookahead import fit_linear
+from flashmd_train.learning.units import measure_direct
 from flashmd_train.models.direct import Direct
+from flashmd_train.models.prior import Unknown
 
 PRETRAINING_BOXES = 40
 
@@ -38,17 +40,26 @@ def train_direct(settings: DirectTraining, folder: Path, stop_after: int | None 
         ValueError: data, model and folder do not go together.
     """
 
+    def plain_pairs(data: Dataset, index: np.ndarray) -> StridePairs:
+        return StridePairs(data, index, settings.model.stride_fs, settings.model.cutoff_A)
+
     def pairs_of(model: Direct, data: Dataset, index: np.ndarray) -> StridePairs:
         margin = MARGIN_A if settings.loss.strides > 1 or settings.loss.energy_weight > 0 else 0.0
         return training_pairs(settings, data, index, margin, settings.data.rotate and not model.backbone.equivariant)
 
     def pretrain(model: Direct, data: Dataset, index: np.ndarray) -> None:
+        if isinstance(model.prior, Unknown):
+            measure_direct(model, plain_pairs(data, index))
         if isinstance(model.backbone, LookaheadNet):
             rng = np.random.default_rng(settings.seed)
             fit_linear(model, pairs_of(model, data, index), PRETRAINING_BOXES, rng)
 
-    with prepared_run(settings, folder, lambda: Direct(settings.model), pretrain, stop_after) as ready:
-        validation = StridePairs(ready.data, ready.validation, settings.model.stride_fs, settings.model.cutoff_A)
+    def refit(model: Direct, data: Dataset, index: np.ndarray) -> None:
+        if isinstance(model.prior, Unknown):
+            measure_direct(model, plain_pairs(data, index), keep=True)
+
+    with prepared_run(settings, folder, lambda: Direct(settings.model), pretrain, refit, stop_after) as ready:
+        validation = plain_pairs(ready.data, ready.validation)
         energy = frozen_energy(settings, ready.data, ready.device)
         objective = StrideObjective(ready.run.model, settings.loss, energy)
         fit_strides(settings, ready, objective, pairs_of(ready.run.model, ready.data, ready.training), validation)
@@ -68,4 +79,4 @@ def frozen_energy(settings: DirectTraining, data: Dataset, device: torch.device)
     energy = load_energy(settings.loss.energy_run).to(device).requires_grad_(False)
     if energy.config.species != data.symbols:
         raise ValueError(f"the energy model knows {energy.config.species}, the data holds {data.symbols}")
-    return lambda graph: energy(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
+    return energy.per_atom

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import draw_force_batch
+from flashmd_train.data.pairs import random_orthogonal
 from flashmd_train.data.sampler import Sampler
 from flashmd_train.graph.nef import Graph
 from flashmd_train.learning.baselines import fit_baselines, follow_energies
@@ -20,8 +21,11 @@ from flashmd_train.learning.loop import prepared_run
 from flashmd_train.learning.losses import FORCE_UNIT
 from flashmd_train.learning.metrics import energy_errors
 from flashmd_train.learning.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs
+from flashmd_train.learning.units import measure_energy
 from flashmd_train.models.config import EnergyConfig
-from flashmd_train.models.energy import Energy, energy_and_forces
+from flashmd_train.models.energies import EnergyModel, build_energy, energy_and_forces
+from flashmd_train.models.energy import Energy
+from flashmd_train.models.pet import PETEnergy
 
 # Unit (eV per atom) and weight of the energy term. Each step shifts the energies of all frames alike by more than they
 # differ, so a heavier term would outweigh the forces.
@@ -31,7 +35,7 @@ ENERGY_UNIT, ENERGY_WEIGHT = 0.005, 1e-4
 class EnergyObjective(nn.Module):
     """Frames to loss, around an energy model: the module that data-parallel training wraps."""
 
-    def __init__(self, model: Energy) -> None:
+    def __init__(self, model: EnergyModel) -> None:
         super().__init__()
         self.model = model
 
@@ -47,7 +51,7 @@ class EnergyObjective(nn.Module):
         return loss, per_atom.detach()
 
 
-def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None = None) -> Energy:
+def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None = None) -> Energy | PETEnergy:
     """Train into ``folder``; rerun the same call to resume.
 
     Args:
@@ -62,18 +66,30 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
         ValueError: data, model and folder do not go together.
     """
 
-    def pretrain(model: Energy, data: Dataset, index: np.ndarray) -> None:
-        fit_pairs(model, data, index, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
+    def pretrain(model: Energy | PETEnergy, data: Dataset, index: np.ndarray) -> None:
+        if isinstance(model, PETEnergy):
+            measure_energy(model, data, index)
+        else:
+            fit_pairs(model, data, index, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
         fit_baselines(model, data, index[stratified(index, PRETRAINING_FRAMES)])
 
-    labels = ("forces", "energy")
-    with prepared_run(settings, folder, lambda: Energy(settings.model), pretrain, stop_after, labels) as ready:
+    def refit(model: Energy | PETEnergy, data: Dataset, index: np.ndarray) -> None:
+        if isinstance(model, PETEnergy):
+            measure_energy(model, data, index, keep=True)
+        fit_baselines(model, data, index[stratified(index, PRETRAINING_FRAMES)])
+
+    labels, build = ("forces", "energy"), lambda: build_energy(settings.model)
+    with prepared_run(settings, folder, build, pretrain, refit, stop_after, labels) as ready:
         run, data, device = ready.run, ready.data, ready.device
         objective = wrap_ddp(EnergyObjective(run.model))
         sampler = Sampler(data, ready.training, settings.model.cutoff_A)
         baseline_picks = ready.training[stratified(ready.training, PRETRAINING_FRAMES)]
         while ready.goes_on:
-            batch = draw_force_batch(sampler, run.generator(), settings.data.boxes, settings.data.edges).to(device)
+            rng = run.generator()
+            batch = draw_force_batch(sampler, rng, settings.data.boxes, settings.data.edges)
+            if settings.data.rotate and not run.model.equivariant:
+                batch = batch.rotated(random_orthogonal(rng))
+            batch = batch.to(device)
             with autocast(device, settings.optimizer.precision):
                 loss, errors = objective(*batch)
             run.optimizer_step(loss)
@@ -87,9 +103,9 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
     return ready.run.averaged.model
 
 
-def load_energy(run: Path) -> Energy:
+def load_energy(run: Path) -> Energy | PETEnergy:
     """The energy model of the folder ``run``: its averaged weights, where validation was best."""
     saved = torch.load(run / "checkpoint.pt", weights_only=False)
-    model = Energy(EnergyConfig.model_validate(saved["config"]))
+    model = build_energy(EnergyConfig.model_validate(saved["config"]))
     model.load_state_dict(best_weights(saved))
     return model.eval()

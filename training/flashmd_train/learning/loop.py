@@ -14,11 +14,13 @@ from torch import nn
 from flashmd_rs._engine.signals import between_strides
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.learning.checkpoint import TrainingRun, best_weights
-from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining
+from flashmd_train.learning.checkpoint import TrainingRun
+from flashmd_train.learning.config import ActionTraining, DirectTraining, SplittingTraining, Training
 from flashmd_train.learning.distributed import autocast, barrier, processes, wrap_ddp
 from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.learning.metrics import stride_errors
+from flashmd_train.learning.start import begin_from
+from flashmd_train.learning.tuning import restrict
 
 # Edges this much longer than the cutoff are kept where atoms move before the network runs again: they may come closer.
 MARGIN_A = 1.0
@@ -59,10 +61,11 @@ class PreparedRun:
 
 @contextmanager
 def prepared_run(
-    settings: DirectTraining | SplittingTraining | EnergyTraining,
+    settings: Training,
     folder: Path,
     build: Callable[[], nn.Module],
     pretrain: Callable[[nn.Module, Dataset, np.ndarray], None],
+    refit: Callable[[nn.Module, Dataset, np.ndarray], None],
     stop_after: int | None,
     labels: tuple[str, ...] = (),
 ) -> Iterator[PreparedRun]:
@@ -73,6 +76,7 @@ def prepared_run(
         folder: where it is kept.
         build: the model with random weights.
         pretrain: what is done to the weights of a new run, with model, data and the training part [n, 2].
+        refit: likewise, of one that begins from other weights: units and baselines follow the data.
         stop_after: end at this step; None goes to the end.
         labels: what every file must hold, out of ``forces`` and ``energy``.
 
@@ -90,14 +94,16 @@ def prepared_run(
         torch.manual_seed(settings.seed)
         model = build()
         training, validation = data.split(settings.data.validation, seed=0)
-        if settings.start is not None:
-            model.load_state_dict(best_weights(torch.load(settings.start, weights_only=False)))
-        elif not TrainingRun.exists(folder):
-            pretrain(model, data, training)
+        if not TrainingRun.exists(folder):
+            if settings.start is None:
+                pretrain(model, data, training)
+            else:
+                if new := begin_from(settings.start, model):
+                    print(f"{', '.join(new)}: not in {settings.start}, begin as the mean of its elements", flush=True)
+                refit(model, data, training)
+        restrict(model, settings.tune, settings.rank)
         model.to(device)
-        run = TrainingRun(
-            folder, settings.model.model_dump(mode="json"), model, settings.optimizer, settings.seed, rank
-        )
+        run = TrainingRun(folder, settings.model, model, settings.optimizer, settings.seed, rank)
         if TrainingRun.exists(folder):
             run.restore()
         barrier()
@@ -126,7 +132,7 @@ def training_pairs(
 
 
 def fit_strides(
-    settings: DirectTraining | SplittingTraining,
+    settings: DirectTraining | SplittingTraining | ActionTraining,
     ready: PreparedRun,
     objective: StrideObjective,
     pairs: StridePairs,

@@ -21,28 +21,38 @@ from torch import Tensor, nn
 from flashmd_train.data.pairs import Batch
 from flashmd_train.graph.nef import Graph, displaced
 from flashmd_train.learning.config import Loss
+from flashmd_train.models.prior import Unknown
 from flashmd_train.models.stride import POSITION_TIME, THERMAL_MOMENTUM, Prediction, Stride
 
 KT = 300 * units.kB
 # Unit of forces in losses, eV/Å.
 FORCE_UNIT = 0.5
+Pair = tuple[Tensor, Tensor]
 # Weight of the noise's likelihood: its head shares no weights with the mean, so this only scales that head's steps.
 NOISE_WEIGHT = 0.1
 
 
-def mass_scaled(stride: Prediction, displacement: Tensor, momenta: Tensor) -> tuple[Tensor, Tensor]:
+def mass_scaled(stride: Prediction, displacement: Tensor, momenta: Tensor) -> Pair:
     """Mean square errors of positions and momenta over the thermal energy: m δq²/τ² and δp²/m over kT."""
     dq = (stride.displacement - displacement) / (POSITION_TIME * THERMAL_MOMENTUM)
     dp = (stride.momenta - momenta) / THERMAL_MOMENTUM
     return dq.square().mean(), dp.square().mean()
 
 
-def plain(stride: Prediction, displacement: Tensor, momenta: Tensor, masses: Tensor) -> tuple[Tensor, Tensor]:
+def plain(stride: Prediction, displacement: Tensor, momenta: Tensor, masses: Tensor) -> Pair:
     """Mean square errors of Δq (Å) and p' (√(eV·u)) over those of the target: momenta of heavy atoms count most."""
     root = masses.sqrt()[:, None]
     dq, q = (stride.displacement - displacement) / root, displacement / root
     dp, p = (stride.momenta - momenta) * root, momenta * root
     return dq.square().mean() / q.square().mean(), dp.square().mean() / p.square().mean()
+
+
+def scaled(stride: Prediction, displacement: Tensor, momenta: Tensor, graph: Graph, prior: Unknown) -> Pair:
+    """Mean square errors of Δq and p' in the units of the network's outputs, which are those of each species."""
+    species, root = graph.species.long(), graph.masses.sqrt()[:, None]
+    dq = (stride.displacement - displacement) / root / prior.position_unit[species][:, None]
+    dp = (stride.momenta - momenta) * root / prior.momentum_unit[species][:, None]
+    return dq.square().mean(), dp.square().mean()
 
 
 def noise_likelihood(stride: Prediction, displacement: Tensor, momenta: Tensor) -> Tensor:
@@ -90,10 +100,15 @@ class StrideObjective(nn.Module):
         model: trained; a module.
         loss: the terms and their weights.
         energy: frozen, graph to per-atom energies (eV); None without that term.
+
+    Raises:
+        ValueError: the loss is of other models.
     """
 
     def __init__(self, model: Stride, loss: Loss, energy: Callable[[Graph], Tensor] | None = None) -> None:
         super().__init__()
+        if loss.kind == "scaled" and not isinstance(getattr(model, "prior", None), Unknown):
+            raise ValueError("loss.kind scaled is for direct models with prior none, whose outputs have units")
         self.model, self.loss = model, loss
         # In a tuple, so that it is no submodule: it is not trained, saved or synchronised.
         self._energy = (energy,)
@@ -130,6 +145,8 @@ class StrideObjective(nn.Module):
     ) -> None:
         if self.loss.kind == "plain":
             position, momentum = plain(stride, displacement, momenta, graph.masses)
+        elif self.loss.kind == "scaled":
+            position, momentum = scaled(stride, displacement, momenta, graph, self.model.prior)
         else:
             position, momentum = mass_scaled(stride, displacement, momenta)
         self._put(terms, "position", position)

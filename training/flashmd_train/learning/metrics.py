@@ -10,7 +10,7 @@ import torch
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.models.energy import Energy, energy_and_forces
+from flashmd_train.models.energies import EnergyModel, energy_and_forces
 from flashmd_train.models.stride import Stride
 
 VALIDATION_BOXES = 24
@@ -64,7 +64,7 @@ def stride_errors(
 
 
 def energy_errors(
-    model: Energy, data: Dataset, index: np.ndarray, frames: int = VALIDATION_BOXES, device: torch.device = CPU
+    model: EnergyModel, data: Dataset, index: np.ndarray, frames: int = VALIDATION_BOXES, device: torch.device = CPU
 ) -> dict[str, float]:
     """Errors of forces and energies over the first frames of the segments ``index`` [n, 2].
 

@@ -42,7 +42,11 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
         measure_closest(model, data)
         fit_forces(model, data, index, settings)
 
-    with prepared_run(settings, folder, lambda: Splitting(settings.model), pretrain, stop_after, ("forces",)) as ready:
+    def refit(model: Splitting, data: Dataset, index: np.ndarray) -> None:
+        """Nothing: scalars have no units of their own."""
+
+    build, labels = lambda: Splitting(settings.model), ("forces",)
+    with prepared_run(settings, folder, build, pretrain, refit, stop_after, labels) as ready:
         # Atoms move between the kicks: edges that come within the cutoff on the way are there from the start.
         validation = StridePairs(
             ready.data, ready.validation, settings.model.stride_fs, settings.model.cutoff_A + MARGIN_A

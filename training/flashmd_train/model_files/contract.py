@@ -15,7 +15,10 @@ from flashmd_train.graph.nef import Graph
 DIRECT_INPUTS = ("species", "momenta", "masses", "edge_vectors", "mask", "neighbors", "reverse")
 ENERGY_INPUTS = ("species", "edge_vectors", "mask", "neighbors")
 ENERGY_OUTPUTS = ("energy", "edge_gradient")
+PAIR_INPUTS = (*ENERGY_INPUTS, "reverse")  # of energy models with messages between edges
 SPLITTING_INPUTS = (*ENERGY_INPUTS, "head")
+# The runtime does not read the action itself.
+ACTION_OUTPUTS = ("action", "edge_gradient", "momentum_gradient")
 # Inputs of shape [N, K, …], and inputs of type int32.
 HAS_SLOTS = ("edge_vectors", "mask", "neighbors", "reverse")
 INTEGERS = ("species", "neighbors", "reverse")

@@ -5,12 +5,20 @@ from __future__ import annotations
 import onnx
 import torch
 
-from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_INPUTS, ENERGY_OUTPUTS, SPLITTING_INPUTS
-from flashmd_train.export.onnx_graph import export_forward, export_gradients
 from flashmd_train.graph.nef import Graph
 from flashmd_train.graph.structures import solid_graph, water_graph
+from flashmd_train.model_files.contract import (
+    ACTION_OUTPUTS,
+    DIRECT_INPUTS,
+    ENERGY_INPUTS,
+    ENERGY_OUTPUTS,
+    PAIR_INPUTS,
+    SPLITTING_INPUTS,
+)
+from flashmd_train.model_files.onnx_graph import export_forward, export_gradients
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy
+from flashmd_train.models.pet import PETAction, PETEnergy
 from flashmd_train.models.splitting import Splitting
 
 
@@ -20,10 +28,17 @@ def export_direct(module: Direct, masses: tuple[float, ...]) -> tuple[onnx.Model
     return export_forward(module, DIRECT_INPUTS, module.outputs, graphs)
 
 
-def export_energy(module: Energy, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
+def export_energy(module: Energy | PETEnergy, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
     """ONNX graph of an energy model with its gradient, and its parity error."""
     graphs = probes(module.config.prior, module.config.cutoff_A, masses)
-    return export_gradients(module, ENERGY_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
+    inputs = PAIR_INPUTS if isinstance(module, PETEnergy) else ENERGY_INPUTS
+    return export_gradients(module, inputs, ("edge_vectors",), ENERGY_OUTPUTS, graphs)
+
+
+def export_action(module: PETAction, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:
+    """ONNX graph of an action model with its gradients, and its parity error."""
+    graphs = probes("free", module.config.cutoff_A, masses)
+    return export_gradients(module, DIRECT_INPUTS, ("edge_vectors", "momenta"), ACTION_OUTPUTS, graphs)
 
 
 def export_splitting(module: Splitting, masses: tuple[float, ...]) -> tuple[onnx.ModelProto, float]:

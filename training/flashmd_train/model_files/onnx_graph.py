@@ -17,9 +17,9 @@ from torch import Tensor, nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from flashmd_train.backbones.pair_field import BySpecies
-from flashmd_train.export.contract import HAS_SLOTS, contract_inputs
-from flashmd_train.export.parity import prove
 from flashmd_train.graph.nef import Graph
+from flashmd_train.model_files.contract import HAS_SLOTS, contract_inputs
+from flashmd_train.model_files.parity import prove
 
 # It reports the absence of torchvision, which nothing here uses.
 logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
@@ -35,32 +35,30 @@ def export_forward(
     Raises:
         ValueError: ONNX Runtime does not do what PyTorch does.
     """
-    module = frozen(module)
-    model = _trace(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
-    return model, prove(model, module, inputs, graphs)
+    model = trace_forward(module, inputs, outputs, graphs[-1])
+    return model, prove(model, frozen(module), inputs, graphs)
 
 
 def export_gradients(
     module: nn.Module, inputs: tuple[str, ...], by: tuple[str, ...], outputs: tuple[str, ...], graphs: list[Graph]
 ) -> tuple[onnx.ModelProto, float]:
     """ONNX graph of a scalar and its gradients by the inputs ``by``, and its parity error, as `export_forward`."""
-    module = WithGradients(frozen(module), inputs, by)
-    model = _trace_gradient(module, contract_inputs(graphs[-1], inputs), inputs, outputs)
-    return model, prove(model, module, inputs, graphs)
+    model = trace_gradients(module, inputs, by, outputs, graphs[-1])
+    return model, prove(model, WithGradients(frozen(module), inputs, by), inputs, graphs)
 
 
-def _trace(
-    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
+def trace_forward(
+    module: nn.Module, inputs: tuple[str, ...], outputs: tuple[str, ...], graph: Graph
 ) -> onnx.ModelProto:
-    """ONNX graph of a forward pass, by the tracing exporter, which takes seconds for unrolled inner steps."""
+    """ONNX graph of a forward pass, not proved, by the tracing exporter: seconds for unrolled inner steps."""
     axes = {name: {0: "N", 1: "K"} if name in HAS_SLOTS else {0: "N"} for name in inputs}
     axes |= {name: {0: "N"} for name in outputs}
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.onnx.export(
-            module,
-            example,
+            frozen(module),
+            contract_inputs(graph, inputs),
             buffer,
             dynamo=False,
             opset_version=OPSET,
@@ -86,12 +84,13 @@ class _Traced(nn.Module):
         return self.traced(*inputs)
 
 
-def _trace_gradient(
-    module: nn.Module, example: tuple[Tensor, ...], inputs: tuple[str, ...], outputs: tuple[str, ...]
+def trace_gradients(
+    module: nn.Module, inputs: tuple[str, ...], by: tuple[str, ...], outputs: tuple[str, ...], graph: Graph
 ) -> onnx.ModelProto:
-    """ONNX graph of a module that differentiates: traced to core operators first, then exported."""
-    graph = make_fx(
-        module,
+    """ONNX graph of a scalar and its gradients, not proved: traced to core operators first, then exported."""
+    example = contract_inputs(graph, inputs)
+    traced = make_fx(
+        WithGradients(frozen(module), inputs, by),
         decomposition_table=torch._decomp.core_aten_decompositions(),
         tracing_mode="symbolic",
         _allow_non_fake_inputs=True,
@@ -101,7 +100,7 @@ def _trace_gradient(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         exported = torch.export.export(
-            _Traced(graph), example, dynamic_shapes=(shapes,), prefer_deferred_runtime_asserts_over_guards=True
+            _Traced(traced), example, dynamic_shapes=(shapes,), prefer_deferred_runtime_asserts_over_guards=True
         )
         program = torch.onnx.export(
             exported,

@@ -13,8 +13,8 @@ import onnxruntime
 from torch import nn
 
 from flashmd_train.data.pairs import random_orthogonal
-from flashmd_train.export.contract import DIRECT_INPUTS, contract_inputs
 from flashmd_train.graph.nef import Graph, padded
+from flashmd_train.model_files.contract import DIRECT_INPUTS, contract_inputs
 
 PARITY = 1e-5
 

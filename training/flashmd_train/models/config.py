@@ -4,22 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-Positive = Annotated[float, Field(gt=0)]
-Fraction = Annotated[float, Field(ge=0, le=1)]
-NotNegative = Annotated[float, Field(ge=0)]
-
-
-def problems(error: ValidationError) -> list[str]:
-    """What is wrong with settings, a line for each."""
-    return [f"{'.'.join(map(str, e['loc']))}: {e['msg']}, got {e['input']!r:.80}" for e in error.errors()]
-
-
-class Strict(BaseModel):
-    """Settings that cannot be changed later and refuse names they do not know, which may be misspelt."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
+from flashmd_train.settings import NotNegative, Positive, Strict
 
 
 class DirectConfig(Strict):
@@ -31,9 +18,12 @@ class DirectConfig(Strict):
     backbone: Literal["lookahead", "edgemp", "painn", "pet"] = Field(
         "lookahead", description="network that predicts the slow forces"
     )
-    prior: Literal["bonded", "free"] = Field(
-        "bonded", description="bonded: water's bonds and angle are known; free: no bonds are"
+    prior: Literal["bonded", "free", "none"] = Field(
+        "bonded",
+        description="bonded: water's bonds and angle are known; free: Newton's second law alone; none: the network "
+        "gives q' - q and p' itself, as published FlashMD does",
     )
+    momenta_as_difference: bool = Field(False, description="with prior none: the network gives p' - p instead of p'")
     inner_timestep_fs: Positive = Field(0.8, description="inner time step of the bonded prior, fs")
     lookahead_timestep_fs: Positive = Field(
         2.0, description="inner time step of the prior where the lookahead backbone evaluates it, fs"
@@ -44,11 +34,26 @@ class DirectConfig(Strict):
     )
     options: dict = Field({}, description="further arguments of the backbone")
 
+    @property
+    def coefficients(self) -> int:
+        """Vectors per atom that the backbone gives: Legendre coefficients, or q' − q and p' themselves."""
+        return 2 if self.prior == "none" else self.legendre_orders
+
+    @model_validator(mode="after")
+    def _difference_of_what_the_network_gives(self) -> DirectConfig:
+        if self.momenta_as_difference and self.prior != "none":
+            raise ValueError("momenta_as_difference is for prior none; the others add to free flight by themselves")
+        return self
+
 
 class EnergyConfig(Strict):
     """Everything that fixes an energy model."""
 
     species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
+    backbone: Literal["moments", "pet"] = Field(
+        "moments", description="moments: pair terms and moments of the neighbours, rotations exactly; pet: learned"
+    )
+    options: dict = Field({}, description="of backbone pet, which the settings of moments below say nothing to")
     prior: Literal["bonded", "free"] = Field(
         "bonded", description="bonded: water's bonds and angle are known; free: no bonds are"
     )
@@ -62,6 +67,23 @@ class EnergyConfig(Strict):
         1, description="highest degree of the moments: 1, vectors; 2, also quadrupoles, which tell bond angles apart"
     )
     width: Positive = Field(1.0, description="width of the cutoff's flank, Å")
+
+    @model_validator(mode="after")
+    def _options_and_bonds_of_the_backbone(self) -> EnergyConfig:
+        if self.backbone == "pet" and self.prior != "free":
+            raise ValueError("backbone pet learns bonds itself: give prior: free")
+        if self.backbone != "pet" and self.options:
+            raise ValueError("options are of backbone pet; moments have settings of their own")
+        return self
+
+
+class ActionConfig(Strict):
+    """Everything that fixes an action model, whose network is PET."""
+
+    species: tuple[str, ...] = Field(("O", "H"), description="chemical symbols, in the order of the data")
+    stride_fs: Positive = Field(16.0, description="stride of the map, fs")
+    cutoff_A: Positive = Field(4.5, description="cutoff of the neighbours, Å")
+    options: dict = Field({}, description="preset and further settings of PET")
 
 
 class SplittingConfig(Strict):

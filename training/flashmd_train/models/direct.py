@@ -5,14 +5,13 @@ from __future__ import annotations
 from inspect import Parameter, signature
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from flashmd_train.backbones import BACKBONES
 from flashmd_train.graph.nef import Graph
 from flashmd_train.models.bonded import check_bonded_species
-from flashmd_train.models.config import DirectConfig, problems
-from flashmd_train.models.prior import BondedFlow, FreeFlight
+from flashmd_train.models.config import DirectConfig
+from flashmd_train.models.prior import BondedFlow, FreeFlight, Unknown
 from flashmd_train.models.stride import POSITION_TIME, THERMAL_MOMENTUM, Prediction
 
 # exp of it is where the scale of the noise starts, in units of THERMAL_MOMENTUM and POSITION_TIME.
@@ -60,13 +59,16 @@ class Direct(nn.Module):
             self.lookahead = self.prior
             if backbone.looks_ahead:
                 self.lookahead = BondedFlow(config.stride_fs, config.lookahead_timestep_fs)
-        else:
+        elif config.prior == "free":
             self.lookahead = self.prior = FreeFlight(config.stride_fs, config.legendre_orders)
+        else:
+            if backbone.looks_ahead:
+                raise ValueError(
+                    f"backbone {config.backbone} looks at the atoms inside the stride, where prior none knows nothing"
+                )
+            self.lookahead = self.prior = Unknown(kinds, config.momenta_as_difference)
         check_options(config)
-        try:
-            self.backbone = backbone(kinds, config.cutoff_A, orders=config.legendre_orders, **config.options)
-        except ValidationError as error:
-            raise ValueError("model.options: " + "; ".join(problems(error))) from None
+        self.backbone = backbone(kinds, config.cutoff_A, orders=config.coefficients, **config.options)
         self.noise = nn.Linear(self.backbone.features + kinds, 3) if config.noise else None
         if self.noise is not None:
             nn.init.zeros_(self.noise.weight)

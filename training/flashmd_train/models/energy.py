@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flashmd_train.backbones.layers import Swish
 from flashmd_train.backbones.pair_field import BySpecies, PairField, radial_functions, species_edges
 from flashmd_train.graph.distances import cosine_cutoff, norm
-from flashmd_train.graph.gather import gather_rows, slots_last
+from flashmd_train.graph.gather import slots_last
 from flashmd_train.graph.nef import Graph
 from flashmd_train.models.bonded import TIP3P, check_bonded_species
 from flashmd_train.models.config import EnergyConfig
@@ -41,6 +41,8 @@ class Energy(nn.Module):
     Raises:
         ValueError: the prior does not know the species.
     """
+
+    equivariant = True
 
     def __init__(self, config: EnergyConfig, heads: int = 1, bonded: bool = True) -> None:
         super().__init__()
@@ -98,6 +100,10 @@ class Energy(nn.Module):
                 known = known + self._bonded(bonds, is_center, head)
         many = torch.stack([self.out(self.net(order)) for order in orders]).mean(0) @ head
         return known + many + one_hot @ (head @ self.baseline)
+
+    def per_atom(self, graph: Graph) -> Tensor:
+        """Energies of the atoms of a graph [N], eV."""
+        return self(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
 
     def moments(
         self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor, molecules: Molecules | None
@@ -173,20 +179,3 @@ def radial_terms(model: Energy, distances: Tensor) -> Tensor:
 def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
     """Their derivative d/dr, at distances [N, 1, K] (Å): [N, R, K], 1/Å."""
     return torch.func.jvp(lambda d: radial_terms(model, d), (distances,), (torch.ones_like(distances),))[1]
-
-
-def energy_and_forces(model: Energy, graph: Graph, positions: Tensor, train: bool) -> tuple[Tensor, Tensor]:
-    """Energies of the atoms [N] (eV) and forces −∂ΣE/∂q [N, 3] (eV/Å).
-
-    Args:
-        model: evaluated.
-        graph: at ``positions``.
-        positions: [N, 3] Å.
-        train: if the forces shall be differentiated again.
-    """
-    positions = positions.detach().requires_grad_(True)
-    own, theirs = positions[:, None], gather_rows(positions, graph.neighbors)
-    shift = graph.edge_vectors - (theirs - own).detach()
-    energy = model(graph.species, theirs - own + shift, graph.mask, graph.neighbors)
-    (gradient,) = torch.autograd.grad(energy.sum(), positions, create_graph=train)
-    return energy, -gradient

@@ -1,7 +1,8 @@
 """Priors: the map of one stride under given slow forces, before anything is learned.
 
 A prior turns the slow force of each atom, a polynomial of time whose coefficients a backbone predicts, into
-displacements and velocities. :class:`FreeFlight` is Newton's second law alone. :class:`BondedFlow` adds the
+displacements and velocities. :class:`FreeFlight` is Newton's second law alone. :class:`Unknown` is not even that: the
+network gives the end of the stride itself, as published FlashMD's does. :class:`BondedFlow` adds to free flight the
 harmonic bonds and the angle of flexible water too and integrates every molecule with a small inner time step inside
 the graph, so that the network is left with the smooth, intermolecular part: the O–H stretch (period 9.5 fs) need not
 be learned at any stride.
@@ -41,20 +42,8 @@ def legendre(fractions: np.ndarray, orders: int) -> Tensor:
     return torch.tensor(table, dtype=torch.float32)
 
 
-class FreeFlight(nn.Module):
-    """Motion under the slow force alone, integrated exactly: u = v₀ t + ∬F/m, v = v₀ + ∫F/m.
-
-    Args:
-        stride_fs: fs.
-        orders: largest number P of Legendre coefficients.
-    """
-
-    def __init__(self, stride_fs: float, orders: int) -> None:
-        super().__init__()
-        self.stride = stride_fs * units.fs
-        polynomials = [np.polynomial.legendre.Legendre.basis(p) for p in range(orders)]
-        self.once = [p.integ(lbnd=-1) for p in polynomials]
-        self.twice = [p.integ(2, lbnd=-1) for p in polynomials]
+class WithoutBonds(nn.Module):
+    """What all priors that know no bonds say of them."""
 
     def bind(self, graph: Graph) -> Graph:
         """The graph itself: no molecules are known."""
@@ -72,6 +61,22 @@ class FreeFlight(nn.Module):
         """Zeros [N, 3]: no forces are known."""
         return torch.zeros_like(displacement)
 
+
+class FreeFlight(WithoutBonds):
+    """Motion under the slow force alone, integrated exactly: u = v₀ t + ∬F/m, v = v₀ + ∫F/m.
+
+    Args:
+        stride_fs: fs.
+        orders: largest number P of Legendre coefficients.
+    """
+
+    def __init__(self, stride_fs: float, orders: int) -> None:
+        super().__init__()
+        self.stride = stride_fs * units.fs
+        polynomials = [np.polynomial.legendre.Legendre.basis(p) for p in range(orders)]
+        self.once = [p.integ(lbnd=-1) for p in polynomials]
+        self.twice = [p.integ(2, lbnd=-1) for p in polynomials]
+
     def flow(self, graph: Graph, bound: Graph, coefficients: Tensor, fractions: tuple[float, ...]) -> Pair:
         """Displacements and velocities [N, T, 3] at T fractions of the stride, from coefficients [N, P, 3]."""
         v0 = (graph.momenta / graph.masses.sqrt()[:, None])[:, None]
@@ -83,6 +88,36 @@ class FreeFlight(nn.Module):
         twice = coefficients.new_tensor(np.array([f(s) for f in self.twice[:p]]).T * half**2)
         t = coefficients.new_tensor(np.asarray(fractions) * self.stride)[None, :, None]
         return v0 * t + twice @ a, v0 + once @ a
+
+
+class Unknown(WithoutBonds):
+    """No prior: the network's two vectors per atom are u and p', or p' − p, each in one unit per species.
+
+    The outputs of FlashMD (arXiv 2505.19350, section 3) and the scales that metatrain puts on them.
+
+    Args:
+        kinds: number of species.
+        momenta_as_difference: if the second vector is p' − p.
+
+    Attributes:
+        position_unit: of u [S], Å; set before training.
+        momentum_unit: of p' or p' − p [S], √(eV·u); set before training.
+    """
+
+    def __init__(self, kinds: int, momenta_as_difference: bool) -> None:
+        super().__init__()
+        self.momenta_as_difference = momenta_as_difference
+        self.register_buffer("position_unit", torch.ones(kinds))
+        self.register_buffer("momentum_unit", torch.ones(kinds))
+
+    def flow(self, graph: Graph, bound: Graph, coefficients: Tensor, fractions: tuple[float, ...]) -> Pair:
+        """Displacements and velocities [N, 1, 3] at the end of the stride, from the network's vectors [N, 2, 3]."""
+        species, root = graph.species.long(), graph.masses.sqrt()[:, None]
+        displacement, change = coefficients.unbind(1)
+        momenta = change * self.momentum_unit[species][:, None] / root
+        if self.momenta_as_difference:
+            momenta = graph.momenta + momenta
+        return (displacement * self.position_unit[species][:, None])[:, None], (momenta / root)[:, None]
 
 
 class BondedFlow(nn.Module):

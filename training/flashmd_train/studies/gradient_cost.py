@@ -9,21 +9,21 @@ runs, against the noise of the machine.
 from __future__ import annotations
 
 import time
+from typing import Any
 
 import onnx
 import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.layers import Linear, Swish
-from flashmd_train.backbones.pet import PETConfig
-from flashmd_train.convert.importers import PAIR_INPUTS
-from flashmd_train.export.contract import ENERGY_OUTPUTS
-from flashmd_train.export.onnx_graph import export_forward, export_gradients
-from flashmd_train.export.parity import open_onnx, run_session
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.nef import Graph
 from flashmd_train.graph.reverse import gather_neighbors
 from flashmd_train.graph.structures import graph_of, random_structure
+from flashmd_train.model_files.contract import ENERGY_OUTPUTS, PAIR_INPUTS
+from flashmd_train.model_files.onnx_graph import export_forward, export_gradients
+from flashmd_train.model_files.parity import open_onnx, run_session
+from flashmd_train.models.config import EnergyConfig
 from flashmd_train.models.pet import PETEnergy
 
 CUTOFF_A, SPACING_A, ATOMS, RUNS = 5.0, 2.155, 729, 7
@@ -83,16 +83,20 @@ def best_ms(model: onnx.ModelProto, box: Graph) -> float:
     return min(times)
 
 
+def pet(**options: Any) -> PETEnergy:
+    """An energy model of PET."""
+    settings = dict(species=tuple(SYMBOLS), backbone="pet", prior="free", cutoff_A=CUTOFF_A, options=options)
+    return PETEnergy(EnergyConfig.model_validate(settings))
+
+
 def main() -> None:
     """Print the table."""
     torch.manual_seed(0)
-    wide = dict(species=len(SYMBOLS), cutoff_A=CUTOFF_A, cutoff_width_A=0.5, cutoff_function="bump", sees_momenta=False)
+    sizes = dict(cutoff_width_A=0.5, head_features=64, blocks=1, layers=2)
     models: dict[str, nn.Module] = {
-        "PET d64, 2 layers, 1 block, 4 heads": PETEnergy(
-            PETConfig(**wide, features=64, node_features=128, head_features=64, hidden=128, heads=4, blocks=1, layers=2)
-        ),
-        "PET d32, 2 layers, 1 block, 2 heads": PETEnergy(
-            PETConfig(**wide, features=32, node_features=64, head_features=32, hidden=64, heads=2, blocks=1, layers=2)
+        "PET d64, 2 layers, 1 block, 4 heads": pet(**sizes, features=64, node_features=128, hidden=128, heads=4),
+        "PET d32, 2 layers, 1 block, 2 heads": pet(
+            **(sizes | dict(head_features=32)), features=32, node_features=64, hidden=64, heads=2
         ),
         "EdgeMP-like d64, 2 layers": EdgeMPEnergy(64, 2),
     }

@@ -12,8 +12,8 @@ from scipy.stats import spearmanr
 from flashmd_rs.evaluation.page.tables import header, row
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import Batch, StridePairs
-from flashmd_train.export.contract import DIRECT_INPUTS
-from flashmd_train.export.parity import open_onnx, run_session
+from flashmd_train.model_files.contract import DIRECT_INPUTS
+from flashmd_train.model_files.parity import open_onnx, run_session
 
 
 def ranking(model: Path, data: list[Path], boxes: int) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.segments import Segments
-from flashmd_train.export.contract import read_model
+from flashmd_train.model_files.contract import read_model
 from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.plan import Plan
 from flashmd_train.workflow.run_folder import RunFolder

@@ -23,7 +23,7 @@ import numpy as np
 from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.export.publish import publish
-from flashmd_train.models.config import Strict
+from flashmd_train.settings import Strict
 from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.costs import ms_per_stride
 from flashmd_train.workflow.cutoffs import choose_cutoff

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, ValidationError
 
-from flashmd_train.models.config import NotNegative, Positive, Strict, problems
+from flashmd_train.settings import NotNegative, Positive, Strict, problems
 
 Kind = Literal["auto", "direct", "splitting"]
 

@@ -21,7 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from flashmd_train.models.config import Strict
+from flashmd_train.settings import Strict
 
 STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Periods of the fastest vibration in a stride, at most, and between two kicks of a splitting.

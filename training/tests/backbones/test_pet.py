@@ -7,17 +7,24 @@ import numpy as np
 import pytest
 import torch
 from ase.build import bulk
+from small_models import published_pet
 
-from flashmd_train.backbones.pet import PETConfig
-from flashmd_train.convert.importers import ACTION_OUTPUTS, DIRECT_OUTPUTS, PAIR_INPUTS
 from flashmd_train.convert.proof import forces
-from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_OUTPUTS, contract_inputs
-from flashmd_train.export.onnx_graph import WithGradients, export_forward, export_gradients
-from flashmd_train.export.parity import open_onnx, run_onnx, run_session
 from flashmd_train.graph.nef import Graph, padded
 from flashmd_train.graph.reverse import gather_neighbors, swap_edges
 from flashmd_train.graph.structures import graph_of, random_structure
-from flashmd_train.models.pet import PETAction, PETEnergy, PETStride
+from flashmd_train.model_files.contract import (
+    ACTION_OUTPUTS,
+    DIRECT_INPUTS,
+    ENERGY_OUTPUTS,
+    PAIR_INPUTS,
+    contract_inputs,
+)
+from flashmd_train.model_files.onnx_graph import WithGradients, export_forward, export_gradients
+from flashmd_train.model_files.parity import open_onnx, run_onnx, run_session
+from flashmd_train.models.config import ActionConfig, EnergyConfig
+from flashmd_train.models.direct import Direct
+from flashmd_train.models.pet import PETAction, PETEnergy
 
 SYMBOLS, MASSES, CUTOFF = ["H", "O"], [1.008, 15.999], 4.0
 BRANCHES: dict[str, dict] = {
@@ -31,13 +38,17 @@ BRANCHES: dict[str, dict] = {
 }
 
 
-def config(**options: object) -> PETConfig:
-    small = dict(features=8, node_features=12, head_features=8, hidden=8, heads=2, blocks=1, layers=2)
-    return PETConfig(**(dict(species=2, cutoff_A=CUTOFF) | small | options))
+SMALL = dict(features=8, node_features=12, head_features=8, hidden=8, heads=2, blocks=1, layers=2)
 
 
-def stride(**options: object) -> PETStride:
-    return PETStride(config(**options), momenta_as_difference=False).eval().requires_grad_(False)
+def stride(**options: object) -> Direct:
+    return published_pet(tuple(SYMBOLS), CUTOFF, **(SMALL | options))
+
+
+def energy_model(**options: object) -> PETEnergy:
+    given = {"cutoff_function": "cosine"} | SMALL | options
+    config = EnergyConfig(species=tuple(SYMBOLS), backbone="pet", prior="free", cutoff_A=CUTOFF, options=given)
+    return PETEnergy(config).eval().requires_grad_(False)
 
 
 def graph(atoms: int = 27, seed: int = 0, spacing: float = 2.2) -> Graph:
@@ -91,7 +102,7 @@ def test_isolated_atoms_have_one_masked_slot_and_see_nothing(branch: dict) -> No
 
 
 def test_zero_edges_are_finite_with_their_gradients(branch: dict) -> None:
-    model = PETEnergy(config(**branch, sees_momenta=False)).eval().requires_grad_(False)
+    model = energy_model(**branch)
     box = graph()
     box.edge_vectors[0] = 0.0
     box.edge_vectors.view(-1, 3)[box.reverse[0]] = 0.0
@@ -105,9 +116,10 @@ def test_zero_edges_are_finite_with_their_gradients(branch: dict) -> None:
 def test_onnx_runtime_equals_pytorch_at_every_size(options: dict) -> None:
     lonely = graph_of(ase.Atoms("HO", positions=10.0 * np.eye(3)[:2]), SYMBOLS, CUTOFF)
     boxes = [lonely, graph(8, 1), graph(64, 2, 2.5), graph()]
-    model, error = export_forward(stride(**options), DIRECT_INPUTS, DIRECT_OUTPUTS, boxes)
+    model = stride(**options)
+    exported, error = export_forward(model, DIRECT_INPUTS, model.outputs, boxes)
     assert error < 1e-5
-    assert {o.version for o in model.opset_import if o.domain in ("", "ai.onnx")} == {20}
+    assert {o.version for o in exported.opset_import if o.domain in ("", "ai.onnx")} == {20}
 
 
 def test_gathers_through_reverse_have_the_plain_gradients() -> None:
@@ -123,7 +135,7 @@ def test_gathers_through_reverse_have_the_plain_gradients() -> None:
 
 
 def test_forces_are_the_derivative_of_the_energy(branch: dict) -> None:
-    model = PETEnergy(config(**branch, sees_momenta=False)).double().eval().requires_grad_(False)
+    model = energy_model(**branch).double()
     atoms = random_structure(SYMBOLS, MASSES, 27, 2.2, 3)
 
     def evaluate(q: np.ndarray) -> tuple[Graph, torch.Tensor, torch.Tensor]:
@@ -144,7 +156,7 @@ def test_forces_are_the_derivative_of_the_energy(branch: dict) -> None:
 
 def test_gradient_graphs_repeat_to_the_bit_on_one_and_two_threads() -> None:
     torch.manual_seed(1)
-    model = PETEnergy(config(cutoff_function="bump", sees_momenta=False)).eval()
+    model = energy_model(cutoff_function="bump")
     onnx_model, error = export_gradients(
         model, PAIR_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, [graph(8), graph(64, 1), graph()]
     )
@@ -159,7 +171,8 @@ def test_gradient_graphs_repeat_to_the_bit_on_one_and_two_threads() -> None:
 
 
 def test_action_gives_both_gradients() -> None:
-    model = PETAction(config(cutoff_function="bump", layers=1)).eval()
+    options = SMALL | dict(layers=1)
+    model = PETAction(ActionConfig(species=tuple(SYMBOLS), cutoff_A=CUTOFF, options=options)).eval()
     by = ("edge_vectors", "momenta")
     onnx_model, error = export_gradients(model, DIRECT_INPUTS, by, ACTION_OUTPUTS, [graph(8), graph()])
     assert error < 1e-4

@@ -19,7 +19,7 @@ from flashmd_train.cli import app
 from flashmd_train.data.bonds import bonds
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.segments import Segments
-from flashmd_train.export.contract import restamp
+from flashmd_train.model_files.contract import restamp
 
 
 def data_of(segments: Segments, structures: list, rattle_A: float = 0.03) -> Dataset:

@@ -10,12 +10,13 @@ from small_models import CUTOFF, MASSES
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import force_sample
-from flashmd_train.export.contract import ENERGY_INPUTS
-from flashmd_train.export.models import export_energy
-from flashmd_train.export.parity import check_no_scatter_reduction, run_onnx
 from flashmd_train.graph.structures import water_graph
+from flashmd_train.model_files.contract import ENERGY_INPUTS
+from flashmd_train.model_files.exports import export_energy
+from flashmd_train.model_files.parity import check_no_scatter_reduction, run_onnx
 from flashmd_train.models.config import EnergyConfig
-from flashmd_train.models.energy import Energy, energy_and_forces
+from flashmd_train.models.energies import energy_and_forces
+from flashmd_train.models.energy import Energy
 
 
 @pytest.mark.parametrize("angular", [1, 2])

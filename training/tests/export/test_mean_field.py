@@ -11,9 +11,9 @@ from ase import Atoms, units
 
 from flashmd_rs import Model
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.export.contract import read_model
 from flashmd_train.export.mean_field import ReferenceFrame, fit_mean_field, reference_frames
 from flashmd_train.export.publish import settle_pressure
+from flashmd_train.model_files.contract import read_model
 
 A = {("O", "O"): -0.5, ("O", "H"): 0.2, ("H", "H"): -0.03}
 

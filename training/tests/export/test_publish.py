@@ -14,11 +14,11 @@ from typer.testing import CliRunner
 from flashmd_train.cli import app
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.export.contract import DIRECT_INPUTS
-from flashmd_train.export.models import probes
-from flashmd_train.export.parity import run_onnx
 from flashmd_train.export.publish import publish
 from flashmd_train.learning.direct import train_direct
+from flashmd_train.model_files.contract import DIRECT_INPUTS
+from flashmd_train.model_files.exports import probes
+from flashmd_train.model_files.parity import run_onnx
 from flashmd_train.studies.ranking import ranking
 
 

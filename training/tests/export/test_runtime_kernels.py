@@ -9,25 +9,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from small_models import MASSES
+from small_models import MASSES, published_pet
 from torch import Tensor
 
 import flashmd_rs
 from flashmd_rs import _core
-from flashmd_train.backbones.pet import PETConfig
-from flashmd_train.export.contract import DIRECT_INPUTS, ENERGY_INPUTS, ENERGY_OUTPUTS, write_model
-from flashmd_train.export.models import export_direct, export_energy
-from flashmd_train.export.onnx_graph import export_forward, export_gradients
 from flashmd_train.graph.nef import Graph
 from flashmd_train.graph.structures import graph_of, water_graph
+from flashmd_train.model_files.contract import DIRECT_INPUTS, ENERGY_OUTPUTS, PAIR_INPUTS, write_model
+from flashmd_train.model_files.exports import export_direct, export_energy
+from flashmd_train.model_files.onnx_graph import export_forward, export_gradients
 from flashmd_train.models.config import DirectConfig, EnergyConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy
-from flashmd_train.models.pet import PETEnergy, PETStride
+from flashmd_train.models.pet import PETEnergy
 
 pytestmark = pytest.mark.skipif(_core.kernel_version() is None, reason="kernels are not for this processor")
 CUTOFF = 4.0
-SMALL = dict(cutoff_A=CUTOFF, features=48, node_features=80, head_features=32, hidden=56, heads=6, layers=2)
+SMALL = dict(features=48, node_features=80, head_features=32, hidden=56, heads=6, layers=2)
 VARIANTS = {
     "default kind": {},
     "LayerNorm after, SiLU": dict(norm="LayerNorm", activation="SiLU", pre_norm=False),
@@ -79,17 +78,17 @@ def waters() -> list:
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_kind_of_pet(variant: str, write: Callable) -> None:
     torch.manual_seed(1)
-    module = PETStride(PETConfig(species=2, **(SMALL | VARIANTS[variant])), momenta_as_difference=True)
-    graph, _ = export_forward(module, DIRECT_INPUTS, ("displacement", "momenta_out"), waters())
+    module = published_pet(("O", "H"), CUTOFF, momenta_as_difference=True, **(SMALL | VARIANTS[variant]))
+    graph, _ = export_forward(module, DIRECT_INPUTS, module.outputs, waters())
     _, operators, left = agree(write(graph, "direct"))
     assert operators > 10 * left
 
 
 def pet_energy() -> tuple[torch.nn.Module, object]:
     """A PET energy and its graph."""
-    module = PETEnergy(PETConfig(species=2, sees_momenta=False, **SMALL))
-    inputs = (*ENERGY_INPUTS, "reverse")
-    return module, export_gradients(module, inputs, ("edge_vectors",), ENERGY_OUTPUTS, waters())[0]
+    options = SMALL | {"cutoff_function": "cosine"}
+    module = PETEnergy(EnergyConfig(backbone="pet", prior="free", cutoff_A=CUTOFF, options=options))
+    return module, export_gradients(module, PAIR_INPUTS, ("edge_vectors",), ENERGY_OUTPUTS, waters())[0]
 
 
 def moments_energy() -> tuple[torch.nn.Module, object]:
@@ -129,7 +128,7 @@ def test_forces_against_64_bits(make: Callable, write: Callable) -> None:
     atoms = flashmd_rs.load_structure("water258")
     exact = graph_of(atoms, ["O", "H"], CUTOFF, torch.float64)
     exact.edge_vectors.requires_grad_()
-    inputs = {name: getattr(exact, name) for name in (*ENERGY_INPUTS, "reverse")}
+    inputs = {name: getattr(exact, name) for name in PAIR_INPUTS}
     takes = inspect.signature(module.forward).parameters
     module.double()(**{name: value for name, value in inputs.items() if name in takes}).sum().backward()
     pulls = exact.edge_vectors.grad * exact.mask[..., None]

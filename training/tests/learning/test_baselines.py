@@ -17,9 +17,6 @@ from flashmd_rs.model import read_metadata
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.export.contract import ENERGY_INPUTS
-from flashmd_train.export.models import export_energy
-from flashmd_train.export.parity import run_onnx
 from flashmd_train.export.publish import publish
 from flashmd_train.graph.structures import solid_graph
 from flashmd_train.learning.baselines import fit_baselines, follow_energies
@@ -29,6 +26,9 @@ from flashmd_train.learning.energy import train_energy
 from flashmd_train.learning.metrics import stride_errors
 from flashmd_train.learning.pretrain_lookahead import fit_linear, implied_coefficients
 from flashmd_train.learning.splitting import train_splitting
+from flashmd_train.model_files.contract import ENERGY_INPUTS
+from flashmd_train.model_files.exports import export_energy
+from flashmd_train.model_files.parity import run_onnx
 from flashmd_train.models.config import DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.energy import Energy

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 from small_models import direct_training
 
-from flashmd_train.learning.config import DirectTraining, EnergyTraining, SplittingTraining, read, template
+from flashmd_train.learning.config import (
+    ActionTraining,
+    DirectTraining,
+    EnergyTraining,
+    SplittingTraining,
+    read,
+    template,
+)
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.models.config import SplittingConfig
 
@@ -26,8 +33,8 @@ KIND_OF = {
 
 class TestSettings:
     def test_what_is_printed_can_be_read(self, tmp_path: Path) -> None:
-        for kind in (DirectTraining, SplittingTraining, EnergyTraining):
-            (tmp_path / "c.yaml").write_text(template(kind))
+        for kind in (DirectTraining, SplittingTraining, EnergyTraining, ActionTraining):
+            (tmp_path / "c.yaml").write_text(template(kind()))
             assert read(kind, tmp_path / "c.yaml") == kind()
 
     def test_yaml_and_toml_say_the_same_and_a_change_wins(self, tmp_path: Path) -> None:

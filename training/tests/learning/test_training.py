@@ -76,7 +76,7 @@ class TestTraining:
         training, _ = data.split(given.data.validation, seed=0)
         pairs = StridePairs(data, training, 2.0, CUTOFF, augment=True)
         objective = StrideObjective(model, given.loss)
-        run = TrainingRun(tmp_path / "hand", {}, model, given.optimizer, given.seed)
+        run = TrainingRun(tmp_path / "hand", given.model, model, given.optimizer, given.seed)
         for step in range(2):
             draws = [pairs.draw(np.random.default_rng([given.seed, step, rank]), 1) for rank in range(2)]
             run.optimizer_step(0.5 * sum(objective(batch)[0] for batch in draws))

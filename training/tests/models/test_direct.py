@@ -8,13 +8,13 @@ import torch
 from small_models import CUTOFF, MASSES, OPTIONS
 
 from flashmd_train.backbones.pair_field import BySpecies
-from flashmd_train.backbones.pet_forces import PRESETS
+from flashmd_train.backbones.pet_sizes import PRESETS
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import random_orthogonal
-from flashmd_train.export.models import export_direct
-from flashmd_train.export.parity import equivariance
 from flashmd_train.graph.nef import Graph, build_graph, padded
 from flashmd_train.graph.structures import water_graph
+from flashmd_train.model_files.exports import export_direct
+from flashmd_train.model_files.parity import equivariance
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
 
@@ -42,7 +42,7 @@ def tiny(backbone: str, prior: str, **more: object) -> Direct:
     return model.requires_grad_(False)
 
 
-KINDS = [(b, p) for b in OPTIONS for p in ("bonded", "free")]
+KINDS = [(b, p) for b in OPTIONS for p in ("bonded", "free")] + [(b, "none") for b in OPTIONS if b != "lookahead"]
 
 
 @pytest.mark.parametrize(("backbone", "prior"), KINDS)

@@ -10,7 +10,8 @@ from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.models.config import EnergyConfig
-from flashmd_train.models.energy import Energy, energy_and_forces, quadrupole
+from flashmd_train.models.energies import energy_and_forces
+from flashmd_train.models.energy import Energy, quadrupole
 
 
 @pytest.mark.parametrize(("spacing", "angular"), [(1.0, 1), (2.0, 1), (1.0, 2)])

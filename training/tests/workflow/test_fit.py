@@ -29,7 +29,7 @@ from flashmd_rs.reference import checks
 from flashmd_rs.reference.options import SystemOptions, load_system
 from flashmd_rs.reference.system import System
 from flashmd_train.cli import app
-from flashmd_train.export.contract import read_model
+from flashmd_train.model_files.contract import read_model
 from flashmd_train.workflow import fit, plan
 from flashmd_train.workflow.card import LARGEST_SHARE, _speed, _verdict
 
