@@ -27,16 +27,22 @@ Comes with `pip install . ./training`; `flashmd-train COMMAND --help` prints all
 
 | command | does |
 |---|---|
-| `generate SYSTEM OUTPUT.h5` | simulates a reference system and stores NVE segments, on all cores or a Dask cluster |
-| `check DATA.h5` | tests momenta against Maxwell–Boltzmann, prints temperatures and drifts |
-| `structure SYSTEM OUTPUT.extxyz` | writes an equilibrated structure with momenta |
+| `fit RUN` | from a potential to a model with its card ([how](../how-to/own-system.md)) |
+| `generate OUTPUT.h5` | simulates a reference system and stores NVE segments, on all cores or a Dask cluster |
+| `check DATA.h5` | tests whether data is fit for training: forces, drift, Maxwell–Boltzmann, spacing |
+| `structure OUTPUT.extxyz` | writes an equilibrated structure with momenta |
+| `label FRAMES OUTPUT.h5` | simulates a segment from each frame |
 | `frames DATA.h5 OUTPUT.extxyz` | writes stored segments as frames for `mtt train` |
 | `config KIND` | prints every setting of a training run, with its default and its meaning |
-| `direct`, `splitting`, `energy` `CONFIG RUN` | trains a model of that kind |
+| `direct`, `splitting`, `energy`, `action` `CONFIG RUN` | trains a model of that kind |
 | `export RUN OUTPUT.onnx` | exports a run to the model contract, with figures measured on held-out data |
+| `pressure MODEL OUTPUT.onnx` | compares an energy model's pressures with its reference's and gives it their mean field |
+| `restamp MODEL` | changes the metadata of a file |
 | `ranking MODEL` | prints whether a model's uncertainty ranks its errors |
 | `study FOLDER` | repeats the [water study](../validation/study/report.md) |
 | `active CONFIG FOLDER` | runs the [active learning experiment](../validation/active.md) |
+| `learning-curve CONFIG TEST FOLDER` | error against the number of segments, from scratch and from other weights ([page](../validation/pet.md)) |
+| `against-metatrain DATA TEST FOLDER` | trains PET here and by `mtt train` on the same frames ([page](../validation/pet.md)) |
 """
 
 

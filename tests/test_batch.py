@@ -34,7 +34,7 @@ from flashmd_rs import (
 )
 from flashmd_rs._engine.checkpoint import read_checkpoint
 from flashmd_rs._engine.recorder import Recorder
-from flashmd_rs._engine.signals import NOTICES, between_strides
+from flashmd_rs._engine.signals import NOTICES, between_strides, leaving_on_notice
 from flashmd_rs._engine.wall_time import WallTime
 from flashmd_rs.cli.app import app
 from flashmd_rs.cli.wall_time import seconds
@@ -135,6 +135,25 @@ class TestNotices:
             os.kill(os.getpid(), signal.SIGINT)
             os.kill(os.getpid(), signal.SIGINT)
             pytest.fail("the second one was held")
+
+    def test_an_error_at_the_same_time_does_not_hide_it(self):
+        with pytest.raises(KeyboardInterrupt), between_strides(True):
+            os.kill(os.getpid(), signal.SIGINT)
+            raise ValueError("which somebody mends")
+
+    @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+    @pytest.mark.parametrize(("number", "error"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)])
+    def test_what_a_finalizer_swallows_is_raised_again(self, number, error):
+        class Closing:
+            def __del__(self):
+                os.kill(os.getpid(), number)
+
+        with pytest.raises(error), leaving_on_notice(True, interrupts=True) as check:
+            closing = Closing()
+            del closing
+            check()
+            pytest.fail("it was lost")
+        assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
     def test_between_the_strides_of_a_caller(self, models, tmp_path):
         """In a ``with`` block what has been done since the last checkpoint is saved there too."""

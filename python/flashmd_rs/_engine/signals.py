@@ -19,22 +19,35 @@ NOTICES = tuple(signal.Signals[name] for name in _NAMES if name in signal.Signal
 
 
 class _Leave:
-    """Handler that raises SystemExit at the first notice, so that ``with`` blocks close what they hold."""
+    """Handler that raises at the first notice, so that ``with`` blocks close what they hold, and at every Ctrl-C."""
 
-    left = False
+    asked: int | None = None
 
     def __call__(self, number: int, _: FrameType | None) -> None:
         # Batch systems repeat themselves, and what is being closed must not be interrupted.
-        if not self.left:
-            self.left = True
+        if self.asked is None or number == signal.SIGINT:
+            self.asked = number
             _end(number)
+
+    def check(self) -> None:
+        """Raise once more what was raised: Python drops an exception that a signal raises in a finalizer."""
+        if self.asked is not None:
+            _end(self.asked)
 
 
 @contextmanager
-def leaving_on_notice(notices: bool) -> Iterator[None]:
-    """Let notices that would kill the process raise SystemExit with 128 + number; without ``notices`` do nothing."""
-    with _handled(_Leave(), dict.fromkeys(NOTICES if notices else (), (signal.SIG_DFL,))):
-        yield
+def leaving_on_notice(notices: bool, interrupts: bool = False) -> Iterator[Callable[[], None]]:
+    """Let notices that would kill the process raise SystemExit with 128 + number; without ``notices`` do nothing.
+
+    The function that is given raises what has been asked for by then, and with ``interrupts`` Ctrl-C too: to be called
+    where something long ends and something long begins.
+    """
+    leave = _Leave()
+    usual: dict[signal.Signals, tuple[Any, ...]] = dict.fromkeys(NOTICES if notices else (), (signal.SIG_DFL,))
+    if interrupts:
+        usual[signal.SIGINT] = (signal.default_int_handler,)
+    with _handled(leave, usual):
+        yield leave.check
 
 
 @contextmanager
@@ -55,10 +68,14 @@ def between_strides(notices: bool) -> Iterator[Callable[[], None]]:
             _end(number)
         asked.append(number)
 
-    usual: dict[signal.Signals, tuple[Any, ...]] = {signal.SIGINT: (signal.default_int_handler,)}
+    usual: dict[signal.Signals, tuple[Any, ...]] = {signal.SIGINT: (signal.default_int_handler, _Leave)}
     usual |= dict.fromkeys(NOTICES if notices else (), (signal.SIG_DFL, _Leave))
     with _handled(note, usual):
-        yield check
+        try:
+            yield check
+        except Exception:
+            check()  # or whoever mends this error would go on
+            raise
     check()
 
 

@@ -26,6 +26,7 @@ for command in (
     studies.study,
     studies.ranking,
     studies.active,
+    studies.learning_curve,
     studies.against_metatrain,
 ):
     app.command()(plain_errors()(command))

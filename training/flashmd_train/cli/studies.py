@@ -1,4 +1,4 @@
-"""Commands for studies: study, ranking, active, against-metatrain."""
+"""Commands for studies: study, ranking, active, learning-curve, against-metatrain."""
 
 from __future__ import annotations
 
@@ -44,6 +44,29 @@ def ranking(
     from flashmd_train.studies.ranking import ranking as rank
 
     typer.echo(rank(model, data, boxes))
+
+
+def learning_curve(
+    training: Config,
+    test: Annotated[Path, typer.Argument(help="HDF5 file of segments that no training sees.")],
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs; a rerun goes on where it stopped.")],
+    changes: Changes = None,
+    segments: Annotated[list[int] | None, typer.Option(help="Segments to train on; repeat for several.")] = None,
+    tune: Annotated[list[str] | None, typer.Option(help="all, heads or adapters; repeat for several.")] = None,
+    seeds: Annotated[int, typer.Option(help="Trainings of each.")] = 2,
+) -> None:
+    """Error against the number of segments, from scratch and from the start that TRAINING names."""
+    from flashmd_train.studies.learning_curve import Curve
+
+    curve = Curve(
+        read(DirectTraining, training, changes),
+        test,
+        segments or [20, 80, 320],
+        tune or ["heads", "adapters", "all"],
+        seeds,
+    )
+    for line in curve.run(folder):
+        typer.echo(line)
 
 
 def against_metatrain(

@@ -25,6 +25,9 @@ class Data(Strict):
     validation: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.05, description="share of each file that is held out, its last part"
     )
+    segments: int | None = Field(
+        None, ge=1, description="segments of the training part that are trained on, evenly over the files; null: all"
+    )
     boxes: int = Field(1, ge=1, description="boxes per step and process; the time of a step is proportional to it")
     edges: int | None = Field(
         None,

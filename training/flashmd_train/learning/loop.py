@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from flashmd_rs._engine.signals import between_strides
-from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.learning.checkpoint import TrainingRun
 from flashmd_train.learning.config import ActionTraining, DirectTraining, SplittingTraining, Training
@@ -94,6 +94,8 @@ def prepared_run(
         torch.manual_seed(settings.seed)
         model = build()
         training, validation = data.split(settings.data.validation, seed=0)
+        if settings.data.segments is not None:
+            training = training[stratified(training, settings.data.segments)]
         if not TrainingRun.exists(folder):
             if settings.start is None:
                 pretrain(model, data, training)

@@ -18,18 +18,16 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import yaml
-from ase.data import atomic_numbers
 
 from flashmd_train.backbones.pet_sizes import PRESETS, pet_config
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.frames import frames
-from flashmd_train.data.pairs import StridePairs
 from flashmd_train.learning.config import Data, DirectTraining, Loss, Optimizer
 from flashmd_train.learning.direct import train_direct
-from flashmd_train.learning.metrics import stride_errors
 from flashmd_train.learning.start import read_start
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
+from flashmd_train.studies.learning_curve import errors_on
 
 VALIDATION_SHARE, WARMUP_SHARE = 0.1, 0.01
 
@@ -86,7 +84,7 @@ def train_here(data: Path, test: Path, settings: Settings, seed: int, folder: Pa
     )
     start = time.perf_counter()
     model = train_direct(given, folder)
-    return _outcome(model, test, settings, steps * settings.boxes / (time.perf_counter() - start))
+    return _outcome(model, test, steps * settings.boxes / (time.perf_counter() - start))
 
 
 def train_there(data: Path, test: Path, settings: Settings, seed: int, folder: Path) -> Outcome:
@@ -96,7 +94,7 @@ def train_there(data: Path, test: Path, settings: Settings, seed: int, folder: P
     every = list(frames(data, settings.stride_fs))
     for name, index in (("training", training), ("validation", held)):
         ase.io.write(folder / f"{name}.extxyz", [every[k] for k in index])
-    (folder / "options.yaml").write_text(yaml.safe_dump(_options(data, settings, seed)))
+    (folder / "options.yaml").write_text(yaml.safe_dump(_options(settings, seed)))
     command = [sys.executable, "-m", "metatrain", "train", "options.yaml"]
     start = time.perf_counter()
     done = subprocess.run(
@@ -106,7 +104,7 @@ def train_there(data: Path, test: Path, settings: Settings, seed: int, folder: P
     if done.returncode:
         raise ValueError(f"mtt train failed: {(done.stderr + done.stdout)[-1000:]}")
     seen = settings.epochs * (len(training) // settings.boxes) * settings.boxes
-    return _outcome(read_start(folder / "model.ckpt"), test, settings, seen / seconds)
+    return _outcome(read_start(folder / "model.ckpt"), test, seen / seconds)
 
 
 def compare(data: Path, test: Path, settings: Settings, seeds: int, folder: Path) -> dict[str, list[Outcome]]:
@@ -158,15 +156,14 @@ def _model(data: Path, settings: Settings) -> DirectConfig:
     )
 
 
-def _options(data: Path, settings: Settings, seed: int) -> dict:
+def _options(settings: Settings, seed: int) -> dict:
     """Options of ``mtt train``."""
-    symbols, c = Dataset([data]).symbols, pet_config(1, settings.cutoff_A, dict(PRESETS[settings.preset]))
+    c = pet_config(1, settings.cutoff_A, dict(PRESETS[settings.preset]))
     kind = dict(sample_kind="atom", type=dict(cartesian=dict(rank=1)))
     targets = {
         "position": dict(key="future_positions", quantity="length", unit="A", **kind),
         "momentum": dict(key="future_momenta", quantity="momentum", unit="(eV*u)^(1/2)", **kind),
     }
-    masses = {atomic_numbers[s]: float(m) for s, m in zip(symbols, Dataset([data]).masses)}
     return dict(
         seed=seed,
         architecture=dict(
@@ -184,7 +181,6 @@ def _options(data: Path, settings: Settings, seed: int) -> dict:
             ),
             training=dict(
                 timestep=settings.stride_fs,
-                masses=masses,
                 batch_size=settings.boxes,
                 num_epochs=settings.epochs,
                 learning_rate=settings.learning_rate,
@@ -198,13 +194,6 @@ def _options(data: Path, settings: Settings, seed: int) -> dict:
     )
 
 
-def _outcome(model: Direct, test: Path, settings: Settings, frames_per_s: float) -> Outcome:
-    data = Dataset([test])
-    index = np.array([(0, s) for s in range(len(data.files[0].temperature_K))])
-    # The model's own order of species is that of its data.
-    pairs = StridePairs(data, index, settings.stride_fs, settings.cutoff_A)
-    if model.config.species != data.symbols:
-        order = [model.config.species.index(symbol) for symbol in data.symbols]
-        data.species = [np.array(order)[species] for species in data.species]
-    errors = stride_errors(model.eval(), pairs, boxes=len(index))
+def _outcome(model: Direct, test: Path, frames_per_s: float) -> Outcome:
+    errors = errors_on(model, test)
     return Outcome(errors["momentum_error"], errors["displacement_error"], frames_per_s)

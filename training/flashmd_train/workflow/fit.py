@@ -87,18 +87,18 @@ class Fit:
             ValueError: what :func:`fit` raises.
             BlockingIOError: another process is at it.
         """
-        with self.folder.locked(), leaving_on_notice(True):
+        with self.folder.locked(), leaving_on_notice(True, interrupts=True) as check:
             finish_beginning(self.folder.path)
             if add is not None:
                 add_data(self.folder, add, self.systems[0].potential, self.options, self.workers, self.say)
             clock = Clock(self.folder.clock, self.options.hours)
             try:
-                self._run_stages(clock)
+                self._run_stages(clock, check)
             finally:
                 clock.save()
         return self.folder.model
 
-    def _run_stages(self, clock: Clock) -> None:
+    def _run_stages(self, clock: Clock, check: Callable[[], None]) -> None:
         plan = self._plan(clock)
         stages: list[tuple[str, Callable[[Plan, Clock], None]]] = [
             ("data", self._simulate),
@@ -112,6 +112,7 @@ class Fit:
             self.say(f"[{number}/{len(stages)}] {stage} ({clock.seconds / 60:.1f} of {60 * clock.hours:g} min)")
             do(plan, clock)
             clock.save()
+            check()
 
     def _plan(self, clock: Clock) -> Plan:
         """The plan of the run, made at its first start; the request is kept from then on."""

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 import torch
+from alloys import alloy_data
+from typer.testing import CliRunner
 
 metatrain = pytest.importorskip("metatrain")
 pytest.importorskip("flashmd")
 
 from metatrain_models import STRIDES, train  # noqa: E402
 
+from flashmd_train.cli import app  # noqa: E402
 from flashmd_train.convert.checkpoint import Source, read_checkpoint  # noqa: E402
 from flashmd_train.convert.modules import build_flashmd  # noqa: E402
 from flashmd_train.convert.weights import _TRUNK, _readout, _rename  # noqa: E402
@@ -113,3 +117,16 @@ def their_loss(source: Source) -> torch.Tensor:
     wanted = {name: target.to(torch.float32) for name, target in wanted.items()}
     predicted = evaluate_model(model, systems, targets, is_training=True)
     return LossAggregator(targets=targets, config={})(predicted, wanted, extra)
+
+
+def test_both_trainings_come_to_a_table(tmp_path: Path) -> None:
+    """Two seeds of an epoch on six strides; a rerun reads what is there."""
+    data = alloy_data(tmp_path / "alloy.h5")
+    command = ["against-metatrain", *map(str, (data, data, tmp_path / "runs")), "--stride-fs", "32", "--epochs", "2"]
+    result = CliRunner().invoke(app, [*command, "--boxes", "2", "--seeds", "2"])
+    assert result.exit_code == 0, result.output
+    rows = result.output.splitlines()[-2:]
+    assert [row.split(" | ")[0] for row in rows] == ["| here", "| mtt train"]
+    outcomes = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("runs/*/outcome.json"))]
+    assert len(outcomes) == 4
+    assert all(0.1 < outcome["momentum_error"] < 1.5 for outcome in outcomes)
