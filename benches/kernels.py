@@ -99,8 +99,6 @@ def random_pet(folder: Path) -> dict[str, Path]:
         torch.manual_seed(0)
         given = dict(backbone="pet", prior="none", momenta_as_difference=True, cutoff_A=PET_CUTOFF_A, options=sizes)
         module = Direct(DirectConfig.model_validate(given)).requires_grad_(False)
-        for parameter in module.backbone.pet.outputs.parameters():
-            parameter.normal_(0, 0.1)
         graphs = [water_graph(n, PET_CUTOFF_A, n, tuple(known["masses_u"])) for n in (3, 5, 4)]
         graph, _ = export_forward(module, DIRECT_INPUTS, module.outputs, graphs)
         reach = dict(cutoff_A=PET_CUTOFF_A, receptive_field_A=module.backbone.reach * PET_CUTOFF_A, equivariant=False)

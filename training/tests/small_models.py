@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from flashmd_train.learning.config import Data, DirectTraining, Optimizer
 from flashmd_train.models.config import DirectConfig
@@ -24,7 +23,7 @@ EVERY = np.array([(0, s) for s in range(6)])
 
 
 def published_pet(species: tuple[str, ...], cutoff_A: float, momenta_as_difference: bool = False, **options) -> Direct:
-    """FlashMD as it is published: PET without prior; readouts that are not zero."""
+    """FlashMD as it is published: PET without prior."""
     model = Direct(
         DirectConfig(
             species=species,
@@ -35,8 +34,6 @@ def published_pet(species: tuple[str, ...], cutoff_A: float, momenta_as_differen
             options=options,
         )
     )
-    for layer in (part for part in model.backbone.pet.outputs.modules() if isinstance(part, torch.nn.Linear)):
-        layer.reset_parameters()
     return model.eval().requires_grad_(False)
 
 

@@ -1,7 +1,8 @@
 """Layers whose traced derivatives can be exported and run at any N and K.
 
 PyTorch's own linear layer and SiLU keep the shapes they were traced with, or differentiate into operators without an
-ONNX counterpart, and its RMS norm has none at opset 20.
+ONNX counterpart, and its RMS norm has none at opset 20. In training mode they are taken all the same: nothing is traced
+there, and a fused operator passes over the numbers once.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ class Linear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., fan_in] to [..., fan_out]."""
+        if self.training:
+            return super().forward(x)
         y = nn.functional.linear(x, self.weight)
         return y if self.bias is None else y + self.bias
 
@@ -26,7 +29,7 @@ class Swish(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Elementwise."""
-        return swish(x)
+        return nn.functional.silu(x) if self.training else swish(x)
 
 
 class RMSNorm(nn.Module):
@@ -38,7 +41,10 @@ class RMSNorm(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Along the last axis."""
-        return normalized(x, torch.finfo(torch.float32).eps) * self.weight
+        epsilon = torch.finfo(torch.float32).eps
+        if self.training:
+            return nn.functional.rms_norm(x, x.shape[-1:], self.weight, epsilon)
+        return normalized(x, epsilon) * self.weight
 
 
 class LayerNorm(nn.LayerNorm):
@@ -46,6 +52,8 @@ class LayerNorm(nn.LayerNorm):
 
     def forward(self, x: Tensor) -> Tensor:
         """Along the last axis."""
+        if self.training:
+            return super().forward(x)
         return normalized(centered(x), self.eps) * self.weight + self.bias
 
 
@@ -57,6 +65,9 @@ class Gated(Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """[..., features] to [..., hidden]."""
+        if self.training:
+            value, gate = nn.functional.linear(x, self.weight, self.bias).chunk(2, -1)
+            return value * torch.sigmoid(gate)
         halves = slice(None, self.out_features // 2), slice(self.out_features // 2, None)
         return gated(*(nn.functional.linear(x, self.weight[half]) + self.bias[half] for half in halves))
 

@@ -39,10 +39,12 @@ class PETForces(nn.Module):
         config = pet_config(species, cutoff, options)
         self.pet = PET(config, [3] * orders)
         self.reach = config.reach
-        heads = [head for heads in self.pet.outputs for head in heads]
-        self.features = self.last_features = len(heads) * (2 * config.head_features + 1)
-        # The slow force starts at zero: a random one would be many eV/Å.
-        for head in heads:
+        readouts = sum(len(heads) for heads in self.pet.outputs)
+        self.features = self.last_features = readouts * (2 * config.head_features + 1)
+
+    def begin_at_zero(self) -> None:
+        """Make all vectors zero, as those of the other backbones are: a random slow force would be many eV/Å."""
+        for head in (head for heads in self.pet.outputs for head in heads):
             for last in (head.node[-1], head.edge[-1]):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)

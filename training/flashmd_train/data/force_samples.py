@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.pairs import rotated_graph, turned
 from flashmd_train.data.sampler import Sampler
 from flashmd_train.graph.nef import Graph, join
 
@@ -42,11 +43,11 @@ class ForceBatch(NamedTuple):
         """The batch on ``device``."""
         return ForceBatch(*(x.to(device) for x in self))
 
-    def rotated(self, rotation: Tensor) -> ForceBatch:
-        """The batch in another frame of reference: ``rotation`` [3, 3] is orthogonal, v becomes R v."""
-        turned = {name: getattr(self, name) @ rotation.T for name in ("positions", "forces")}
-        edges, momenta = self.graph.edge_vectors @ rotation.T, self.graph.momenta @ rotation.T
-        return self._replace(graph=self.graph._replace(edge_vectors=edges, momenta=momenta), **turned)
+    def rotated(self, rotations: Tensor) -> ForceBatch:
+        """The batch with each box in a frame of reference of its own, by orthogonal ``rotations`` [B, 3, 3]."""
+        of_atoms = rotations[self.box]
+        vectors = {name: turned(getattr(self, name), of_atoms) for name in ("positions", "forces")}
+        return self._replace(graph=rotated_graph(self.graph, of_atoms), **vectors)
 
 
 def force_sample(data: Dataset, pick: np.ndarray, frame: int, cutoff: float) -> ForceSample:

@@ -19,6 +19,11 @@ def random_orthogonal(rng: np.random.Generator) -> Tensor:
     return torch.tensor(q * np.sign(np.diag(r)), dtype=torch.float32)
 
 
+def random_rotations(rng: np.random.Generator, count: int) -> Tensor:
+    """Random matrices of O(3) [count, 3, 3]."""
+    return torch.stack([random_orthogonal(rng) for _ in range(count)])
+
+
 @dataclass
 class Batch:
     """Boxes, and where their atoms will be after each of T strides.
@@ -50,7 +55,7 @@ class StridePairs:
         index: (file, segment) [n, 2] to draw from.
         stride_fs: a multiple of each file's frame spacing.
         cutoff: of the graphs' edges, Å.
-        augment: rotate and invert each drawn batch at random.
+        augment: rotate and invert each drawn box at random.
         strides: how many strides the targets go on for.
         time_reversal: share of the drawn pairs that run backwards, (q', −p') to (q, −p).
         position_noise_A: standard deviation of Gaussian noise on the positions that the model is given, Å.
@@ -136,7 +141,7 @@ class StridePairs:
             torch.tensor(np.concatenate(momenta, 1), dtype=torch.float32),
             torch.tensor(box),
         )
-        return rotated(batch, random_orthogonal(rng)) if rng is not None and self.augment else batch
+        return rotated(batch, random_rotations(rng, len(graphs))) if rng is not None and self.augment else batch
 
     def forces(self, k: int, start: int) -> tuple[Tensor, Tensor | None]:
         """Displacements since frame ``start`` (Å) and forces (eV/Å) of every frame of a stride, [A, T, 3] each.
@@ -151,8 +156,21 @@ class StridePairs:
         return torch.tensor(q - q[:1]).transpose(0, 1), force
 
 
-def rotated(batch: Batch, rotation: Tensor) -> Batch:
-    """The batch in another frame of reference: ``rotation`` [3, 3] is orthogonal, v becomes R v."""
-    edges, momenta = batch.graph.edge_vectors @ rotation.T, batch.graph.momenta @ rotation.T
-    graph = batch.graph._replace(momenta=momenta, edge_vectors=edges)
-    return Batch(graph, batch.displacement @ rotation.T, batch.momenta @ rotation.T, batch.box)
+def rotated(batch: Batch, rotations: Tensor) -> Batch:
+    """The batch with each box in a frame of its own: of orthogonal ``rotations`` [B, 3, 3], v becomes R v."""
+    of_atoms = rotations[batch.box]
+    ends = (torch.stack([turned(x, of_atoms) for x in end]) for end in (batch.displacement, batch.momenta))
+    return Batch(rotated_graph(batch.graph, of_atoms), *ends, batch.box)
+
+
+def rotated_graph(graph: Graph, rotations: Tensor) -> Graph:
+    """The graph with the vectors of each atom turned by its own of ``rotations`` [N, 3, 3]."""
+    momenta, edges = turned(graph.momenta, rotations), turned(graph.edge_vectors, rotations)
+    return graph._replace(momenta=momenta, edge_vectors=edges)
+
+
+def turned(vectors: Tensor, rotations: Tensor) -> Tensor:
+    """R v of vectors [N, 3] or [N, K, 3] with ``rotations`` [N, 3, 3]."""
+    if vectors.ndim == 3:
+        return vectors @ rotations.transpose(1, 2)
+    return (rotations @ vectors[..., None]).squeeze(-1)

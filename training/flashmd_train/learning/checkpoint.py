@@ -75,7 +75,7 @@ class TrainingRun:
         self.folder, self.config, self.model, self.settings = folder, config, model, optimizer
         self.seed, self.rank = seed, rank
         self.averaged = Averaged(model, optimizer.averaging)
-        self.adam = torch.optim.Adam(model.parameters(), lr=optimizer.learning_rate)
+        self.adam = torch.optim.Adam(model.parameters(), lr=optimizer.learning_rate, fused=True)
         self.scaler = torch.amp.GradScaler("cuda", enabled=optimizer.precision == "float16")
         self.step, self.seconds, self._since = 0, 0.0, time.process_time()
         self.best: dict | None = None

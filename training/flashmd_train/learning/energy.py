@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import draw_force_batch
-from flashmd_train.data.pairs import random_orthogonal
+from flashmd_train.data.pairs import random_rotations
 from flashmd_train.data.sampler import Sampler
 from flashmd_train.graph.nef import Graph
 from flashmd_train.learning.baselines import fit_baselines, follow_energies
@@ -88,7 +88,7 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
             rng = run.generator()
             batch = draw_force_batch(sampler, rng, settings.data.boxes, settings.data.edges)
             if settings.data.rotate and not run.model.equivariant:
-                batch = batch.rotated(random_orthogonal(rng))
+                batch = batch.rotated(random_rotations(rng, len(batch.energies)))
             batch = batch.to(device)
             with autocast(device, settings.optimizer.precision):
                 loss, errors = objective(*batch)

@@ -59,7 +59,7 @@ def _measure(model: Stride, pairs: StridePairs, frames: int) -> dict:
         rotation = torch.tensor([[c, -s, 0.0], [s, c, 0.0], [0.0, 0.0, 1.0]])
         square, total, back = 0.0, 0.0, []
         for batch in batches:
-            predicted = _averaged(model, rotated(batch, rotation), frames, rng) @ rotation
+            predicted = _averaged(model, rotated(batch, rotation[None]), frames, rng) @ rotation
             square += float((predicted - batch.momenta[0]).square().sum())
             total += float(batch.momenta[0].square().sum())
             back.append(predicted)
@@ -77,5 +77,5 @@ def _averaged(model: Stride, batch: Batch, frames: int, rng: np.random.Generator
     total = torch.zeros_like(batch.momenta[0])
     for _ in range(frames):
         rotation = random_orthogonal(rng)
-        total += model.predict(rotated(batch, rotation).graph).momenta @ rotation
+        total += model.predict(rotated(batch, rotation[None]).graph).momenta @ rotation
     return total / frames

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from small_models import EVERY
+import torch
+from small_models import CUTOFF, EVERY
 
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.data.pairs import StridePairs
+from flashmd_train.data.force_samples import draw_force_batch
+from flashmd_train.data.pairs import StridePairs, random_rotations
+from flashmd_train.data.sampler import Sampler
 from flashmd_train.data.segments import Segments
 
 
@@ -47,3 +50,34 @@ def test_stored_forces_and_energies_belong_to_the_stored_positions(segments: Seg
     _, _, forces, energy = reference.get()
     assert np.abs(forces - segments.forces[3, 2]).max() < 5e-3
     assert abs(energy - segments.energy[3, 2]) < 5e-3
+
+
+def test_each_box_is_turned_on_its_own(data: Dataset) -> None:
+    """By an orthogonal matrix of its own; what a batch holds of a box turns with it."""
+    plain, turned = (StridePairs(data, EVERY, 2.0, CUTOFF, augment=augment) for augment in (False, True))
+    picks, starts, reverse = EVERY[:3], [0, 1, 0], np.array([False, True, False])
+    before, after = (pairs.batch(picks, starts, reverse, np.random.default_rng(3)) for pairs in (plain, turned))
+    matrices = []
+    for box in range(3):
+        rows = before.box == box
+        mask = before.graph.mask[rows]
+        a, b = (batch.graph.edge_vectors[rows][mask].double() for batch in (before, after))
+        matrix = torch.linalg.lstsq(a, b).solution.T.float()
+        assert torch.allclose(matrix @ matrix.T, torch.eye(3), atol=1e-5)
+        vectors = [(x.graph.momenta[rows], x.displacement[0, rows], x.momenta[0, rows]) for x in (before, after)]
+        for x, y in zip(*vectors):
+            assert torch.allclose(x @ matrix.T, y, atol=1e-5)
+        matrices.append(matrix)
+    assert not torch.allclose(matrices[0], matrices[1], atol=0.1)
+
+
+def test_forces_turn_with_their_box(data: Dataset) -> None:
+    batch = draw_force_batch(Sampler(data, EVERY, CUTOFF), np.random.default_rng(0), 2)
+    turns = random_rotations(np.random.default_rng(1), 2)
+    after = batch.rotated(turns)
+    for box in range(2):
+        rows = batch.box == box
+        for name in ("positions", "forces"):
+            x, y = (getattr(b, name)[rows] for b in (batch, after))
+            assert torch.allclose(x @ turns[box].T, y, atol=1e-4)
+        assert torch.allclose(batch.graph.edge_vectors[rows] @ turns[box].T, after.graph.edge_vectors[rows], atol=1e-5)

@@ -23,6 +23,7 @@ KIND_OF = {
     "aluminium": "splitting",
     "aluminium-direct": "direct",
     "water": "direct",
+    "pet-metals": "direct",
     "water-active": "direct",
     "water-again": "direct",
     "water-energy": "energy",
@@ -51,7 +52,7 @@ class TestSettings:
         [
             ("model: {stride_fs: -1}", "model.stride_fs: Input should be greater than 0, got -1"),
             ("model: {strid_fs: 1}", "model.strid_fs: Extra inputs are not permitted"),
-            ("loss: {kind: huber}", "loss.kind: Input should be 'mass_scaled' or 'plain', got 'huber'"),
+            ("loss: {kind: huber}", "loss.kind: Input should be 'mass_scaled', 'plain' or 'scaled', got 'huber'"),
             ("[1, 2]", "holds list"),
             ("a: [", "is not YAML"),
         ],
