@@ -70,11 +70,10 @@ def load_weights(source: Source, network: nn.Module, targets: list[str]) -> None
     Raises:
         ConversionError: if a weight has no place, or a place no weight.
     """
-    rules = _TRUNK + [rule for i, name in enumerate(targets) for rule in _readout(i, name)]
     weights: dict[str, Tensor] = {}
     for name, value in source.model.state_dict().items():
         name = name.removeprefix("backend.")  # where PET keeps its network since version 16
-        ours = _rename(name, rules)
+        ours = our_name(name, targets)
         if ours is not None:
             weights[ours] = value.to(torch.float32)
         elif not re.fullmatch(_NOT_OURS, name):
@@ -116,8 +115,9 @@ def _readout(output: int, name: str) -> list[tuple[str, str]]:
     ]
 
 
-def _rename(name: str, rules: list[tuple[str, str]]) -> str | None:
-    for pattern, replacement in rules:
+def our_name(name: str, targets: list[str]) -> str | None:
+    """Name of one of metatrain's weights in a `PET` whose outputs are ``targets``; None where it has none."""
+    for pattern, replacement in _TRUNK + [rule for i, target in enumerate(targets) for rule in _readout(i, target)]:
         renamed, found = re.subn(f"^{pattern}", replacement, name)
         if found:
             return renamed

@@ -20,7 +20,7 @@ from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.learning.pretrain_lookahead import fit_linear
 from flashmd_train.learning.units import measure_direct
 from flashmd_train.models.direct import Direct
-from flashmd_train.models.prior import Unknown
+from flashmd_train.models.prior import NoPrior
 
 PRETRAINING_BOXES = 40
 
@@ -48,14 +48,14 @@ def train_direct(settings: DirectTraining, folder: Path, stop_after: int | None 
         return training_pairs(settings, data, index, margin, settings.data.rotate and not model.backbone.equivariant)
 
     def pretrain(model: Direct, data: Dataset, index: np.ndarray) -> None:
-        if isinstance(model.prior, Unknown):
+        if isinstance(model.prior, NoPrior):
             measure_direct(model, plain_pairs(data, index))
         if isinstance(model.backbone, LookaheadNet):
             rng = np.random.default_rng(settings.seed)
             fit_linear(model, pairs_of(model, data, index), PRETRAINING_BOXES, rng)
 
     def refit(model: Direct, data: Dataset, index: np.ndarray) -> None:
-        if isinstance(model.prior, Unknown):
+        if isinstance(model.prior, NoPrior):
             measure_direct(model, plain_pairs(data, index), keep=True)
 
     with prepared_run(settings, folder, lambda: Direct(settings.model), pretrain, refit, stop_after) as ready:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from flashmd_train.data.pairs import Batch
 from flashmd_train.graph.nef import Graph, displaced
 from flashmd_train.learning.config import Loss
-from flashmd_train.models.prior import Unknown
+from flashmd_train.models.prior import NoPrior
 from flashmd_train.models.stride import POSITION_TIME, THERMAL_MOMENTUM, Prediction, Stride
 
 KT = 300 * units.kB
@@ -47,7 +47,7 @@ def plain(stride: Prediction, displacement: Tensor, momenta: Tensor, masses: Ten
     return dq.square().mean() / q.square().mean(), dp.square().mean() / p.square().mean()
 
 
-def scaled(stride: Prediction, displacement: Tensor, momenta: Tensor, graph: Graph, prior: Unknown) -> Pair:
+def scaled(stride: Prediction, displacement: Tensor, momenta: Tensor, graph: Graph, prior: NoPrior) -> Pair:
     """Mean square errors of Δq and p' in the units of the network's outputs, which are those of each species."""
     species, root = graph.species.long(), graph.masses.sqrt()[:, None]
     dq = (stride.displacement - displacement) / root / prior.position_unit[species][:, None]
@@ -107,7 +107,7 @@ class StrideObjective(nn.Module):
 
     def __init__(self, model: Stride, loss: Loss, energy: Callable[[Graph], Tensor] | None = None) -> None:
         super().__init__()
-        if loss.kind == "scaled" and not isinstance(getattr(model, "prior", None), Unknown):
+        if loss.kind == "scaled" and not isinstance(getattr(model, "prior", None), NoPrior):
             raise ValueError("loss.kind scaled is for direct models with prior none, whose outputs have units")
         self.model, self.loss = model, loss
         # In a tuple, so that it is no submodule: it is not trained, saved or synchronised.

@@ -13,7 +13,7 @@ from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.pet import PETAction, PETEnergy
-from flashmd_train.models.prior import Unknown
+from flashmd_train.models.prior import NoPrior
 
 # Boxes, or frames, that are looked at.
 BOXES = 100
@@ -28,7 +28,7 @@ def measure_direct(model: Direct, pairs: StridePairs, keep: bool = False) -> Non
         keep: if predictions shall stay what they are; they do where units of all species change alike.
     """
     prior = model.prior
-    assert isinstance(prior, Unknown)
+    assert isinstance(prior, NoPrior)
     root = torch.tensor(np.sqrt(pairs.data.masses))
     displacement, momenta = _strides(pairs, prior.momenta_as_difference)
     of_positions, of_momenta = model.backbone.pet.outputs

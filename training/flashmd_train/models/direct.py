@@ -12,7 +12,7 @@ from flashmd_train.backbones.pet_forces import PETForces
 from flashmd_train.graph.nef import Graph
 from flashmd_train.models.bonded import check_bonded_species
 from flashmd_train.models.config import DirectConfig
-from flashmd_train.models.prior import BondedFlow, FreeFlight, Unknown
+from flashmd_train.models.prior import BondedFlow, FreeFlight, NoPrior
 from flashmd_train.models.stride import POSITION_TIME, THERMAL_MOMENTUM, Prediction
 
 # exp of it is where the scale of the noise starts, in units of THERMAL_MOMENTUM and POSITION_TIME.
@@ -67,7 +67,7 @@ class Direct(nn.Module):
                 raise ValueError(
                     f"backbone {config.backbone} looks at the atoms inside the stride, where prior none knows nothing"
                 )
-            self.lookahead = self.prior = Unknown(kinds, config.momenta_as_difference)
+            self.lookahead = self.prior = NoPrior(kinds, config.momenta_as_difference)
         check_options(config)
         self.backbone = backbone(kinds, config.cutoff_A, orders=config.coefficients, **config.options)
         if isinstance(self.backbone, PETForces) and config.prior != "none":

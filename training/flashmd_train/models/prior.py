@@ -1,7 +1,7 @@
 """Priors: the map of one stride under given slow forces, before anything is learned.
 
 A prior turns the slow force of each atom, a polynomial of time whose coefficients a backbone predicts, into
-displacements and velocities. :class:`FreeFlight` is Newton's second law alone. :class:`Unknown` is not even that: the
+displacements and velocities. :class:`FreeFlight` is Newton's second law alone. :class:`NoPrior` is not even that: the
 network gives the end of the stride itself, as published FlashMD's does. :class:`BondedFlow` adds to free flight the
 harmonic bonds and the angle of flexible water too and integrates every molecule with a small inner time step inside
 the graph, so that the network is left with the smooth, intermolecular part: the O–H stretch (period 9.5 fs) need not
@@ -90,7 +90,7 @@ class FreeFlight(WithoutBonds):
         return v0 * t + twice @ a, v0 + once @ a
 
 
-class Unknown(WithoutBonds):
+class NoPrior(WithoutBonds):
     """No prior: the network's two vectors per atom are u and p', or p' − p, each in one unit per species.
 
     The outputs of FlashMD (arXiv 2505.19350, section 3) and the scales that metatrain puts on them.

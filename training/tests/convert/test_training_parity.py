@@ -20,7 +20,7 @@ from metatrain_models import STRIDES, train  # noqa: E402
 from flashmd_train.cli import app  # noqa: E402
 from flashmd_train.convert.checkpoint import Source, read_checkpoint  # noqa: E402
 from flashmd_train.convert.modules import build_flashmd  # noqa: E402
-from flashmd_train.convert.weights import _TRUNK, _readout, _rename  # noqa: E402
+from flashmd_train.convert.weights import our_name  # noqa: E402
 from flashmd_train.data.pairs import Batch  # noqa: E402
 from flashmd_train.graph.nef import join  # noqa: E402
 from flashmd_train.graph.structures import graph_of  # noqa: E402
@@ -43,12 +43,11 @@ def test_loss_and_gradient_are_metatrains(name: str, tmp_path: Path, monkeypatch
     theirs = their_loss(source)
     theirs.backward()
     assert float(loss) == pytest.approx(float(theirs), rel=2e-5)
-    rules = _TRUNK + [rule for i, target in enumerate(("position", "momentum")) for rule in _readout(i, target)]
     gradients = {k: p.grad for k, p in ours.backbone.pet.named_parameters()}
     largest = max(float(g.abs().max()) for g in gradients.values())
     compared = 0
     for their_name, parameter in source.model.named_parameters():
-        known = _rename(their_name, rules)
+        known = our_name(their_name, ["position", "momentum"])
         if known is None or parameter.grad is None:
             continue
         compared += 1
