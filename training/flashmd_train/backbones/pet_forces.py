@@ -18,13 +18,14 @@ from flashmd_train.backbones.pet_sizes import pet_config
 from flashmd_train.graph.nef import Graph
 
 
-class PETForces(nn.Module):
-    """Vectors from a PET, one readout each. Rotational symmetry is learned from augmented data.
+class _PETVectors(nn.Module):
+    """Vectors of each atom from a PET. Rotational symmetry is learned from augmented data.
 
     Args:
         species: number of species.
         cutoff: Å.
-        orders: vectors per atom: Legendre coefficients of the slow force, or what the prior takes in their place.
+        orders: vectors per atom.
+        readouts: among which they are divided.
         options: of :func:`~flashmd_train.backbones.pet_sizes.pet_config`.
 
     Raises:
@@ -34,24 +35,37 @@ class PETForces(nn.Module):
     equivariant = False
     looks_ahead = False
 
-    def __init__(self, species: int, cutoff: float, orders: int = 5, **options: Any) -> None:
+    def __init__(self, species: int, cutoff: float, orders: int, readouts: int, options: dict[str, Any]) -> None:
         super().__init__()
         config = pet_config(species, cutoff, options)
-        self.pet = PET(config, [3] * orders)
+        self.orders = orders
+        self.pet = PET(config, readouts * [3 * orders // readouts])
         self.reach = config.reach
-        readouts = sum(len(heads) for heads in self.pet.outputs)
-        self.features = self.last_features = readouts * (2 * config.head_features + 1)
+        heads = sum(len(heads) for heads in self.pet.outputs)
+        self.features = self.last_features = heads * (2 * config.head_features + 1)
 
-    def begin_at_zero(self) -> None:
-        """Make all vectors zero, as those of the other backbones are: a random slow force would be many eV/Å."""
-        for head in (head for heads in self.pet.outputs for head in heads):
+    def forward(self, graph: Graph, prior: Prior, bound: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Vectors [N, P, 3], features [N, F], and these as the last layer takes them [N, 1, F]."""
+        momenta = graph.momenta * graph.masses.sqrt()[:, None]
+        last = self.pet.last_features(graph._replace(momenta=momenta))
+        features = torch.cat([part for of in last for part in of], -1)
+        return torch.cat(self.pet.read(last), -1).unflatten(-1, (self.orders, 3)), features, features[:, None]
+
+
+class PETForces(_PETVectors):
+    """Legendre coefficients of the slow force in eV/Å, from one readout."""
+
+    def __init__(self, species: int, cutoff: float, orders: int = 5, **options: Any) -> None:
+        super().__init__(species, cutoff, orders, 1, options)
+        # The slow force starts at zero: a random one would be many eV/Å.
+        for head in self.pet.outputs[0]:
             for last in (head.node[-1], head.edge[-1]):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
 
-    def forward(self, graph: Graph, prior: Prior, bound: Any) -> tuple[Tensor, Tensor, Tensor]:
-        """Coefficients [N, P, 3] in eV/Å, features [N, F], and these as the last layer takes them [N, 1, F]."""
-        momenta = graph.momenta * graph.masses.sqrt()[:, None]
-        last = self.pet.last_features(graph._replace(momenta=momenta))
-        features = torch.cat([part for of in last for part in of], -1)
-        return torch.stack(self.pet.read(last), 1), features, features[:, None]
+
+class PETEnds(_PETVectors):
+    """Published FlashMD's two vectors, q' − q and p' or p' − p, from readouts of their own."""
+
+    def __init__(self, species: int, cutoff: float, orders: int = 2, **options: Any) -> None:
+        super().__init__(species, cutoff, orders, orders, options)

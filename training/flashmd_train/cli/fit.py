@@ -38,7 +38,7 @@ def config(
         model = read_start(start).config
         if type(model) is not type(settings.model):
             raise typer.BadParameter(f"{start} is of another kind than {kind}: its settings are {type(model).__name__}")
-        settings = settings.model_copy(update={"model": model, "start": start})
+        settings = settings.model_copy(update={"model": model, "start": start.resolve()})
     typer.echo(template(settings), nl=False)
 
 

@@ -16,16 +16,15 @@ from flashmd_train.export.mean_field import FRAMES, add_mean_field
 from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
 from flashmd_train.learning.baselines import fit_baselines
-from flashmd_train.learning.checkpoint import best_weights
+from flashmd_train.learning.checkpoint import best_weights, load_weights
 from flashmd_train.learning.loop import MARGIN_A
 from flashmd_train.learning.metrics import energy_errors, stride_errors
 from flashmd_train.model_files.contract import DIRECT_INPUTS, read_model, write_model
 from flashmd_train.model_files.exports import export_action, export_direct, export_energy, export_splitting, probes
 from flashmd_train.model_files.parity import equivariance, rounding
-from flashmd_train.models.build import kind_of
-from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
+from flashmd_train.models.build import build, kind_of
 from flashmd_train.models.direct import Direct
-from flashmd_train.models.energies import build_energy
+from flashmd_train.models.energy import Energy
 from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
 from flashmd_train.models.pet import PETAction, PETEnergy, Solved
 from flashmd_train.models.splitting import Splitting
@@ -74,18 +73,20 @@ def publish(
     loaded = Dataset(data)
     if loaded.sha256 != saved["data"]["sha256"]:
         raise ValueError(f"{run} was trained on other data than {[str(p) for p in data]}: the hashes differ")
-    kind = kind_of(saved["config"])
+    kind, model = kind_of(saved["config"]), build(saved["config"])
+    load_weights(model, best_weights(saved), run)
     if kind == "splitting":
-        return _publish_splitting(saved, output, loaded, energy_model, measured)
+        return _publish_splitting(model, saved, output, loaded, energy_model, measured)
     if kind == "action":
-        return _publish_action(saved, output, loaded, energy_model, measured)
+        return _publish_action(model, saved, output, loaded, energy_model, measured)
     if kind == "direct":
         calibrating = [calibration is None or path in calibration for path in data]
-        return _publish_direct(saved, output, loaded, energy_model, measured, calibrating, potential, energies)
-    return _publish_energy(saved, output, loaded, measured, potential, energies)
+        return _publish_direct(model, saved, output, loaded, energy_model, measured, calibrating, potential, energies)
+    return _publish_energy(model, saved, output, loaded, measured, potential, energies)
 
 
 def _publish_direct(
+    model: Direct,
     saved: dict,
     output: Path,
     data: Dataset,
@@ -95,9 +96,7 @@ def _publish_direct(
     potential: Potential | None,
     energies: int,
 ) -> dict:
-    config = DirectConfig.model_validate(saved["config"])
-    model = Direct(config)
-    model.load_state_dict(best_weights(saved))
+    config = model.config
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
     training = StridePairs(data, training_part, config.stride_fs, config.cutoff_A)
     validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A)
@@ -136,10 +135,10 @@ def _publish_direct(
     return metadata
 
 
-def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> dict:
-    config = SplittingConfig.model_validate(saved["config"])
-    model = Splitting(config)
-    model.load_state_dict(best_weights(saved))
+def _publish_splitting(
+    model: Splitting, saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict
+) -> dict:
+    config = model.config
     _, validation_part = data.split(VALIDATION_SHARE, seed=0)
     validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A + MARGIN_A)
     errors = stride_errors(model, validation, boxes=len(validation_part))
@@ -161,10 +160,11 @@ def _publish_splitting(saved: dict, output: Path, data: Dataset, energy_model: P
     return metadata
 
 
-def _publish_action(saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict) -> dict:
-    config = ActionConfig.model_validate(saved["config"])
-    model = PETAction(config).eval()
-    model.load_state_dict(best_weights(saved))
+def _publish_action(
+    model: PETAction, saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict
+) -> dict:
+    config = model.config
+    model.eval()
     _, validation_part = data.split(VALIDATION_SHARE, seed=0)
     validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A + MARGIN_A)
     errors = stride_errors(Solved(model), validation, boxes=len(validation_part))
@@ -184,12 +184,16 @@ def _publish_action(saved: dict, output: Path, data: Dataset, energy_model: Path
 
 
 def _publish_energy(
-    saved: dict, output: Path, data: Dataset, measured: dict, potential: Potential | None, energies: int
+    model: Energy | PETEnergy,
+    saved: dict,
+    output: Path,
+    data: Dataset,
+    measured: dict,
+    potential: Potential | None,
+    energies: int,
 ) -> dict:
-    config = EnergyConfig.model_validate(saved["config"])
+    config = model.config
     data.require("forces", "energy")
-    model = build_energy(config)
-    model.load_state_dict(best_weights(saved))
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
     fit_baselines(model, data, training_part[stratified(training_part, BASELINE_FRAMES)])
     errors = energy_errors(model, data, validation_part, frames=len(validation_part))

@@ -50,8 +50,8 @@ def train_action(settings: ActionTraining, folder: Path, stop_after: int | None 
     def pretrain(model: PETAction, data: Dataset, index: np.ndarray) -> None:
         measure_action(model, StridePairs(data, index, stride, cutoff))
 
-    def refit(model: PETAction, data: Dataset, index: np.ndarray) -> None:
-        measure_action(model, StridePairs(data, index, stride, cutoff), keep=True)
+    def refit(model: PETAction, data: Dataset, index: np.ndarray, new: list[str]) -> None:
+        """Nothing: the unit of an action is one for all elements."""
 
     with prepared_run(settings, folder, lambda: PETAction(settings.model), pretrain, refit, stop_after) as ready:
         pairs = MidpointPairs(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import nn
 from torch.utils.tensorboard import SummaryWriter
 
@@ -59,6 +60,7 @@ class TrainingRun:
         optimizer: its settings.
         seed: of the batches.
         rank: of this process; only the first one writes.
+        tuning: which weights change, and the rank of adapters; a run goes on only with the same.
 
     Attributes:
         step: steps done.
@@ -70,12 +72,20 @@ class TrainingRun:
     """
 
     def __init__(
-        self, folder: Path, config: Strict, model: nn.Module, optimizer: Optimizer, seed: int, rank: int = 0
+        self,
+        folder: Path,
+        config: Strict,
+        model: nn.Module,
+        optimizer: Optimizer,
+        seed: int,
+        rank: int = 0,
+        tuning: tuple[str, int] = ("all", 0),
     ) -> None:
         self.folder, self.config, self.model, self.settings = folder, config, model, optimizer
-        self.seed, self.rank = seed, rank
+        self.seed, self.rank, self.tuning = seed, rank, tuning
         self.averaged = Averaged(model, optimizer.averaging)
-        self.adam = torch.optim.Adam(model.parameters(), lr=optimizer.learning_rate, fused=True)
+        self.fused = next(model.parameters()).device.type == "cpu"
+        self.adam = torch.optim.Adam(model.parameters(), lr=optimizer.learning_rate, fused=self.fused)
         self.scaler = torch.amp.GradScaler("cuda", enabled=optimizer.precision == "float16")
         self.step, self.seconds, self._since = 0, 0.0, time.process_time()
         self.best: dict | None = None
@@ -95,16 +105,28 @@ class TrainingRun:
             ValueError: it is of a model with other settings.
         """
         saved = torch.load(self.folder / "checkpoint.pt", weights_only=False)
-        # Settings that came later have their defaults in runs of before.
-        there = type(self.config).model_validate(saved["config"])
-        if there.model_dump(mode="json") != self.config.model_dump(mode="json"):
-            raise ValueError(f"{self.folder} holds a run of another model: {saved['config']}; name another folder")
-        self.model.load_state_dict(saved["model"])
-        self.averaged.model.load_state_dict(saved["averaged"])
+        tuning = tuple(saved.get("tuning", ("all", 0)))
+        if self._other_settings(saved["config"]) or (tuning != self.tuning and {tuning[0], self.tuning[0]} != {"all"}):
+            raise ValueError(
+                f"{self.folder} holds a run of another model: {saved['config']}, tune {tuning[0]!r}; "
+                "name another folder"
+            )
+        load_weights(self.model, saved["model"], self.folder)
+        load_weights(self.averaged.model, saved["averaged"], self.folder)
         self.adam.load_state_dict(saved["optimizer"])
+        for group in self.adam.param_groups:
+            group["fused"] = self.fused
         self.scaler.load_state_dict(saved["scaler"])
         self.step, self.seconds = saved["step"], saved["seconds"]
         self.best, self.best_score, self.waited = saved["best"], saved["best_score"], saved["waited"]
+
+    def _other_settings(self, config: dict) -> bool:
+        """True unless a run's settings are this one's; settings that came later have their defaults in it."""
+        try:
+            there = type(self.config).model_validate(config)
+        except ValidationError:
+            return True
+        return there.model_dump(mode="json") != self.config.model_dump(mode="json")
 
     @property
     def finished(self) -> bool:
@@ -169,10 +191,23 @@ class TrainingRun:
             step=self.step,
             seconds=self.seconds,
             seed=self.seed,
+            tuning=self.tuning,
             data=dict(recipe=data.recipe, sha256=data.sha256),
         )
         with atomic_write(self.folder / "checkpoint.pt") as temporary:
             torch.save(state, temporary)
+
+
+def load_weights(model: nn.Module, weights: dict, source: Path) -> None:
+    """Put weights into a model.
+
+    Raises:
+        ValueError: ``source`` holds those of another network.
+    """
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise ValueError(f"{source} is of another architecture: {' '.join(str(error).split())[:300]}") from None
 
 
 def best_weights(saved: dict) -> dict:

@@ -1,6 +1,7 @@
 """The settings of a training run: YAML or TOML files, checked before anything starts.
 
-``flashmd-train config direct``, ``… splitting`` and ``… energy`` print every setting with its default and meaning.
+``flashmd-train config direct``, ``… splitting``, ``… energy`` and ``… action`` print every setting with its default and
+meaning.
 """
 
 from __future__ import annotations
@@ -8,10 +9,10 @@ from __future__ import annotations
 import json
 import tomllib
 from pathlib import Path
-from typing import Annotated, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 
 from flashmd_train.learning.tuning import Tune
 from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
@@ -99,6 +100,12 @@ class Training(Strict):
     )
     rank: int = Field(8, ge=1, description="rank of the adapters")
 
+    @model_validator(mode="after")
+    def _something_to_tune(self) -> Training:
+        if self.tune != "all" and self.start is None:
+            raise ValueError(f"tune: {self.tune} leaves most weights as they are: name a start to have them from")
+        return self
+
 
 class DirectTraining(Training):
     """A direct model's run."""
@@ -166,12 +173,20 @@ def read(kind: type[T], path: Path, changes: list[str] | None = None) -> T:
         for part in sections:
             section = section.setdefault(part, {})
         section[last] = yaml.safe_load(value)
+    return _relative_to(checked(kind, given, str(path)), path.parent)
+
+
+def checked(kind: type[T], given: dict[str, Any], source: str = "settings") -> T:
+    """A run's settings from what is given by name.
+
+    Raises:
+        ValueError: settings are wrong; one line for each, after the ``source`` they are from.
+    """
     try:
-        settings = kind.model_validate(given)
+        return kind.model_validate(given)
     except ValidationError as error:
         lines = [f"  {line}" for line in problems(error)]
-        raise ValueError("\n".join([f"{path}:", *lines, "`flashmd-train config` prints what is known"])) from None
-    return _relative_to(settings, path.parent)
+        raise ValueError("\n".join([f"{source}:", *lines, "`flashmd-train config` prints what is known"])) from None
 
 
 def _relative_to(settings: T, folder: Path) -> T:

@@ -54,9 +54,9 @@ def train_direct(settings: DirectTraining, folder: Path, stop_after: int | None 
             rng = np.random.default_rng(settings.seed)
             fit_linear(model, pairs_of(model, data, index), PRETRAINING_BOXES, rng)
 
-    def refit(model: Direct, data: Dataset, index: np.ndarray) -> None:
-        if isinstance(model.prior, NoPrior):
-            measure_direct(model, plain_pairs(data, index), keep=True)
+    def refit(model: Direct, data: Dataset, index: np.ndarray, new: list[str]) -> None:
+        if new and isinstance(model.prior, NoPrior):
+            measure_direct(model, plain_pairs(data, index), new)
 
     with prepared_run(settings, folder, lambda: Direct(settings.model), pretrain, refit, stop_after) as ready:
         validation = plain_pairs(ready.data, ready.validation)

@@ -14,7 +14,7 @@ from flashmd_train.data.pairs import random_rotations
 from flashmd_train.data.sampler import Sampler
 from flashmd_train.graph.nef import Graph
 from flashmd_train.learning.baselines import fit_baselines, follow_energies
-from flashmd_train.learning.checkpoint import best_weights
+from flashmd_train.learning.checkpoint import best_weights, load_weights
 from flashmd_train.learning.config import EnergyTraining
 from flashmd_train.learning.distributed import autocast, wrap_ddp
 from flashmd_train.learning.loop import prepared_run
@@ -73,9 +73,9 @@ def train_energy(settings: EnergyTraining, folder: Path, stop_after: int | None 
             fit_pairs(model, data, index, PRETRAINING_FRAMES, np.random.default_rng(settings.seed))
         fit_baselines(model, data, index[stratified(index, PRETRAINING_FRAMES)])
 
-    def refit(model: Energy | PETEnergy, data: Dataset, index: np.ndarray) -> None:
-        if isinstance(model, PETEnergy):
-            measure_energy(model, data, index, keep=True)
+    def refit(model: Energy | PETEnergy, data: Dataset, index: np.ndarray, new: list[str]) -> None:
+        if new and isinstance(model, PETEnergy):
+            measure_energy(model, data, index, new)
         fit_baselines(model, data, index[stratified(index, PRETRAINING_FRAMES)])
 
     labels, build = ("forces", "energy"), lambda: build_energy(settings.model)
@@ -107,5 +107,5 @@ def load_energy(run: Path) -> Energy | PETEnergy:
     """The energy model of the folder ``run``: its averaged weights, where validation was best."""
     saved = torch.load(run / "checkpoint.pt", weights_only=False)
     model = build_energy(EnergyConfig.model_validate(saved["config"]))
-    model.load_state_dict(best_weights(saved))
+    load_weights(model, best_weights(saved), run)
     return model.eval()

@@ -65,7 +65,7 @@ def prepared_run(
     folder: Path,
     build: Callable[[], nn.Module],
     pretrain: Callable[[nn.Module, Dataset, np.ndarray], None],
-    refit: Callable[[nn.Module, Dataset, np.ndarray], None],
+    refit: Callable[[nn.Module, Dataset, np.ndarray, list[str]], None],
     stop_after: int | None,
     labels: tuple[str, ...] = (),
 ) -> Iterator[PreparedRun]:
@@ -76,7 +76,7 @@ def prepared_run(
         folder: where it is kept.
         build: the model with random weights.
         pretrain: what is done to the weights of a new run, with model, data and the training part [n, 2].
-        refit: likewise, of one that begins from other weights: units and baselines follow the data.
+        refit: likewise, of one that begins from other weights, with the symbols of elements that are new.
         stop_after: end at this step; None goes to the end.
         labels: what every file must hold, out of ``forces`` and ``energy``.
 
@@ -100,12 +100,14 @@ def prepared_run(
             if settings.start is None:
                 pretrain(model, data, training)
             else:
-                if new := begin_from(settings.start, model):
+                new = begin_from(settings.start, model)
+                if new and rank == 0:
                     print(f"{', '.join(new)}: not in {settings.start}, begin as the mean of its elements", flush=True)
-                refit(model, data, training)
+                refit(model, data, training, new)
         restrict(model, settings.tune, settings.rank)
         model.to(device)
-        run = TrainingRun(folder, settings.model, model, settings.optimizer, settings.seed, rank)
+        tuning = (settings.tune, settings.rank)
+        run = TrainingRun(folder, settings.model, model, settings.optimizer, settings.seed, rank, tuning)
         if TrainingRun.exists(folder):
             run.restore()
         barrier()

@@ -42,7 +42,7 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
         measure_closest(model, data)
         fit_forces(model, data, index, settings)
 
-    def refit(model: Splitting, data: Dataset, index: np.ndarray) -> None:
+    def refit(model: Splitting, data: Dataset, index: np.ndarray, new: list[str]) -> None:
         """Nothing: scalars have no units of their own."""
 
     build, labels = lambda: Splitting(settings.model), ("forces",)

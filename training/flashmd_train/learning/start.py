@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.pet import PET
-from flashmd_train.learning.checkpoint import best_weights
+from flashmd_train.learning.checkpoint import best_weights, load_weights
 from flashmd_train.model_files.restore import CALIBRATED, restore
 from flashmd_train.models.build import build
 
@@ -38,7 +38,7 @@ def read_start(path: Path) -> nn.Module:
     if path.suffix == ".ckpt":
         return _imported(path)
     try:
-        saved = torch.load(path, weights_only=False)
+        saved = torch.load(path, map_location="cpu", weights_only=False)
         config, weights = saved["config"], best_weights(saved)
     except _DAMAGED as error:
         raise ValueError(
@@ -46,7 +46,7 @@ def read_start(path: Path) -> nn.Module:
             "checkpoint .ckpt"
         ) from error
     model = build(config)
-    model.load_state_dict(weights)
+    load_weights(model, weights, path)
     return model
 
 
@@ -76,10 +76,7 @@ def begin_from(path: Path, model: nn.Module) -> list[str]:
             )
         weights = _for_species(start, known, wanted)
     weights |= {name: value for name, value in ours.items() if name.rpartition(".")[2] in CALIBRATED}
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise ValueError(f"{path} is of another architecture: {' '.join(str(error).split())[:300]}") from None
+    load_weights(model, weights, path)
     return [symbol for symbol in wanted if symbol not in known]
 
 
@@ -131,4 +128,9 @@ def _for_species(start: nn.Module, known: list[str], wanted: list[str]) -> dict[
         mean = value.mean(axis, keepdim=True)
         rows = [value.narrow(axis, known.index(s), 1) if s in known else mean for s in wanted]
         found[name] = torch.cat(rows, axis)
+    if "noise.weight" in found:  # its last inputs say the species
+        features, own = found["noise.weight"].split([found["noise.weight"].shape[1] - len(known), len(known)], 1)
+        mean = own.mean(1, keepdim=True)
+        columns = [own[:, known.index(s), None] if s in known else mean for s in wanted]
+        found["noise.weight"] = torch.cat([features, *columns], 1)
     return found

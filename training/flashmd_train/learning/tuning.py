@@ -48,9 +48,13 @@ def restrict(model: nn.Module, tune: Tune, rank: int) -> None:
     pets = [part for part in model.modules() if isinstance(part, PET)]
     if not pets:
         raise ValueError(f"tune: {tune} is for PET, whose readouts and trunk are apart; wanted tune: all")
+    learning = [p for pet in pets for p in pet.outputs.parameters() if p.requires_grad]
+    noise = getattr(model, "noise", None)
+    learning += [] if noise is None else list(noise.parameters())
     model.requires_grad_(False)
+    for parameter in learning:
+        parameter.requires_grad_(True)
     for pet in pets:
-        pet.outputs.requires_grad_(True)
         if tune == "adapters":
             for product in [part for part in _trunk(pet) if isinstance(part, nn.Linear)]:
                 parametrize.register_parametrization(product, "weight", Adapter(*product.weight.shape, rank))

@@ -1,14 +1,17 @@
-"""How much atoms of each species move, carry and feel in the data: what the outputs of PET are measured in."""
+"""How much atoms of each species move, carry and feel in the data: what the outputs of PET are measured in.
+
+Of a model that begins from other weights only new elements are measured: for the others a new unit would be another
+prediction. Theirs is what they have in the data times what the known ones' is of theirs, on average.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from flashmd_train.backbones.pet import Head
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.models.direct import Direct
@@ -19,36 +22,34 @@ from flashmd_train.models.prior import NoPrior
 BOXES = 100
 
 
-def measure_direct(model: Direct, pairs: StridePairs, keep: bool = False) -> None:
+def measure_direct(model: Direct, pairs: StridePairs, new: Sequence[str] | None = None) -> None:
     """Measure the outputs of a model without prior in the rms of q' − q and p', or p' − p, by species.
 
     Args:
         model: changed in place.
         pairs: unperturbed.
-        keep: if predictions shall stay what they are; they do where units of all species change alike.
+        new: symbols of the only elements whose units are set; None for all.
     """
     prior = model.prior
     assert isinstance(prior, NoPrior)
     root = torch.tensor(np.sqrt(pairs.data.masses))
     displacement, momenta = _strides(pairs, prior.momenta_as_difference)
-    of_positions, of_momenta = model.backbone.pet.outputs
-    _set(prior.position_unit, displacement / root, of_positions if keep else ())
-    _set(prior.momentum_unit, momenta * root, of_momenta if keep else ())
+    _set(prior.position_unit, displacement / root, pairs.data.symbols, new)
+    _set(prior.momentum_unit, momenta * root, pairs.data.symbols, new)
 
 
-def measure_action(model: PETAction, pairs: StridePairs, keep: bool = False) -> None:
-    """Measure an action in the product of rms displacement and rms momentum: ∂S/∂p̄ is Δq. Arguments as above."""
+def measure_action(model: PETAction, pairs: StridePairs) -> None:
+    """Measure an action in the product of rms displacement and rms momentum: ∂S/∂p̄ is Δq."""
     displacement, momenta = _strides(pairs, False)
-    product = (displacement.square().mean() * momenta.square().mean()).sqrt()
-    _set(model.scale, product, model.pet.outputs[0] if keep else ())
+    model.scale.copy_((displacement.square().mean() * momenta.square().mean()).sqrt())
 
 
-def measure_energy(model: PETEnergy, data: Dataset, index: np.ndarray, keep: bool = False) -> None:
-    """Measure energies in the rms force times 1 Å by species, over segments ``index`` [n, 2]; ``keep`` as above."""
+def measure_energy(model: PETEnergy, data: Dataset, index: np.ndarray, new: Sequence[str] | None = None) -> None:
+    """Measure energies in the rms force times 1 Å by species, over segments ``index`` [n, 2]; ``new`` as above."""
     squares, counts = torch.zeros(2, len(data.symbols), dtype=torch.float64)
     for file, segment in index[stratified(index, BOXES)]:
         _add(squares, counts, data.species[file], torch.tensor(data.files[file].forces[segment, 0]))
-    _set(model.scale, _root_mean(squares, counts), model.pet.outputs[0] if keep else ())
+    _set(model.scale, _root_mean(squares, counts), data.symbols, new)
 
 
 def _strides(pairs: StridePairs, momenta_as_difference: bool) -> tuple[Tensor, Tensor]:
@@ -76,11 +77,8 @@ def _root_mean(squares: Tensor, counts: Tensor) -> Tensor:
     return torch.where(counts > 0, squares / counts.clamp(min=1), squares.sum() / counts.sum()).sqrt()
 
 
-def _set(unit: Tensor, measured: Tensor, readouts: Iterable[Head]) -> None:
-    """Set a unit; readouts are multiplied by the geometric mean of what it was over what it is."""
-    ratio = float((unit.double() / measured).log().mean().exp())
-    unit.copy_(measured)
-    for head in readouts:
-        for last in (head.node[-1], head.edge[-1]):
-            last.weight.data *= ratio
-            last.bias.data *= ratio
+def _set(unit: Tensor, measured: Tensor, symbols: Sequence[str], new: Sequence[str] | None) -> None:
+    chosen = torch.tensor([new is None or symbol in new for symbol in symbols])
+    if not chosen.all():
+        measured = measured * (unit.double() / measured)[~chosen].log().mean().exp()
+    unit[chosen] = measured[chosen].to(unit.dtype)

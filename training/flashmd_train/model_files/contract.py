@@ -7,6 +7,7 @@ from pathlib import Path
 
 import onnx
 import torch
+from google.protobuf.message import DecodeError
 from torch import Tensor
 
 from flashmd_rs.writers.atomic_write import atomic_write
@@ -33,10 +34,13 @@ def read_model(path: Path) -> tuple[onnx.ModelProto, dict]:
     """Graph and metadata of a model file.
 
     Raises:
-        ValueError: the file has no metadata.
+        ValueError: the file is not ONNX, or has no metadata.
         OSError: the file cannot be read.
     """
-    model = onnx.load(path)
+    try:
+        model = onnx.load(path)
+    except DecodeError as error:
+        raise ValueError(f"{path} is no ONNX file: {error}") from None
     entries = [entry for entry in model.metadata_props if entry.key == "flashmd"]
     if len(entries) != 1:
         raise ValueError(f"{path} has {len(entries)} entries of metadata `flashmd`, wanted one: it is no model")

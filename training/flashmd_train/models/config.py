@@ -41,6 +41,8 @@ class DirectConfig(Strict):
 
     @model_validator(mode="after")
     def _difference_of_what_the_network_gives(self) -> DirectConfig:
+        if self.prior == "none" and self.backbone != "pet":
+            raise ValueError(f"prior none is for backbone pet; {self.backbone} gives forces: take prior free")
         if self.momenta_as_difference and self.prior != "none":
             raise ValueError("momenta_as_difference is for prior none; the others add to free flight by themselves")
         return self
@@ -110,6 +112,8 @@ class SplittingConfig(Strict):
 
     @model_validator(mode="after")
     def _alternating(self) -> SplittingConfig:
+        if self.scalar.backbone != "moments":
+            raise ValueError("the scalars of a splitting are of backbone moments")
         if len(self.kicks) != len(self.drifts) + 1:
             raise ValueError(
                 f"got {len(self.kicks)} kicks and {len(self.drifts)} drifts, wanted one kick more than drifts"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones import BACKBONES
-from flashmd_train.backbones.pet_forces import PETForces
+from flashmd_train.backbones.pet_forces import PETEnds
 from flashmd_train.graph.nef import Graph
 from flashmd_train.models.bonded import check_bonded_species
 from flashmd_train.models.config import DirectConfig
@@ -63,15 +63,10 @@ class Direct(nn.Module):
         elif config.prior == "free":
             self.lookahead = self.prior = FreeFlight(config.stride_fs, config.legendre_orders)
         else:
-            if backbone.looks_ahead:
-                raise ValueError(
-                    f"backbone {config.backbone} looks at the atoms inside the stride, where prior none knows nothing"
-                )
             self.lookahead = self.prior = NoPrior(kinds, config.momenta_as_difference)
+            backbone = PETEnds
         check_options(config)
         self.backbone = backbone(kinds, config.cutoff_A, orders=config.coefficients, **config.options)
-        if isinstance(self.backbone, PETForces) and config.prior != "none":
-            self.backbone.begin_at_zero()
         self.noise = nn.Linear(self.backbone.features + kinds, 3) if config.noise else None
         if self.noise is not None:
             nn.init.zeros_(self.noise.weight)

@@ -91,6 +91,9 @@ class PETAction(nn.Module):
         super().__init__()
         self.config = config
         self.pet = PET(pet_config(len(config.species), config.cutoff_A, SMOOTH | config.options), [1])
+        # Only derivatives of S matter: constants of atoms have none, and would wait for gradients for ever.
+        for head in self.pet.outputs[0]:
+            head.node[-1].bias.requires_grad_(False)
         self.register_buffer("scale", torch.ones(()))
 
     @property

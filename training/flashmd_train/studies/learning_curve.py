@@ -10,7 +10,7 @@ import numpy as np
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.learning.config import DirectTraining
+from flashmd_train.learning.config import DirectTraining, checked
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.metrics import stride_errors
 from flashmd_train.models.direct import Direct
@@ -43,7 +43,7 @@ class Curve:
             A Markdown table: momentum errors, means over the seeds, by number of segments.
 
         Raises:
-            ValueError: the settings name no start.
+            ValueError: the settings name no start, or the folder holds trainings with others.
         """
         if self.settings.start is None:
             raise ValueError("the settings name no start, from which the curve could begin")
@@ -53,18 +53,25 @@ class Curve:
         ]
         for way in [SCRATCH, *self.tunes]:
             errors = [[self._error(folder, way, count, seed) for seed in range(self.seeds)] for count in self.segments]
-            lines.append(f"| {way} | {' | '.join(_percent(np.array(each)) for each in errors)} |")
+            lines.append(f"| {way} | {' | '.join(percent(np.array(each)) for each in errors)} |")
         return lines
 
     def _error(self, folder: Path, way: str, count: int, seed: int) -> float:
         run = folder / f"{way.replace(' ', '-')}-{count}-{seed}"
         result = run / "errors.json"
+        given = self.settings.model_dump() | {"seed": seed}
+        given["data"] |= {"segments": count}
+        given |= {"start": None, "tune": "all"} if way == SCRATCH else {"tune": way}
+        settings = checked(DirectTraining, given)
+        wanted = settings.model_dump(mode="json")
         if not result.exists():
-            given = {"data": self.settings.data.model_copy(update={"segments": count}), "seed": seed}
-            given |= {"start": None} if way == SCRATCH else {"tune": way}
-            model = train_direct(self.settings.model_copy(update=given), run)
-            result.write_text(json.dumps(errors_on(model, self.test)))
-        return float(json.loads(result.read_text())["momentum_error"])
+            result.parent.mkdir(parents=True, exist_ok=True)
+            model = train_direct(settings, run)
+            result.write_text(json.dumps({"settings": wanted, **errors_on(model, self.test)}))
+        found = json.loads(result.read_text())
+        if found["settings"] != wanted:
+            raise ValueError(f"{run} holds a training with other settings; name another folder")
+        return float(found["momentum_error"])
 
 
 def errors_on(model: Direct, test: Path) -> dict[str, float]:
@@ -73,7 +80,7 @@ def errors_on(model: Direct, test: Path) -> dict[str, float]:
     Raises:
         ValueError: the file holds elements that the model does not know.
     """
-    data, known = Dataset([test]), list(model.config.species)
+    model, data, known = model.cpu().eval(), Dataset([test]), list(model.config.species)
     if unknown := set(data.symbols) - set(known):
         raise ValueError(f"{test} holds {', '.join(sorted(unknown))}, which the model does not know")
     # Species of files are numbered in the model's order.
@@ -81,9 +88,10 @@ def errors_on(model: Direct, test: Path) -> dict[str, float]:
     data.species = [order[species] for species in data.species]
     index = np.array([(0, s) for s in range(len(data.files[0].temperature_K))])
     pairs = StridePairs(data, index, model.config.stride_fs, model.config.cutoff_A)
-    return stride_errors(model.eval(), pairs, boxes=len(index))
+    return stride_errors(model, pairs, boxes=len(index))
 
 
-def _percent(errors: np.ndarray) -> str:
-    spread = f" ± {100 * errors.std(ddof=1):.1f}" if len(errors) > 1 else ""
-    return f"{100 * errors.mean():.1f}{spread} %"
+def percent(errors: np.ndarray, digits: int = 1) -> str:
+    """Mean and standard deviation of errors, in per cent."""
+    spread = f" ± {100 * errors.std(ddof=1):.{digits}f}" if len(errors) > 1 else ""
+    return f"{100 * errors.mean():.{digits}f}{spread} %"

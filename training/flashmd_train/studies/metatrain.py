@@ -8,11 +8,14 @@ is measured by the same code on frames that neither has seen.
 from __future__ import annotations
 
 import json
+import math
 import os
+import re
 import subprocess
 import sys
 import time
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from pathlib import Path
 
 import ase.io
@@ -27,7 +30,7 @@ from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.start import read_start
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
-from flashmd_train.studies.learning_curve import errors_on
+from flashmd_train.studies.learning_curve import errors_on, percent
 
 VALIDATION_SHARE, WARMUP_SHARE = 0.1, 0.01
 
@@ -60,7 +63,8 @@ class Outcome:
     Attributes:
         momentum_error: on frames it has not seen, of the rms value.
         displacement_error: likewise.
-        frames_per_s: that it was trained on, start and end of the program apart.
+        frames_per_s: trained on, validations included; the start of ``mtt train`` and its first epoch left out. Not a
+            number of a training that was resumed.
     """
 
     momentum_error: float
@@ -82,9 +86,10 @@ def train_here(data: Path, test: Path, settings: Settings, seed: int, folder: Pa
         every=max(1, len(training) // settings.boxes),
         seed=seed,
     )
-    start = time.perf_counter()
+    start, resumed = time.perf_counter(), (folder / "checkpoint.pt").exists()
     model = train_direct(given, folder)
-    return _outcome(model, test, steps * settings.boxes / (time.perf_counter() - start))
+    seconds = math.nan if resumed else time.perf_counter() - start
+    return _outcome(model, test, steps * settings.boxes / seconds)
 
 
 def train_there(data: Path, test: Path, settings: Settings, seed: int, folder: Path) -> Outcome:
@@ -92,19 +97,19 @@ def train_there(data: Path, test: Path, settings: Settings, seed: int, folder: P
     folder.mkdir(parents=True, exist_ok=True)
     held, training = _split(data)
     every = list(frames(data, settings.stride_fs))
+    if len(every) != len(training) + len(held):
+        raise ValueError(f"{data} holds segments of several strides of {settings.stride_fs:g} fs; wanted one each")
     for name, index in (("training", training), ("validation", held)):
         ase.io.write(folder / f"{name}.extxyz", [every[k] for k in index])
     (folder / "options.yaml").write_text(yaml.safe_dump(_options(settings, seed)))
-    command = [sys.executable, "-m", "metatrain", "train", "options.yaml"]
-    start = time.perf_counter()
-    done = subprocess.run(
-        command, cwd=folder, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False
-    )
-    seconds = time.perf_counter() - start
-    if done.returncode:
-        raise ValueError(f"mtt train failed: {(done.stderr + done.stdout)[-1000:]}")
-    seen = settings.epochs * (len(training) // settings.boxes) * settings.boxes
-    return _outcome(read_start(folder / "model.ckpt"), test, seen / seconds)
+    if not (folder / "model.ckpt").exists():
+        command = [sys.executable, "-m", "metatrain", "train", "options.yaml"]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise ValueError(f"mtt train failed: {(done.stderr + done.stdout)[-1000:]}")
+    seen = (len(training) // settings.boxes) * settings.boxes
+    return _outcome(read_start(folder / "model.ckpt"), test, seen / _seconds_per_epoch(folder))
 
 
 def compare(data: Path, test: Path, settings: Settings, seeds: int, folder: Path) -> dict[str, list[Outcome]]:
@@ -124,8 +129,11 @@ def compare(data: Path, test: Path, settings: Settings, seeds: int, folder: Path
             result = run / "outcome.json"
             if not result.exists():
                 outcome = train(data, test, settings, seed, run)
-                result.write_text(json.dumps(asdict(outcome)))
-            found[name].append(Outcome(**json.loads(result.read_text())))
+                result.write_text(json.dumps({"settings": asdict(settings), "outcome": asdict(outcome)}))
+            kept = json.loads(result.read_text())
+            if kept["settings"] != asdict(settings):
+                raise ValueError(f"{run} holds a training with other settings; name another folder")
+            found[name].append(Outcome(**kept["outcome"]))
     return found
 
 
@@ -134,8 +142,8 @@ def table(found: dict[str, list[Outcome]]) -> list[str]:
     rows = []
     for name, outcomes in found.items():
         columns = [np.array([getattr(outcome, field) for outcome in outcomes]) for field in Outcome.__annotations__]
-        errors = [f"{100 * x.mean():.2f} ± {100 * x.std(ddof=1):.2f} %" for x in columns[:2]]
-        rows.append(f"| {name} | {' | '.join(errors)} | {np.median(columns[2]):.1f} |")
+        errors = [percent(x, 2) for x in columns[:2]]
+        rows.append(f"| {name} | {' | '.join(errors)} | {np.nanmedian(columns[2]):.1f} |")
     return rows
 
 
@@ -192,6 +200,14 @@ def _options(settings: Settings, seed: int) -> dict:
         validation_set=dict(systems=dict(read_from="validation.extxyz", length_unit="angstrom"), targets=targets),
         test_set=0.0,
     )
+
+
+def _seconds_per_epoch(folder: Path) -> float:
+    """Of ``mtt train``, by the log of its last run, whose times are whole seconds."""
+    log = sorted(folder.glob("outputs/*/*/train.log"))[-1]
+    found = re.findall(r"^\[(.+?)\]\[INFO\] - Epoch: ", log.read_text(), re.MULTILINE)
+    first, last = (datetime.fromisoformat(found[k]) for k in (0, -1))
+    return max(1.0, (last - first).total_seconds()) / max(1, len(found) - 1)
 
 
 def _outcome(model: Direct, test: Path, frames_per_s: float) -> Outcome:

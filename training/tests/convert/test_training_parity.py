@@ -126,6 +126,6 @@ def test_both_trainings_come_to_a_table(tmp_path: Path) -> None:
     assert result.exit_code == 0, result.output
     rows = result.output.splitlines()[-2:]
     assert [row.split(" | ")[0] for row in rows] == ["| here", "| mtt train"]
-    outcomes = [json.loads(file.read_text()) for file in sorted(tmp_path.glob("runs/*/outcome.json"))]
+    outcomes = [json.loads(file.read_text())["outcome"] for file in sorted(tmp_path.glob("runs/*/outcome.json"))]
     assert len(outcomes) == 4
     assert all(0.1 < outcome["momentum_error"] < 1.5 for outcome in outcomes)

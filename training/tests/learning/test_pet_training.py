@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from alloys import CUTOFF_A, SPECIES, alloy
+from small_models import OPTIONS
 from torch import nn
 
 import flashmd_rs
@@ -19,15 +20,24 @@ from flashmd_train.export.publish import publish
 from flashmd_train.graph.nef import Graph, build_graph, displaced
 from flashmd_train.graph.structures import graph_of, random_structure
 from flashmd_train.learning.action import MidpointPairs, train_action
-from flashmd_train.learning.config import ActionTraining, Data, DirectTraining, EnergyTraining, Optimizer, Training
+from flashmd_train.learning.config import (
+    ActionTraining,
+    Data,
+    DirectTraining,
+    EnergyTraining,
+    Loss,
+    Optimizer,
+    Training,
+)
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.energy import train_energy
+from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.models.build import build, kind_of
-from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig
+from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.energies import energy_and_forces
 from flashmd_train.models.pet import PETAction, Solved
 
-TINY = dict(preset="tiny", features=16, node_features=24, head_features=16, hidden=24, heads=2)
+TINY = OPTIONS["pet"]
 COMMON = dict(species=SPECIES, cutoff_A=CUTOFF_A, options=TINY)
 STRIDE_FS = 16.0
 MODELS = {
@@ -138,6 +148,16 @@ def test_forces_of_the_runtime_are_those_of_pytorch(alloy_file: Path, moving: ob
     assert np.abs(opened.forces(moving) - forces.numpy()).max() < 1e-4 * float(forces.abs().max())
 
 
+def test_every_weight_of_an_action_that_learns_gets_a_gradient(alloy_file: Path) -> None:
+    """Processes that train together wait for the others' gradients of each."""
+    model = PETAction(MODELS["action"])
+    pairs = MidpointPairs(Dataset([alloy_file]), np.array([(0, 0)]), STRIDE_FS, CUTOFF_A)
+    loss, _ = StrideObjective(model, Loss())(pairs.unaugmented(0))
+    loss.backward()
+    missing = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+    assert missing == []
+
+
 def test_a_midpoint_is_half_way(alloy_file: Path) -> None:
     data = Dataset([alloy_file])
     index = np.array([(0, 0), (0, 3)])
@@ -190,7 +210,11 @@ def test_settings_that_do_not_go_together() -> None:
         EnergyConfig(options=dict(preset="tiny"))
     with pytest.raises(ValueError, match="momenta_as_difference is for prior none"):
         DirectConfig(momenta_as_difference=True)
-    with pytest.raises(ValueError, match="looks at the atoms inside the stride"):
-        build(DirectConfig(backbone="lookahead", prior="none"))
+    with pytest.raises(ValueError, match="prior none is for backbone pet; painn gives forces: take prior free"):
+        DirectConfig(backbone="painn", prior="none")
+    with pytest.raises(ValueError, match="the scalars of a splitting are of backbone moments"):
+        SplittingConfig(scalar=EnergyConfig(backbone="pet", prior="free"))
+    with pytest.raises(ValueError, match="name a start to have them from"):
+        DirectTraining(tune="heads")
     with pytest.raises(ValueError, match=r"model.options: features: .* got 0"):
         build(ActionConfig(options=dict(features=0)))

@@ -20,8 +20,9 @@ from flashmd_train.learning.checkpoint import best_weights
 from flashmd_train.learning.config import DirectTraining, read
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.start import begin_from, read_start
-from flashmd_train.learning.units import measure_action, measure_direct, measure_energy
+from flashmd_train.learning.units import measure_direct, measure_energy
 from flashmd_train.model_files.contract import read_model, write_model
+from flashmd_train.model_files.exports import export_action, export_direct
 from flashmd_train.model_files.restore import CALIBRATED, restore
 from flashmd_train.models.build import build
 from flashmd_train.models.config import DirectConfig
@@ -100,27 +101,55 @@ def test_new_elements_are_named(runs: dict[str, Path], alloy_file: Path, tmp_pat
     assert f"Au: not in {tmp_path / 'cu.pt'}, begin as the mean of its elements" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_units_follow_the_data_and_predictions_stay(name: str, runs: dict[str, Path], alloy_file: Path) -> None:
-    """Where units were three times as large, all alike, and readouts a third: a start from hotter data."""
+@pytest.mark.parametrize("name", ["published", "energy"])
+def test_units_of_new_elements_are_measured_in_those_of_the_known(name: str, alloy_file: Path) -> None:
+    """Gold's, where copper's are twice what they are in the data; copper moves as before."""
     data, index = Dataset([alloy_file]), np.array([(0, s) for s in range(6)])
     pairs = StridePairs(data, index, STRIDE_FS, CUTOFF_A)
-    model, other = (read_start(runs[name] / "checkpoint.pt").eval() for _ in range(2))
-    measure = {
-        "energy": lambda m, keep: measure_energy(m, data, index, keep),
-        "action": lambda m, keep: measure_action(m, pairs, keep),
-    }.get(name, lambda m, keep: measure_direct(m, pairs, keep))
-    measure(model, False)
-    other.load_state_dict(model.state_dict())
+    model = build(MODELS[name])
+
+    def measure(new: list[str] | None) -> list[torch.Tensor]:
+        if name == "energy":
+            measure_energy(model, data, index, new)
+            return [model.scale.clone()]
+        measure_direct(model, pairs, new)
+        return [model.prior.position_unit.clone(), model.prior.momentum_unit.clone()]
+
+    measured = measure(None)
+    for unit in [model.scale] if name == "energy" else [model.prior.position_unit, model.prior.momentum_unit]:
+        unit[0] *= 2.0
+        unit[1] = 7.0
+    for found, was in zip(measure(["Au"]), measured):
+        assert torch.allclose(found, 2.0 * was)
+    assert [not torch.equal(u[0], u[1]) for u in measured] == [True] * len(measured)
+
+
+@pytest.mark.parametrize("name", ["published", "action"])
+def test_units_that_exporters_simplify(name: str, tmp_path: Path) -> None:
+    """As of metatrain models with scale_targets: false: all ones."""
+    torch.manual_seed(1)
+    model = build(MODELS[name]).eval()
+    graph, _ = {"published": export_direct, "action": export_action}[name](model, (63.5, 197.0))
+    metadata = dict(masses_u=[63.5, 197.0], provenance=dict(config=model.config.model_dump(mode="json")))
+    write_model(graph, metadata, tmp_path / "m.onnx")
+    found, alike = restore(tmp_path / "m.onnx").eval(), graph_of_alloy(alloy())
+    a, b = (torch.cat(m.predict(alike)[:2]).detach() for m in (model, found))
+    assert torch.allclose(a, b, atol=2e-6 * float(a.abs().max()))
+
+
+def test_noise_goes_with_its_species(alloy_file: Path, tmp_path: Path) -> None:
+    config = MODELS["published"].model_copy(update={"noise": True})
+    start = build(config).eval()
     with torch.no_grad():
-        for key, value in other.state_dict().items():
-            if key.rpartition(".")[2] in ("position_unit", "momentum_unit", "scale") and "lookahead" not in key:
-                value *= 3.0
-            elif "outputs" in key and "4." in key:
-                value /= 3.0
-    measure(other, True)
-    for key, value in other.state_dict().items():
-        assert torch.allclose(value, model.state_dict()[key], rtol=1e-5, atol=1e-8), key
+        start.noise.weight.normal_(0, 0.1)
+    torch.save(dict(config=config.model_dump(mode="json"), best=None, averaged=start.state_dict()), tmp_path / "s.pt")
+    model = build(config.model_copy(update={"species": ("Pt", "Au", "Cu")})).eval()
+    assert begin_from(tmp_path / "s.pt", model) == ["Pt"]
+    graph = graph_of_alloy(alloy())
+    turned = graph._replace(species=torch.tensor([2, 1])[graph.species])
+    with torch.no_grad():
+        wanted, found = start.predict(graph).residual_scale, model.predict(turned).residual_scale
+    assert torch.allclose(wanted, found, rtol=1e-5)
 
 
 @pytest.mark.parametrize("tune", ["heads", "adapters"])
@@ -185,7 +214,10 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     (tmp_path / "not.pt").write_text("a picture")
     with pytest.raises(ValueError, match=r"no checkpoint of a training here; wanted checkpoint\.pt, a model file"):
         begin("published", tmp_path / "not.pt")
-    with pytest.raises(ValueError, match="without PET: its weights cannot be read back"):
+    (tmp_path / "not.onnx").write_text("a picture")
+    with pytest.raises(ValueError, match=r"not\.onnx is no ONNX file"):
+        begin("published", tmp_path / "not.onnx")
+    with pytest.raises(ValueError, match="without PET, or with bonds: its weights cannot be read back"):
         begin("energy", alloy_energy)
     painn = alloy_training(alloy_file)
     train_direct(painn, tmp_path / "painn")
@@ -193,7 +225,17 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     with pytest.raises(ValueError, match="knows Cu, Au, the data holds Au, Cu; wanted the same elements in the same"):
         begin_from(tmp_path / "painn" / "checkpoint.pt", build(other))
     with pytest.raises(ValueError, match="tune: heads is for PET"):
-        train_direct(painn.model_copy(update={"tune": "heads"}), tmp_path / "heads")
+        train_direct(
+            painn.model_copy(update={"tune": "heads", "start": tmp_path / "painn" / "checkpoint.pt"}),
+            tmp_path / "heads",
+        )
+    train("published", alloy_file, tmp_path / "tuned", 2, 1, start=runs["published"] / "checkpoint.pt", tune="heads")
+    with pytest.raises(ValueError, match=r"holds a run of another model: .*, tune 'heads'; name another folder"):
+        train(
+            "published", alloy_file, tmp_path / "tuned", 2, start=runs["published"] / "checkpoint.pt", tune="adapters"
+        )
+    with pytest.raises(ValueError, match="holds a run of another model"):
+        train("energy", alloy_file, tmp_path / "tuned", 2)
     with pytest.raises(ValueError, match=r"stride 12.0 fs is not a multiple of the frame spacing 8.0 fs"):
         train(
             "published",

@@ -42,7 +42,7 @@ def tiny(backbone: str, prior: str, **more: object) -> Direct:
     return model.requires_grad_(False)
 
 
-KINDS = [(b, p) for b in OPTIONS for p in ("bonded", "free")] + [(b, "none") for b in OPTIONS if b != "lookahead"]
+KINDS = [*((b, p) for b in OPTIONS for p in ("bonded", "free")), ("pet", "none")]
 
 
 @pytest.mark.parametrize(("backbone", "prior"), KINDS)

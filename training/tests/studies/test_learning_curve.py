@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from alloys import CUTOFF_A, SPECIES
+from small_models import OPTIONS
 from typer.testing import CliRunner
 
 from flashmd_train.cli import app
@@ -20,7 +21,7 @@ from flashmd_train.models.build import build
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.studies.learning_curve import errors_on
 
-TINY = dict(preset="tiny", features=16, node_features=24, head_features=16, hidden=24, heads=2)
+TINY = OPTIONS["pet"]
 
 
 def settings(file: Path, species: tuple[str, ...] = SPECIES, **more: object) -> DirectTraining:
@@ -46,24 +47,16 @@ def test_a_table_of_every_way_and_number(alloy_file: Path, tmp_path: Path) -> No
     assert "loss" not in again.output
 
 
-def test_so_many_segments_are_trained_on(alloy_file: Path, tmp_path: Path) -> None:
-    """With one segment, forwards in time and unturned, both steps see the same box."""
+def test_so_many_segments_are_trained_on(alloy_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With one segment all steps draw from the same."""
     given = settings(alloy_file)
-    data = given.data.model_copy(update=dict(segments=1, rotate=False, time_reversal=0.0))
-    file = Dataset([alloy_file]).files[0]
     drawn = []
     draw = StridePairs.draw
-
-    def noted(self: StridePairs, *arguments: object) -> object:
-        batch = draw(self, *arguments)
-        drawn.append(self.index)
-        return batch
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(StridePairs, "draw", noted)
-        train_direct(given.model_copy(update=dict(data=data)), tmp_path / "run")
-    assert [len(index) for index in drawn] == [1, 1]
-    assert len(file.temperature_K) == 6
+    monkeypatch.setattr(StridePairs, "draw", lambda self, *a: drawn.append(self.index.tolist()) or draw(self, *a))
+    train_direct(given, tmp_path / "all")
+    train_direct(given.model_copy(update=dict(data=given.data.model_copy(update=dict(segments=1)))), tmp_path / "one")
+    assert [len(index) for index in drawn] == [4, 4, 1, 1]
+    assert drawn[2][0] in drawn[0]
 
 
 def test_errors_do_not_depend_on_the_order_of_species(alloy_file: Path, tmp_path: Path) -> None:
@@ -84,3 +77,17 @@ def test_a_curve_wants_a_start(alloy_file: Path, tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["learning-curve", str(tmp_path / "c.yaml"), str(alloy_file), str(tmp_path)])
     assert result.exit_code == 2
     assert "the settings name no start" in result.output
+
+
+def test_other_ways_and_other_settings_are_refused(alloy_file: Path, tmp_path: Path) -> None:
+    train_direct(settings(alloy_file), tmp_path / "start")
+    given = settings(alloy_file, start=tmp_path / "start" / "checkpoint.pt")
+    (tmp_path / "c.yaml").write_text(given.model_dump_json())
+    command = ["learning-curve", str(tmp_path / "c.yaml"), str(alloy_file), str(tmp_path / "runs"), "--segments", "1"]
+    wrong = CliRunner().invoke(app, [*command, "--tune", "head"])
+    assert wrong.exit_code == 2
+    assert "tune: Input should be 'all', 'heads' or 'adapters', got 'head'" in wrong.output
+    assert CliRunner().invoke(app, [*command, "--seeds", "1"]).exit_code == 0
+    other = CliRunner().invoke(app, [*command, "--seeds", "1", "--set", "optimizer.steps=3"])
+    assert other.exit_code == 2
+    assert "holds a training with other settings; name another folder" in other.output
