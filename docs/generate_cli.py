@@ -36,13 +36,13 @@ Comes with `pip install . ./training`; `flashmd-train COMMAND --help` prints all
 | `config KIND` | prints every setting of a training run, with its default and its meaning |
 | `direct`, `splitting`, `energy`, `action` `CONFIG RUN` | trains a model of that kind |
 | `export RUN OUTPUT.onnx` | exports a run to the model contract, with figures measured on held-out data |
-| `pressure MODEL OUTPUT.onnx` | compares an energy model's pressures with its reference's and gives it their mean field |
+| `pressure MODEL OUTPUT.onnx` | compares an energy model's pressures with its reference's, sets its mean field |
 | `restamp MODEL` | changes the metadata of a file |
 | `ranking MODEL` | prints whether a model's uncertainty ranks its errors |
 | `study FOLDER` | repeats the [water study](../validation/study/report.md) |
 | `active CONFIG FOLDER` | runs the [active learning experiment](../validation/active.md) |
-| `learning-curve CONFIG TEST FOLDER` | error against the number of segments, from scratch and from other weights ([page](../validation/pet.md)) |
-| `against-metatrain DATA TEST FOLDER` | trains PET here and by `mtt train` on the same frames ([page](../validation/pet.md)) |
+| `learning-curve CONFIG TEST FOLDER` | error by number of segments ([page](../validation/pet.md)) |
+| `against-metatrain DATA TEST FOLDER` | trains PET here and by `mtt train` ([page](../validation/pet.md)) |
 """
 
 
