@@ -22,12 +22,13 @@ import torch
 
 from flashmd_rs.errors import ModelError
 from flashmd_train.backbones.pet import PET
+from flashmd_train.backbones.pet_sizes import pet_config
 from flashmd_train.convert import checkpoint
 from flashmd_train.convert.checkpoint import Source, choose_weights
 from flashmd_train.convert.command import convert
 from flashmd_train.convert.errors import ConversionError
 from flashmd_train.convert.proof import _compare
-from flashmd_train.convert.weights import load_weights, network_config
+from flashmd_train.convert.weights import load_weights, network_options
 
 HYPERS = dict(
     cutoff=4.5,
@@ -298,7 +299,7 @@ def source(weights: dict[str, torch.Tensor]) -> Source:
 )
 def test_unknown_and_missing_weights_are_named(weights: dict[str, torch.Tensor], reason: str) -> None:
     given = source(weights)
-    network = PET(network_config(given, "bump", sees_momenta=False), [1])
+    network = PET(pet_config(len(given.symbols), 4.5, network_options(given), sees_momenta=False), [1])
     with pytest.raises(ConversionError, match=reason):
         load_weights(given, network, ["energy"])
 
