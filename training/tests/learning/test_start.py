@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_refused_in_a_sentence(
     (tmp_path / "not.pt").write_text("a picture")
     with pytest.raises(ValueError, match=r"no checkpoint of a training here; wanted checkpoint\.pt, a model file"):
         begin("published", tmp_path / "not.pt")
-    (tmp_path / "not.onnx").write_text("a picture")
+    (tmp_path / "not.onnx").write_bytes(b"\xff" * 20)
     with pytest.raises(ValueError, match=r"not\.onnx is no ONNX file"):
         begin("published", tmp_path / "not.onnx")
     with pytest.raises(ValueError, match="without PET, or with bonds: its weights cannot be read back"):
