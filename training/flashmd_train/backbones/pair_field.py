@@ -10,6 +10,9 @@ from torch import Tensor, nn
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 
+# Distances change over to the closest approach within about this much, Å.
+HOLDING_A = 0.1
+
 
 class BySpecies(nn.Module):
     """A linear map of the last axis, without bias, with one weight matrix per species of the row.
@@ -70,6 +73,16 @@ def radial_functions(distances: Tensor, centers: Tensor, cutoff: float) -> Tenso
     return torch.exp(-(x * x))
 
 
+def held_apart(distances: Tensor, closest: Tensor) -> Tensor:
+    """Distances as radial functions see them: smoothly no less than ``closest``, any shape, Å.
+
+    Nothing says what a function of nearer atoms is, so it does not change there. r ↦ r₀ + ½ (x + √(x² + s²)) with
+    x = r − r₀ and s = :data:`HOLDING_A`.
+    """
+    x = distances - closest
+    return closest + 0.5 * (x + (x * x + HOLDING_A**2).sqrt())
+
+
 def species_edges(species: Tensor, neighbors: Tensor, kinds: int) -> Tensor:
     """Species at the other end of each edge, one-hot [N, S, K], boolean."""
     theirs = gather_rows(species, neighbors)[:, None]
@@ -95,11 +108,18 @@ class PairField(nn.Module):
         self.channels = 3 * species * radial
         self.register_buffer("centers", torch.linspace(1.2**spacing, cutoff**spacing, radial) ** (1 / spacing))
 
-    def edge_basis(self, vectors: Tensor, weight: Tensor) -> EdgeBasis:
-        """Geometry of edges [N, 3, K] (Å) of weight [N, K], zero where an edge does not count."""
+    def edge_basis(self, vectors: Tensor, weight: Tensor, closest: Tensor | None = None) -> EdgeBasis:
+        """Geometry of edges.
+
+        Args:
+            vectors: edges [N, 3, K], Å.
+            weight: of edges [N, K], zero where one does not count.
+            closest: distances below which the radial functions do not change [N, K], Å.
+        """
         d = norm(vectors, 1)
-        envelope = cosine_cutoff(d, self.cutoff, self.width) * weight[:, None]
-        return EdgeBasis(vectors / d, envelope, radial_functions(d, self.centers, self.cutoff))
+        seen = d if closest is None else held_apart(d, closest[:, None])
+        envelope = cosine_cutoff(seen, self.cutoff, self.width) * weight[:, None]
+        return EdgeBasis(vectors / d, envelope, radial_functions(seen, self.centers, self.cutoff))
 
     def forward(self, edges: EdgeBasis, relative_velocity: Tensor, neighbor_species: Tensor) -> Tensor:
         """Sums over the edges [N, 3, channels]; relative_velocity [N, 3, K], neighbor_species one-hot [N, S, K]."""

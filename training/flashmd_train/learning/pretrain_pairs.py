@@ -24,7 +24,14 @@ WHITENING_RIDGE = 1e-3
 
 
 @torch.no_grad()
-def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng: np.random.Generator) -> None:
+def fit_pairs(
+    model: Energy,
+    data: Dataset,
+    index: np.ndarray,
+    frames: int,
+    rng: np.random.Generator,
+    closest: torch.Tensor | None = None,
+) -> None:
     """Set the pair weights by ridge regression of reference forces less bonds and angles.
 
     Args:
@@ -33,6 +40,7 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
         index: (file, segment) of the training part [n, 2].
         frames: first frames of about how many random segments, each file's share.
         rng: draws them.
+        closest: distances of pairs of species below which pair terms do not change [S, S], Å.
     """
     fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
@@ -45,9 +53,10 @@ def fit_pairs(model: Energy, data: Dataset, index: np.ndarray, frames: int, rng:
             slow = forces - bonded_forces(molecules, torch.zeros_like(forces), model.reference)
             outside = graph.mask & ~molecules.intra
         d = norm(graph.edge_vectors)
-        pair = model.pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
+        both = graph.species[:, None], gather_rows(graph.species, graph.neighbors)
+        pair = model.pair_of[both]
         one_hot = torch.nn.functional.one_hot(pair, kinds).float() * outside[..., None]
-        slope = radial_derivative(model, d.transpose(1, 2))
+        slope = radial_derivative(model, d.transpose(1, 2), None if closest is None else closest[both][:, None])
         field = torch.einsum("nkx,nkt,nrk->nxtr", graph.edge_vectors / d, one_hot, slope).flatten(2)
         x, y = field.flatten(0, 1).double(), slow.flatten().double()
         xx += x.T @ x

@@ -75,7 +75,7 @@ def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: Spl
     if model.tables is not None:
         fit_tables(model, data, index, rng)
     else:
-        fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
+        fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng, model.closest)
     with torch.no_grad():
         energy.pair.copy_(energy.share[:, None] * energy.pair[:1])
     adam = torch.optim.Adam(model.parameters(), lr=FORCE_RATE)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from flashmd_train.backbones.layers import Swish
-from flashmd_train.backbones.pair_field import BySpecies, PairField, radial_functions, species_edges
+from flashmd_train.backbones.pair_field import BySpecies, PairField, held_apart, radial_functions, species_edges
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import slots_last
 from flashmd_train.graph.nef import Graph
@@ -75,15 +75,27 @@ class Energy(nn.Module):
         self.register_buffer("reference", torch.tensor(TIP3P, dtype=torch.float32))
 
     def forward(
-        self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor | None = None
+        self,
+        species: Tensor,
+        edge_vectors: Tensor,
+        mask: Tensor,
+        neighbors: Tensor,
+        head: Tensor | None = None,
+        closest: Tensor | None = None,
     ) -> Tensor:
-        """Σ_h head_h W_h of each atom [N], eV; inputs as in the contract, ``head`` [H] is ones by default."""
+        """Σ_h head_h W_h of each atom [N], eV.
+
+        Args:
+            species, edge_vectors, mask, neighbors: as in the contract.
+            head: weights of the scalars [H], ones by default.
+            closest: distances of the edges below which the scalars do not change with them [N, K], Å.
+        """
         head = edge_vectors.new_ones(len(self.share)) if head is None else head
         plain = edge_vectors.detach()
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
         one_hot = nn.functional.one_hot(species.long(), self.kinds).to(edge_vectors.dtype)
         molecules = self.molecules(species, plain, inside, neighbors)
-        moments = self.moments(species, edge_vectors, inside, neighbors, molecules)
+        moments = self.moments(species, edge_vectors, inside, neighbors, molecules, closest)
         down = self.down(moments[:, 1:4], one_hot)
         invariants = [(down * down).sum(1), self.scalars(moments[:, 0], one_hot)]
         if self.config.angular == 2:
@@ -106,7 +118,13 @@ class Energy(nn.Module):
         return self(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
 
     def moments(
-        self, species: Tensor, edge_vectors: Tensor, inside: Tensor, neighbors: Tensor, molecules: Molecules | None
+        self,
+        species: Tensor,
+        edge_vectors: Tensor,
+        inside: Tensor,
+        neighbors: Tensor,
+        molecules: Molecules | None,
+        closest: Tensor | None = None,
     ) -> Tensor:
         """Σ_j g_a(r_ij) [s_j = s] Y(r̂_ij) [N, 4 or 9, S·R], Y: one, the unit vector, its quadrupole.
 
@@ -115,7 +133,7 @@ class Energy(nn.Module):
         outside = inside if molecules is None else inside & ~molecules.intra
         weight = torch.where(outside, 1.0, 0.0)
         theirs = species_edges(species, neighbors, self.kinds).to(weight.dtype) * weight[:, None]
-        edges = self.field.edge_basis(slots_last(edge_vectors), weight)
+        edges = self.field.edge_basis(slots_last(edge_vectors), weight, closest)
         harmonics = [torch.ones_like(edges.envelope), edges.unit]
         if self.config.angular == 2:
             harmonics.append(quadrupole(edges.unit))
@@ -168,14 +186,19 @@ def quadrupole(vectors: Tensor) -> Tensor:
     return torch.cat([root * x * y, root * y * z, root * z * x, root / 2 * (xx - yy), zz - (xx + yy) / 2], 1)
 
 
-def radial_terms(model: Energy, distances: Tensor) -> Tensor:
-    """Radial functions of the pair terms times their cutoff, at distances [N, 1, K] (Å): [N, R, K]."""
+def radial_terms(model: Energy, distances: Tensor, closest: Tensor | None = None) -> Tensor:
+    """Radial functions of the pair terms times their cutoff [N, R, K].
+
+    Args:
+        model: whose.
+        distances: [N, 1, K], Å.
+        closest: distances below which they do not change [N, 1, K], Å.
+    """
     field = model.field
-    return radial_functions(distances, field.centers, field.cutoff) * cosine_cutoff(
-        distances, field.cutoff, field.width
-    )
+    seen = distances if closest is None else held_apart(distances, closest)
+    return radial_functions(seen, field.centers, field.cutoff) * cosine_cutoff(seen, field.cutoff, field.width)
 
 
-def radial_derivative(model: Energy, distances: Tensor) -> Tensor:
-    """Their derivative d/dr, at distances [N, 1, K] (Å): [N, R, K], 1/Å."""
-    return torch.func.jvp(lambda d: radial_terms(model, d), (distances,), (torch.ones_like(distances),))[1]
+def radial_derivative(model: Energy, distances: Tensor, closest: Tensor | None = None) -> Tensor:
+    """Their derivative d/dr [N, R, K], 1/Å, at the same arguments."""
+    return torch.func.jvp(lambda d: radial_terms(model, d, closest), (distances,), (torch.ones_like(distances),))[1]

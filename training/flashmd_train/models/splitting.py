@@ -111,21 +111,21 @@ class Splitting(nn.Module):
             )
         return PairTables(len(config.species), config.cutoff_A)
 
-    def wall(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor) -> Tensor:
-        """Repulsive wall ½ Σ_j ε (r_closest/r)¹² of each atom [N], eV."""
+    def wall(self, edge_vectors: Tensor, mask: Tensor, closest: Tensor) -> Tensor:
+        """Repulsive wall ½ Σ_j ε (r_closest/r)¹² of each atom [N], eV; ``closest`` [N, K] of its edges, Å."""
         d = norm(edge_vectors).squeeze(-1)
-        closest = self.closest[species.long()[:, None], gather_rows(species, neighbors).long()]
         ratio = torch.where(mask, closest / d.clamp(min=0.1), 0.0)
         return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER).sum(-1)
 
     def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
         """Σ_h head_h W_h of each atom [N], eV; inputs as in the contract."""
-        learned = self.scalar(species, edge_vectors, mask, neighbors, head)
         if self.tables is not None:
-            return learned  # the wall is in the tables
+            return self.scalar(species, edge_vectors, mask, neighbors, head)  # the wall is in the tables
+        closest = self.closest[species.long()[:, None], gather_rows(species, neighbors).long()]
+        learned = self.scalar(species, edge_vectors, mask, neighbors, head, closest)
         plain = edge_vectors.detach()
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
-        return learned + (head @ self.scalar.share) * self.wall(species, edge_vectors, inside, neighbors)
+        return learned + (head @ self.scalar.share) * self.wall(edge_vectors, inside, closest)
 
     def force(self, graph: Graph, displacement: Tensor, scalar: int, train: bool) -> Tensor:
         """−∂W(A(q))/∂q [N, 3] (eV/Å) of one scalar.

@@ -9,6 +9,8 @@ time step      of the reference: the longest of its own and its halves that divi
 spacing        a quarter of the stride, so that half and a quarter of it can be trained on the same data
 segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,
                from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
+baths          between segments: longer, up to ``LONGEST_BATH_FS``, where segments take less than ``BATHS_SHARE`` of
+               the data's time, so that slow motions are seen; the rest is for a processor that others use too
 kicks          of a splitting: one each 0.1 periods of the fastest vibration
 moments        of energies: with quadrupoles where the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
 =============  ========================================================================================================
@@ -27,6 +29,7 @@ STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Periods of the fastest vibration in a stride, at most, and between two kicks of a splitting.
 PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
 FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500
+LONGEST_BATH_FS, BATHS_SHARE = 500.0, 0.5
 SHARES = {"data": 0.32, "training": 0.36, "export": 0.05, "evaluation": 0.22}
 # Time of a reference's step per atom, ms, above which its forces are taken for many-body ones that depend on angles; a
 # gradient that takes twice the time is still far below the reference's then.
@@ -44,6 +47,7 @@ class Plan(Strict):
         fastest_period_fs: period of the fastest vibration, fs.
         stride_fs: stride, fs.
         segments: of each system's data file.
+        bath_fs: between two segments of each, fs.
         equilibration_ps: before the first segment of a chain, ps.
         reference_ms_per_step: wall time of one step of the reference, of each system, ms.
         energies: of the reference, that calibration and mean field may each ask for.
@@ -56,6 +60,7 @@ class Plan(Strict):
     fastest_period_fs: float
     stride_fs: float
     segments: tuple[int, ...]
+    bath_fs: tuple[float, ...]
     equilibration_ps: float
     reference_ms_per_step: tuple[float, ...]
     energies: int
@@ -122,19 +127,25 @@ def degree_of_moments(ms_per_step: Sequence[float], atoms: Sequence[int]) -> int
     return 2 if max(ms / n for ms, n in zip(ms_per_step, atoms)) > EXPENSIVE_MS_PER_ATOM else 1
 
 
-def number_of_segments(
-    seconds: float, chains: int, workers: int, step_s: float, per_segment: float, before: float
-) -> int:
-    """Segments of a data file that are simulated in ``seconds``.
+def steps_behind_equilibration(seconds: float, chains: int, workers: int, step_s: float, before: float) -> float:
+    """Steps of a data file that are simulated in ``seconds``, less those of its equilibrations.
 
     Args:
         seconds: wall time.
         chains: chains of segments, each with an equilibration.
         workers: processes that simulate.
         step_s: wall time of a step, s.
-        per_segment: steps of a segment and of the bath before it.
         before: steps of an equilibration.
     """
-    busy = min(chains, workers)
-    steps = seconds * busy / step_s - chains * before
-    return int(min(MOST_SEGMENTS, steps / per_segment))
+    return seconds * min(chains, workers) / step_s - chains * before
+
+
+def number_of_segments(steps: float, per_stride: float) -> int:
+    """Segments that as many steps hold, behind the shortest baths."""
+    return int(min(MOST_SEGMENTS, steps / (2 * STRIDES_PER_SEGMENT * per_stride)))
+
+
+def length_of_bath(steps: float, per_stride: float, segments: int, stride_fs: float) -> float:
+    """Time between two segments that makes use of their share of the steps, fs, a multiple of the stride."""
+    fitting = min(BATHS_SHARE * steps / segments / per_stride - STRIDES_PER_SEGMENT, LONGEST_BATH_FS / stride_fs)
+    return stride_fs * max(STRIDES_PER_SEGMENT, int(fitting))

@@ -35,20 +35,20 @@ def make_plan(systems: Sequence[System], probes: Sequence[Probe], options: FitOp
     timestep = rules.matching_timestep(timestep, stride / rules.FRAMES_PER_STRIDE)
     temperatures = rules.data_temperatures(options.temperature_K)
     minutes = {name: 60 * share * options.hours for name, share in rules.SHARES.items()}
-    # A segment, and the bath before it.
-    per_segment = 2 * rules.STRIDES_PER_SEGMENT * stride / timestep
+    per_stride = stride / timestep
     before = 1000 * options.equilibration_ps / timestep
     chains = [len(temperatures) * len(system.structures) for system in systems]
-    segments = tuple(
-        rules.number_of_segments(
-            60 * minutes["data"] / len(probes), count, workers, probe.seconds_per_step, per_segment, before
-        )
+    seconds = 60 * minutes["data"] / len(probes)
+    steps = [
+        rules.steps_behind_equilibration(seconds, count, workers, probe.seconds_per_step, before)
         for probe, count in zip(probes, chains)
-    )
+    ]
+    segments = tuple(rules.number_of_segments(n, per_stride) for n in steps)
     slowest = max(probe.seconds_per_step for probe in probes)
     if min(segments) < rules.FEWEST_SEGMENTS:
+        fewest = 2 * rules.STRIDES_PER_SEGMENT * rules.FEWEST_SEGMENTS * per_stride
         seconds = len(probes) * max(
-            (count * before + rules.FEWEST_SEGMENTS * per_segment) * probe.seconds_per_step / min(count, workers)
+            (count * before + fewest) * probe.seconds_per_step / min(count, workers)
             for probe, count in zip(probes, chains)
         )
         raise ValueError(
@@ -64,6 +64,7 @@ def make_plan(systems: Sequence[System], probes: Sequence[Probe], options: FitOp
         fastest_period_fs=period,
         stride_fs=stride,
         segments=segments,
+        bath_fs=tuple(rules.length_of_bath(n, per_stride, m, stride) for n, m in zip(steps, segments)),
         equilibration_ps=options.equilibration_ps,
         reference_ms_per_step=tuple(1000 * probe.seconds_per_step for probe in probes),
         energies=min(ENERGIES, max(FEWEST_ENERGIES, int(60 * minutes["export"] / 2 / slowest))),

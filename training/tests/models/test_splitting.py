@@ -151,6 +151,27 @@ def test_the_wall_keeps_atoms_apart(data: Dataset) -> None:
     assert np.isclose(float(force[0, 2]), -wanted, rtol=1e-6)
 
 
+def test_nearer_than_any_in_the_data_the_wall_alone_acts() -> None:
+    """Whatever the weights: what is learned does not change with such distances."""
+    model = rough("two")
+    model.closest.fill_(2.0)
+    model.config = model.config.model_copy(update={"repulsion_eV": 0.0})
+    with torch.no_grad():
+        model.scalar.pair.normal_(0, 1.0)
+        model.scalar.out.weight.normal_(0, 0.3)
+
+    def learned_force(distance: float) -> float:
+        q = np.array([[0, 0, 0], [0, 0, distance]])
+        graph = graph_at(q, np.zeros((2, 3)), np.array([1, 1]))
+        force = model.force(graph, torch.zeros(2, 3, dtype=torch.float64), 0, train=False)
+        return float(force[1, 2].abs())
+
+    inside = max(learned_force(d) for d in np.linspace(2.0, CUTOFF - 0.3, 20))
+    nearer = max(learned_force(d) for d in np.linspace(1.2, 1.6, 5))
+    assert inside > 0.1
+    assert nearer < 0.03 * inside
+
+
 def settings(file: Path, steps: int = 4, scheme: str = "two") -> SplittingTraining:
     return SplittingTraining(
         model=config(scheme),

@@ -41,6 +41,7 @@ def system() -> System:
         f"{100 * plan.SHARES['data']:.0f} % of the time, from {plan.FEWEST_SEGMENTS} to {plan.MOST_SEGMENTS}",
         f"{100 * plan.SHARES['training']:.0f} % of the time",
         f"{100 * plan.SHARES['export']:.0f} % of the time",
+        f"where half of that time is left, baths last longer, up to {plan.LONGEST_BATH_FS:g} fs",
         f"a kick each {plan.PERIODS_PER_KICK:g} periods",
         f"a step of the reference takes more than {plan.EXPENSIVE_MS_PER_ATOM:g} ms per atom",
         f"the shortest of {cutoffs.CUTOFFS_A[0]:g}, {cutoffs.CUTOFFS_A[1]:g}, …, {cutoffs.CUTOFFS_A[-1]:g} Å",
@@ -110,12 +111,28 @@ def test_expensive_references_get_quadrupoles() -> None:
 
 
 def test_segments_fit_into_their_time() -> None:
-    """Two processors simulate three chains of 500 steps each and then segments of 128 steps."""
-    given = dict(chains=3, workers=2, step_s=1e-3, per_segment=128.0, before=500.0)
-    count = plan.number_of_segments(seconds=30.0, **given)
-    assert count * 128 + 3 * 500 <= 2 * 30_000 < (count + 1) * 128 + 3 * 500
-    assert plan.number_of_segments(seconds=3e6, **given) == plan.MOST_SEGMENTS
-    assert plan.number_of_segments(seconds=0.1, **given) < 0
+    """Two processors simulate three chains of 500 steps each and then segments of 128 steps, baths included."""
+    given = dict(chains=3, workers=2, step_s=1e-3, before=500.0)
+
+    def count(seconds: float) -> int:
+        return plan.number_of_segments(plan.steps_behind_equilibration(seconds, **given), per_stride=32.0)
+
+    assert count(30.0) * 128 + 3 * 500 <= 2 * 30_000 < (count(30.0) + 1) * 128 + 3 * 500
+    assert count(3e6) == plan.MOST_SEGMENTS
+    assert count(0.1) < 0
+
+
+def test_baths_take_the_time_that_segments_leave() -> None:
+    """Half of it. Segments of two strides of 8 fs, four steps each: 16 steps with the shortest bath."""
+    shortest, longest = 16.0, plan.LONGEST_BATH_FS
+
+    def bath(steps_per_segment: float) -> float:
+        return plan.length_of_bath(
+            1500 * steps_per_segment / plan.BATHS_SHARE, per_stride=4.0, segments=1500, stride_fs=8.0
+        )
+
+    assert (bath(16.0), bath(19.9), bath(20.0), bath(108.0)) == (shortest, shortest, 24.0, 200.0)
+    assert longest - 8.0 < bath(1e6) <= longest
 
 
 def test_plan_of_a_system(system: System) -> None:
