@@ -18,6 +18,7 @@ from flashmd_train.backbones.pet import PET
 from flashmd_train.learning.checkpoint import best_weights, load_weights
 from flashmd_train.model_files.restore import CALIBRATED, restore
 from flashmd_train.models.build import build
+from flashmd_train.models.prior import NoPrior
 
 # Settings that may differ from the start's: they change no shape, or a shape that is compared itself.
 FREE = {"species", "stride_fs", "inner_timestep_fs", "lookahead_timestep_fs", "legendre_orders"}
@@ -76,6 +77,8 @@ def begin_from(path: Path, model: nn.Module) -> list[str]:
             )
         weights = _for_species(start, known, wanted)
     weights |= {name: value for name, value in ours.items() if name.rpartition(".")[2] in CALIBRATED}
+    for unit in _growing_units(model):
+        weights[unit] = weights[unit] * (model.config.stride_fs / start.config.stride_fs)
     load_weights(model, weights, path)
     return [symbol for symbol in wanted if symbol not in known]
 
@@ -105,6 +108,13 @@ def _check_settings(path: Path, start: nn.Module, model: nn.Module) -> None:
             f"{path} is of another model: {'; '.join(differ)}. `flashmd-train config KIND --start {path.name}` prints "
             "settings that go with it"
         )
+
+
+def _growing_units(model: nn.Module) -> list[str]:
+    """Units of outputs that grow with the stride."""
+    if not isinstance(getattr(model, "prior", None), NoPrior):
+        return []
+    return ["prior.position_unit", *["prior.momentum_unit"] * model.prior.momenta_as_difference]
 
 
 def _settings(model: nn.Module) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +22,7 @@ from flashmd_train.export.publish import publish
 from flashmd_train.graph.nef import Graph, build_graph, displaced
 from flashmd_train.graph.structures import graph_of, random_structure
 from flashmd_train.learning.action import MidpointPairs, train_action
+from flashmd_train.learning.checkpoint import TrainingRun
 from flashmd_train.learning.config import (
     ActionTraining,
     Data,
@@ -31,7 +34,9 @@ from flashmd_train.learning.config import (
 )
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.energy import train_energy
+from flashmd_train.learning.loop import MARGIN_A
 from flashmd_train.learning.losses import StrideObjective
+from flashmd_train.learning.units import measure_action
 from flashmd_train.models.build import build, kind_of
 from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.energies import energy_and_forces
@@ -218,3 +223,33 @@ def test_settings_that_do_not_go_together() -> None:
         DirectTraining(tune="heads")
     with pytest.raises(ValueError, match=r"model.options: features: .* got 0"):
         build(ActionConfig(options=dict(features=0)))
+
+
+def test_two_processes_average_the_gradients_of_an_action(alloy_file: Path, tmp_path: Path) -> None:
+    """Its constants take no gradient. Two steps of `torchrun` against two by hand on the boxes of both."""
+    given = ActionTraining(
+        model=MODELS["action"],
+        data=Data(files=(alloy_file,), boxes=1),
+        optimizer=Optimizer(steps=2, warmup=0),
+        every=2,
+    )
+    (tmp_path / "c.yaml").write_text(given.model_dump_json())
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone"]
+    command += ["-m", "flashmd_train", "action", str(tmp_path / "c.yaml"), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert done.returncode == 0, done.stderr[-3000:]
+    saved = torch.load(tmp_path / "run" / "checkpoint.pt", weights_only=False)
+
+    torch.manual_seed(given.seed)
+    model, data = PETAction(given.model), Dataset([alloy_file])
+    training, _ = data.split(given.data.validation, seed=0)
+    cutoff = given.model.cutoff_A + MARGIN_A
+    measure_action(model, StridePairs(data, training, STRIDE_FS, cutoff))
+    pairs = MidpointPairs(data, training, STRIDE_FS, cutoff, augment=True)
+    objective = StrideObjective(model, Loss(**given.loss.model_dump()))
+    run = TrainingRun(tmp_path / "hand", given.model, model, given.optimizer, given.seed)
+    for step in range(2):
+        draws = [pairs.draw(np.random.default_rng([given.seed, step, rank]), 1) for rank in range(2)]
+        run.optimizer_step(0.5 * sum(objective(batch)[0] for batch in draws))
+    for name, value in model.state_dict().items():
+        assert torch.allclose(value, saved["model"][name], rtol=1e-4, atol=1e-5), name

@@ -92,6 +92,19 @@ def test_other_orders_and_new_elements(file: str, runs: dict[str, Path]) -> None
     assert torch.allclose(table[0], table[1:].mean(0))
 
 
+@pytest.mark.parametrize("name", ["published", "difference"])
+def test_displacements_grow_with_the_stride(name: str, runs: dict[str, Path]) -> None:
+    """So do changes of momenta: a network for another stride begins where the data nearly is."""
+    start = read_start(runs[name] / "checkpoint.pt").eval()
+    model = build(start.config.model_copy(update={"stride_fs": 2 * start.config.stride_fs})).eval()
+    begin_from(runs[name] / "checkpoint.pt", model)
+    graph = graph_of_alloy(alloy())
+    before, after = start.predict(graph), model.predict(graph)
+    kept, growth = (graph.momenta, 2.0) if name == "difference" else (0.0, 1.0)
+    assert torch.allclose(after.displacement, 2 * before.displacement)
+    assert torch.allclose(after.momenta - kept, growth * (before.momenta - kept), atol=1e-6)
+
+
 def test_new_elements_are_named(runs: dict[str, Path], alloy_file: Path, tmp_path: Path, capsys) -> None:
     model = build(MODELS["published"].model_copy(update={"species": ("Cu",)}))
     torch.save(
