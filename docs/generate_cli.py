@@ -42,6 +42,7 @@ Comes with `pip install . ./training`; `flashmd-train COMMAND --help` prints all
 | `study FOLDER` | repeats the [water study](../validation/study/report.md) |
 | `active CONFIG FOLDER` | runs the [active learning experiment](../validation/active.md) |
 | `learning-curve CONFIG TEST FOLDER` | error by number of segments ([page](../validation/pet.md)) |
+| `networks FOLDER` | networks side by side on the same data in the same time |
 | `against-metatrain DATA TEST FOLDER` | trains PET here and by `mtt train` ([page](../validation/pet.md)) |
 """
 

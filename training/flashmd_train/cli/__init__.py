@@ -27,6 +27,7 @@ for command in (
     studies.ranking,
     studies.active,
     studies.learning_curve,
+    studies.networks,
     studies.against_metatrain,
 ):
     app.command()(plain_errors()(command))

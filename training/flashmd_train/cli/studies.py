@@ -1,9 +1,9 @@
-"""Commands for studies: study, ranking, active, learning-curve, against-metatrain."""
+"""Commands for studies: study, ranking, active, learning-curve, against-metatrain, networks."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -114,3 +114,37 @@ def active(
     settings = read(DirectTraining, training, changes)
     loop = Loop(settings, system.load(), rounds, frames, runs, time_ps, temperature, extra_steps)
     typer.echo(run_active(loop, folder, workers))
+
+
+@with_system_flags("generate", strict=False)
+def networks(
+    folder: Annotated[Path, typer.Argument(help="Folder of the runs; a rerun goes on where it stopped.")],
+    data: DataFiles,
+    system: SystemOptions,
+    stride_fs: Annotated[float, typer.Option(help="Stride, fs.")],
+    temperature: Annotated[float, typer.Option("--temperature-k", help="Of the runs, K.")],
+    network: Annotated[list[str] | None, typer.Option(help="Repeat for several; all by default.")] = None,
+    prior: Annotated[
+        Literal["bonded", "free"], typer.Option(help="bonded: water's bonds and angle are known; or free.")
+    ] = "free",
+    minutes: Annotated[float, typer.Option(help="Core time of each training.")] = 10.0,
+    nvt_ps: Annotated[float, typer.Option(help="Length of each run in a bath of 1 ps.")] = 200.0,
+    reference_ps: Annotated[float, typer.Option(help="Length of the reference's, ps.")] = 20.0,
+    energies: Annotated[int, typer.Option(help="The most that a calibration asks the reference for.")] = 1000,
+) -> None:
+    """Networks side by side: trained on the same data for the same time, then run in a bath."""
+    from flashmd_train.studies.networks import NETWORKS, Comparison
+
+    compared = Comparison(
+        system=system.load(),
+        files=data,
+        prior=prior,
+        stride_fs=stride_fs,
+        temperature_K=temperature,
+        minutes=minutes,
+        nvt_ps=nvt_ps,
+        reference_ps=reference_ps,
+        energies=energies,
+    )
+    for line in compared.run(folder, network or list(NETWORKS)):
+        typer.echo(line)
