@@ -265,6 +265,9 @@ class Simulation:
         The last three are None unless they have been computed at this step already.
         """
 
+    def place(self, system: int, positions: _F64, momenta: _F64, cell: _F64, pbc: NDArray[np.bool_]) -> None:
+        """Put a system where a host program has moved it; where energies are accounted for, the change is work."""
+
     def statistics(self) -> dict[str, Any]:
         """What was done so far.
 

@@ -169,6 +169,30 @@ def check_is_atoms(atoms: object) -> None:
         raise InputError(f"got {type(atoms).__name__} for atoms, wanted one ase.Atoms")
 
 
+def check_same_atoms(atoms: ase.Atoms, known: ase.Atoms) -> None:
+    """Refuse a structure whose atoms, masses or constraints are not those of ``known``, in the same order.
+
+    Raises:
+        InputError: it is another.
+    """
+    check_is_atoms(atoms)
+    if len(atoms) != len(known) or not np.array_equal(atoms.numbers, known.numbers):
+        raise InputError(
+            f"got {atoms.get_chemical_formula()}, the run moves {known.get_chemical_formula()}: wanted the same atoms "
+            "in the same order"
+        )
+    masses, wanted = atoms.get_masses(), known.get_masses()
+    if not np.array_equal(masses, wanted):
+        k = int(np.flatnonzero(masses != wanted)[0])
+        raise InputError(
+            f"the mass of atom {k} ({atoms.symbols[k]}) is {masses[k]} u, in the run {wanted[k]} u: wanted the same"
+        )
+    if atoms.constraints or known.constraints:
+        now, before = constraints(atoms), constraints(known)
+        if not np.array_equal(now.fixed, before.fixed) or now.centre_of_mass != before.centre_of_mass:
+            raise InputError("the atoms carry other constraints than at the start of the run: wanted the same")
+
+
 def _array(values: object) -> F64:
     return np.array(values, dtype=np.float64, order="C")
 

@@ -168,6 +168,18 @@ class Simulation:
         """The structure as it is now, a copy with momenta; a list for replicas."""
         return self._one([view.atoms for view in self._run.views()])
 
+    @atoms.setter
+    def atoms(self, atoms: ase.Atoms | Sequence[ase.Atoms]) -> None:
+        """Go on from positions, momenta and cell of other ``ase.Atoms``, a list of them for replicas.
+
+        Atoms, masses, periodic axes and constraints are those of the run. Where energies are rescaled, what the change
+        brings counts as work and is kept. Momenta that are not there are zero.
+
+        Raises:
+            InputError: other atoms, or numbers that are not finite.
+        """
+        self._run.place([atoms] if self._single else list(atoms))  # type: ignore[list-item]
+
     @property
     def state(self) -> Any:
         """The state as it is now, a :class:`StateView`; a list for replicas."""

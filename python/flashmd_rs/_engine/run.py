@@ -24,6 +24,7 @@ from flashmd_rs._engine.report import run_report, settings_report, with_last_goo
 from flashmd_rs._engine.signals import between_strides
 from flashmd_rs._engine.view import StateView
 from flashmd_rs._engine.wall_time import WallTime
+from flashmd_rs._structure import check_same_atoms
 from flashmd_rs._warn import warn
 from flashmd_rs.describe import run_header
 from flashmd_rs.errors import InputError, ModelError, StabilityError
@@ -266,6 +267,25 @@ class Run:
     def views(self) -> list[StateView]:
         """The state of every system."""
         return [self._view(self._core.state(index)) for index in range(len(self.recorders))]
+
+    def place(self, structures: list[ase.Atoms]) -> None:
+        """Put every system where a host program has moved it.
+
+        Raises:
+            InputError: they are other atoms than those of the run, or cannot be placed so.
+        """
+        if len(structures) != len(self.recorders):
+            raise InputError(f"got {len(structures)} structures, wanted one for each of {len(self.recorders)} replicas")
+        with self._at_work():
+            for index, (atoms, recorder) in enumerate(zip(structures, self.recorders, strict=True)):
+                check_same_atoms(atoms, recorder.atoms)
+                self._core.place(
+                    index,
+                    np.ascontiguousarray(atoms.positions, dtype=np.float64),
+                    np.ascontiguousarray(atoms.get_momenta(), dtype=np.float64),
+                    np.ascontiguousarray(atoms.cell.array, dtype=np.float64),
+                    np.array(atoms.pbc, dtype=bool),
+                )
 
     def reports(self) -> list[dict[str, Any]]:
         """Settings and what was done, of every system."""

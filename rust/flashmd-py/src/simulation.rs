@@ -11,13 +11,15 @@ use flashmd::propagators::Randomness;
 use flashmd::propagators::prepare;
 use flashmd::run::checkpoint;
 use flashmd::run::{Schedule, Simulation as CoreSimulation, System};
-use flashmd::{Error, State};
+use flashmd::{Error, Placement, State};
+use numpy::{PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
 use crate::arrays::to_array;
 use crate::callbacks::{Callbacks, CheckpointWriter, PyObserver, state_dict};
+use crate::convert::{self, vectors};
 use crate::errors::{input_error, to_python};
 use crate::interpreter::detached;
 use crate::model::{Model, expect_to_move};
@@ -137,6 +139,23 @@ impl Simulation {
                 Err(input_error(py, &format!("there is no system {system}: there are {count}, counted from 0")))
             }
         }
+    }
+
+    fn place(
+        &self,
+        py: Python<'_>,
+        system: usize,
+        positions: PyReadonlyArray2<'_, f64>,
+        momenta: PyReadonlyArray2<'_, f64>,
+        cell: PyReadonlyArray2<'_, f64>,
+        pbc: PyReadonlyArray1<'_, bool>,
+    ) -> PyResult<()> {
+        let to = Placement {
+            positions: vectors(py, "positions", &positions)?,
+            momenta: vectors(py, "momenta", &momenta)?,
+            cell: convert::cell(py, &cell, &pbc)?,
+        };
+        detached(py, || self.lock()?.simulation.place(system, to))
     }
 
     fn statistics<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {

@@ -25,4 +25,4 @@ pub mod units;
 pub mod violation;
 
 pub use error::{Error, Result};
-pub use state::{Cell, State};
+pub use state::{Cell, Placement, State};

@@ -100,10 +100,16 @@ def train(name: str, folder: Path) -> Path:
 
 
 def train_model(
-    folder: Path, architecture: str, symbols: list[str], model: dict, training: dict, precision: int = 32
+    folder: Path,
+    architecture: str,
+    symbols: list[str],
+    model: dict,
+    training: dict,
+    precision: int = 32,
+    frames: list[ase.Atoms] | None = None,
 ) -> Path:
-    """One epoch on a few random frames."""
-    ase.io.write(folder / "frames.extxyz", _frames(symbols))
+    """One epoch, if ``training`` does not say how many, on a few random frames, if others are not given."""
+    ase.io.write(folder / "frames.extxyz", frames or _frames(symbols))
     if architecture == "pet":
         targets = {"energy": dict(key="energy", unit="eV", forces="forces")}
     else:

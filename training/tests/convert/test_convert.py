@@ -27,7 +27,7 @@ from flashmd_train.graph.structures import random_structure
 metatrain = pytest.importorskip("metatrain")
 pytest.importorskip("metatomic.torch")
 
-from metatrain_models import ACTIONS, ENERGIES, REFUSED, STRIDES, train  # noqa: E402
+from metatrain_models import ACTIONS, ENERGIES, REFUSED, STRIDES  # noqa: E402
 
 from flashmd_train.convert.checkpoint import read_checkpoint  # noqa: E402
 from flashmd_train.convert.conversion import convert_checkpoint  # noqa: E402
@@ -42,34 +42,6 @@ VERSIONS += [f"pet/tests/checkpoints/model-v{v}" for v in (1, 14, 16)]
 METATRAIN_PARITY = 1e-6
 # Å and √(eV·u), against 32-bit absolute positions.
 STRIDE_PARITY = 2e-5
-
-
-@pytest.fixture(scope="session")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
-    """Folder of a model trained by `mtt train`, by name: model.ckpt and model.pt."""
-    folders: dict[str, Path] = {}
-
-    def folder(name: str) -> Path:
-        if name not in folders:
-            folders[name] = tmp_path_factory.mktemp("metatrain")
-            train(name, folders[name])
-        return folders[name]
-
-    return folder
-
-
-@pytest.fixture(scope="session")
-def converted(trained: Callable[[str], Path]) -> Callable[[str], tuple[Path, dict]]:
-    """File and metadata of a trained and imported model, by name."""
-    done: dict[str, tuple[Path, dict]] = {}
-
-    def file(name: str) -> tuple[Path, dict]:
-        if name not in done:
-            path = trained(name) / "model.onnx"
-            done[name] = path, convert_checkpoint(trained(name) / "model.ckpt", path)
-        return done[name]
-
-    return file
 
 
 def from_wheel(prefix: str, folder: Path) -> Path:

@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, scale, sub};
 use crate::neighbors::full_list;
-use crate::state::State;
+use crate::state::{Placement, State};
 
 /// Two atoms are bonded within this many times the sum of their covalent radii.
 const BOND: f64 = 1.25;
@@ -82,6 +82,18 @@ impl Molecules {
             for i in members {
                 (self.of[i], self.shifts[i]) = (self.count as u32, [0; 3]);
                 self.count += 1;
+            }
+        }
+    }
+
+    /// Keeps molecules whole where atoms of `state` are moved to other images of themselves.
+    pub fn follow(&mut self, state: &State, to: &Placement) {
+        for (shift, (&from, &to_position)) in self.shifts.iter_mut().zip(state.positions.iter().zip(&to.positions)) {
+            for k in 0..3 {
+                if state.cell.pbc()[k] {
+                    let images = to.cell.coordinate(to_position, k) - state.cell.coordinate(from, k);
+                    shift[k] -= images.round() as i64;
+                }
             }
         }
     }

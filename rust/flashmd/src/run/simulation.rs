@@ -12,7 +12,7 @@ use super::validation::validate;
 use crate::error::{Error, Result};
 use crate::potential_energy::PotentialEnergy;
 use crate::propagators::{Outcome, Propagator};
-use crate::state::State;
+use crate::state::{Placement, State};
 use crate::units::{FS, FS_PER_PS};
 use crate::violation::Violation;
 
@@ -176,6 +176,23 @@ impl<'a> Simulation<'a> {
                 "this simulation ended with an error and cannot go on; go on from its checkpoint, or make a new one"
                     .into(),
             )),
+        }
+    }
+
+    /// Puts the system numbered `number` where a host program has moved it; the next stride begins there.
+    ///
+    /// Where energies are accounted for, the change of K + V counts as work. What has been recorded at this step stays.
+    ///
+    /// # Errors
+    /// `Input` for a system that does not exist or has failed, and as of [`State::check_placement`]; those of the energy.
+    pub fn place(&mut self, number: usize, to: Placement) -> Result<()> {
+        if self.stage == Stage::Failed {
+            return self.check_running();
+        }
+        match self.systems.get_mut(number) {
+            Some(system) if system.is_alive() => system.place(to, &mut self.energy),
+            Some(_) => Err(Error::Input(format!("system {number} has failed and stays at its last good frame"))),
+            None => Err(Error::Input(format!("there is no system {number}: there are {}", self.systems.len()))),
         }
     }
 

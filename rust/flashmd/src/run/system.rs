@@ -11,7 +11,7 @@ use crate::filters::rescaling::{Rescaling, RescalingStatistics};
 use crate::filters::thermostat::{HalfStep, Thermostat};
 use crate::linalg::{Mat3, Vec3};
 use crate::propagators::{Outcome, verlet};
-use crate::state::{Cell, State};
+use crate::state::{Cell, Placement, State};
 use crate::units::FS;
 use crate::violation::{Quantity, Violation};
 
@@ -153,6 +153,36 @@ impl System {
             self.virial = Some(virial);
         }
         self.potential(energy).map(drop)
+    }
+
+    /// Puts the atoms where, and lets them move as, a host program says. What K + V changes by counts as work.
+    ///
+    /// # Errors
+    /// `Input` for another number of atoms, other periodic axes, or numbers that are not finite; those of the energy.
+    pub(super) fn place(&mut self, to: Placement, energy: &mut TimedPotential<'_>) -> Result<()> {
+        self.state.check_placement(&to)?;
+        let moved = to.positions != self.state.positions || to.cell.matrix() != self.state.cell.matrix();
+        if !moved && to.momenta == self.state.momenta {
+            return Ok(());
+        }
+        let accounted = self.statistics.start_energy.is_some();
+        let before = if accounted { self.total_energy(energy)? } else { None };
+        if moved {
+            self.molecules.follow(&self.state, &to);
+            (self.potential, self.virial) = (None, None);
+        }
+        self.state.place(to);
+        let after = if accounted { self.total_energy(energy)? } else { None };
+        if let (Some(before), Some(after)) = (before, after) {
+            self.statistics.work += after - before;
+        }
+        self.mark_good();
+        Ok(())
+    }
+
+    /// K + V, eV; `None` if the run has no energy.
+    fn total_energy(&mut self, energy: &mut TimedPotential<'_>) -> Result<Option<f64>> {
+        Ok(self.potential(energy)?.map(|v| self.state.kinetic_energy() + v))
     }
 
     /// Begins the energy accounting: the energy to conserve, once, before the first stride.

@@ -34,6 +34,17 @@ pub struct State {
     pub time: f64,
 }
 
+/// What a host program gives to a state in place of its own.
+#[derive(Debug, Clone)]
+pub struct Placement {
+    /// Positions, `[N]` Å.
+    pub positions: Vec<Vec3>,
+    /// Momenta, `[N]` √(eV·u).
+    pub momenta: Vec<Vec3>,
+    /// The cell.
+    pub cell: Cell,
+}
+
 impl State {
     /// A checked state at step 0.
     ///
@@ -64,6 +75,33 @@ impl State {
         }
         let (fixed, key) = (Vec::new(), Key::default());
         Ok(Self { positions, momenta, masses, numbers, cell, fixed, key, step: 0, time: 0.0 })
+    }
+
+    /// Checks that the atoms can be placed so.
+    ///
+    /// # Errors
+    /// `Input` for another number of atoms, other periodic axes, numbers that are not finite.
+    pub fn check_placement(&self, to: &Placement) -> Result<()> {
+        for (what, len) in [("positions", to.positions.len()), ("momenta", to.momenta.len())] {
+            if len != self.len() {
+                return Err(Error::Input(format!("{what} are given for {len} atoms, there are {}", self.len())));
+            }
+        }
+        if to.cell.pbc() != self.cell.pbc() {
+            return Err(Error::Input(format!(
+                "the cell is periodic along {:?}, that of the run along {:?}; keep what is periodic",
+                to.cell.pbc(),
+                self.cell.pbc()
+            )));
+        }
+        check_finite("positions", &to.positions)?;
+        check_finite("momenta", &to.momenta)
+    }
+
+    /// Places the atoms; fixed ones stay at rest.
+    pub fn place(&mut self, to: Placement) {
+        (self.positions, self.momenta, self.cell) = (to.positions, to.momenta, to.cell);
+        self.rest_fixed();
     }
 
     /// The same state with some atoms fixed, at rest from now on.

@@ -6,4 +6,5 @@ mod common;
 
 mod checkpoint;
 mod dynamics;
+mod placement;
 mod simulation;
