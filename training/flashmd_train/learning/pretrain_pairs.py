@@ -13,7 +13,7 @@ from flashmd_train.learning.ridge import RIDGE
 from flashmd_train.models.bonded import bonded_forces
 from flashmd_train.models.energy import Energy, radial_derivative, radial_terms
 from flashmd_train.models.molecules import Molecules
-from flashmd_train.models.splitting import WALL_POWER, Splitting
+from flashmd_train.models.splitting import LARGEST_RATIO, WALL_POWER, Splitting
 
 PRETRAINING_FRAMES = 40
 # A radial function whose mean square is below this share of the mean over all is one of distances at which the data
@@ -83,7 +83,7 @@ def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.rando
     closest = closest_strangers(model, data, index)[:, None]
 
     def curves(d: torch.Tensor) -> torch.Tensor:
-        wall = model.config.repulsion_eV * (closest / d) ** WALL_POWER
+        wall = model.config.repulsion_eV * (closest / d).clamp(max=LARGEST_RATIO) ** WALL_POWER
         return weight @ radial_terms(energy, d[None, None])[0] + wall * cosine_cutoff(
             d, energy.config.cutoff_A, energy.config.width
         )

@@ -38,8 +38,11 @@ from flashmd_train.models.pair_tables import PairTables
 from flashmd_train.models.prior import BondedFlow
 from flashmd_train.models.stride import Prediction
 
-# The wall falls as this power of the distance: negligible where the data has atoms, steep where it has none.
-WALL_POWER = 12
+# The wall falls as this power of the distance: negligible where the data has atoms, and a fifteenth nearer than any of
+# its atoms ten times as high as at the nearest.
+WALL_POWER = 36
+# Nearer than the closest approach over this, where its power would leave the numbers there are, the wall is flat.
+LARGEST_RATIO = 4.0
 
 
 def pair_steps(config: SplittingConfig) -> list[int]:
@@ -112,9 +115,9 @@ class Splitting(nn.Module):
         return PairTables(len(config.species), config.cutoff_A)
 
     def wall(self, edge_vectors: Tensor, mask: Tensor, closest: Tensor) -> Tensor:
-        """Repulsive wall ½ Σ_j ε (r_closest/r)¹² of each atom [N], eV; ``closest`` [N, K] of its edges, Å."""
+        """Repulsive wall ½ Σ_j ε (r_closest/r)³⁶ of each atom [N], eV; ``closest`` [N, K] of its edges, Å."""
         d = norm(edge_vectors).squeeze(-1)
-        ratio = torch.where(mask, closest / d.clamp(min=0.1), 0.0)
+        ratio = torch.where(mask, (closest / d).clamp(max=LARGEST_RATIO), 0.0)
         return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER).sum(-1)
 
     def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
