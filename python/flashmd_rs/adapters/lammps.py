@@ -1,0 +1,176 @@
+"""Strides inside LAMMPS: a ``fix external`` whose time step is a stride of a learned model.
+
+The model moves positions and velocities, so there is no ``fix nve``. What acts around it is LAMMPS' own: forces of
+fixes and pair styles (``langevin``, ``colvars``) are an impulse v ← v + Δ F/m before each stride, fixes that change
+velocities (``temp/csvr``) or the box act at the end of the step, and dumps, thermo output and restarts see each stride
+as a time step. An impulse of ``fix langevin`` each Δ is Δ/2τ too hot: take a long τ, or ``thermostat`` of the options.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import numpy as np
+from ase import units
+
+from flashmd_rs._warn import warn
+from flashmd_rs.errors import InputError
+from flashmd_rs.model import Model
+from flashmd_rs.options import Output, PathLike
+from flashmd_rs.simulation import Simulation
+
+# Velocity and force of LAMMPS' units in ASE's, its time in fs, and its energy in eV.
+_UNITS = {
+    "metal": (1 / (1000 * units.fs), 1.0, 1000.0, 1.0),
+    "real": (1 / units.fs, units.kcal / units.mol, 1.0, units.kcal / units.mol),
+}
+_OF_LAMMPS = {
+    "steps": "run",
+    "time_ps": "run",
+    "interval": "dump",
+    "trajectory": "dump",
+    "logfile": "thermo",
+    "checkpoint": "restart",
+    "observers": "fix python",
+    "pressure_bar": "fix press/berendsen",
+}
+_NEVER = 2**62
+
+
+def attach(
+    lmp: Any, model: PathLike | Model, elements: Sequence[str], *, fix: str = "flashmd", **options: Any
+) -> Strides:
+    """Make each time step of a LAMMPS instance a stride of a learned model.
+
+    Args:
+        lmp: a ``lammps.lammps`` with its atoms, in units ``metal`` or ``real``, whose ``timestep`` is the stride.
+        model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
+        elements: chemical symbol of each atom type.
+        fix: ID of the ``fix external`` that is made.
+        options: those of :func:`flashmd_rs.rollout`, but for what LAMMPS does itself. Without any there is neither a
+            thermostat nor rescaling. With ``energy_model`` and ``rescale_energy`` the thermo output has energies.
+
+    Returns:
+        What runs it: ``strides.run(1000)`` is LAMMPS' ``run 1000`` that raises what a stride raises. ``lmp.command``
+        works too; a run whose stride fails then ends with a warning.
+
+    Raises:
+        InputError: other units, another time step, several MPI ranks, a type without element, or an option that is
+            LAMMPS' part.
+
+    Example:
+        >>> lmp.command("timestep 0.016")  # doctest: +SKIP
+        >>> strides = attach(lmp, "water.onnx", ["O", "H"])  # doctest: +SKIP
+        >>> lmp.command("fix bath all temp/csvr 300 300 0.1 54321")  # doctest: +SKIP
+        >>> strides.run(10_000)  # doctest: +SKIP
+    """
+    return Strides(lmp, model, elements, fix, options)
+
+
+class Strides:
+    """The strides of a LAMMPS instance; :func:`attach` makes them.
+
+    Attributes:
+        simulation: the simulation that does them, with its report.
+    """
+
+    def __init__(
+        self, lmp: Any, model: PathLike | Model, elements: Sequence[str], fix: str, options: dict[str, Any]
+    ) -> None:
+        for name, instead in _OF_LAMMPS.items():
+            if name in options:
+                raise InputError(f"got {name}, which is LAMMPS' part here: give it by {instead}")
+        if (style := lmp.extract_global("units")) not in _UNITS:
+            raise InputError(f"got units {style}, wanted metal or real")
+        if lmp.extract_setting("world_size") > 1:
+            raise InputError("got several MPI ranks, and a model moves all atoms at once: wanted one")
+        if (types := lmp.extract_setting("ntypes")) != len(elements):
+            raise InputError(f"got {len(elements)} elements for {types} atom types: wanted one for each")
+        self._lmp, self._fix, self._elements = weakref.proxy(lmp), fix, tuple(elements)
+        self._velocity, self._force, self._fs, self._energy = _UNITS[style]
+        opened = model if isinstance(model, Model) else Model(model)
+        timestep = lmp.extract_global("dt") * self._fs
+        if opened.stride_fs is None or abs(timestep - opened.stride_fs) > 1e-6 * opened.stride_fs:
+            raise InputError(f"got a timestep of {timestep:g} fs; strides of {opened.name} are {opened.stride_fs} fs")
+        given: dict[str, Any] = {"thermostat": "none", "momenta": "structure", "rescale_energy": False}
+        self.simulation = Simulation(
+            self._atoms(), opened, trajectory=Output(None), interval=_NEVER, **(given | options)
+        )
+        self._impulse_time, self._done = opened.stride_fs * units.fs, lmp.extract_global("ntimestep")
+        self._failure: Exception | None = None
+        lmp.command(f"fix {fix} all external pf/callback 1 1")
+        if self.simulation._run.plan.energy is not None:
+            lmp.command(f"fix_modify {fix} energy yes")
+        # LAMMPS holds the callback, and with it this.
+        lmp.set_fix_external_callback(fix, _callback, self)
+
+    def run(self, steps: int) -> None:
+        """LAMMPS' ``run``.
+
+        Raises:
+            StabilityError: a stride left the numbers that the run can go on from; LAMMPS has the last good ones.
+            InputError: the atoms are not those of the start any more.
+        """
+        self._lmp.command(f"run {steps}")
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            raise failure
+
+    def detach(self) -> None:
+        """Take the fix away: time steps are LAMMPS' own again."""
+        self._lmp.command(f"unfix {self._fix}")
+
+    def at_step(self, step: int) -> None:
+        """What LAMMPS calls with the forces of a step known: once before a run, without moving, and in each step."""
+        due, self._done = step == self._done + 1, step
+        if not due or self._failure is not None:
+            return
+        try:
+            self._stride()
+        except Exception as error:  # LAMMPS would print it and go on
+            self._failure = error
+            warn(f"a stride failed, and the run ends: {error}")
+            self._lmp.force_timeout()
+
+    def _stride(self) -> None:
+        arrays, order = self._lmp.numpy, self._order()
+        atoms = self._atoms()
+        atoms.arrays["momenta"] += self._impulse_time * self._force * arrays.extract_atom("f")[order]
+        self.simulation.atoms = atoms
+        try:
+            self.simulation.step()
+        finally:
+            state = self.simulation.state
+            arrays.extract_atom("x")[order] = state.positions
+            arrays.extract_atom("v")[order] = state.momenta / atoms.get_masses()[:, None] / self._velocity
+        if state.potential_energy is not None:
+            self._lmp.fix_external_set_energy_global(self._fix, state.potential_energy / self._energy)
+
+    def _order(self) -> Any:
+        """Places of the atoms in LAMMPS' arrays, which hold ghosts behind them, in the order of their IDs."""
+        return np.argsort(self._lmp.numpy.extract_atom("id")[: self._lmp.extract_setting("nlocal")])
+
+    def _atoms(self) -> ase.Atoms:
+        """The structure that LAMMPS holds, in the order of its IDs."""
+        extract, order = self._lmp.numpy.extract_atom, self._order()
+        types, each = extract("type")[order], extract("rmass")
+        masses = extract("mass")[types] if each is None else each[order]
+        low, high, xy, yz, xz, periodic, _ = self._lmp.extract_box()
+        edges = np.subtract(high, low)
+        atoms = ase.Atoms(
+            [self._elements[kind - 1] for kind in types],
+            extract("x")[order],
+            masses=masses,
+            cell=[[edges[0], 0, 0], [xy, edges[1], 0], [xz, yz, edges[2]]],
+            pbc=periodic,
+        )
+        atoms.arrays["momenta"] = extract("v")[order] * self._velocity * masses[:, None]
+        return atoms
+
+
+def _callback(strides: Strides, step: int, count: int, ids: Any, positions: Any, forces: Any) -> None:
+    forces[:] = 0.0
+    strides.at_step(step)
