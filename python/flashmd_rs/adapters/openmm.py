@@ -114,13 +114,24 @@ class _Strides:
         return self._ours._run.plan.settings.stride_fs * unit.femtosecond
 
     def step(self, strides: int) -> None:
+        context, due = self._simulation.context, self._is_due(strides)
         try:
             self._ours.step(strides)
+        except BaseException:
+            due = True
+            raise
         finally:
-            from_atoms(self._simulation, self._ours.atoms)
-            context = self._simulation.context
             context.setStepCount(self._step + self._ours.nsteps)
             context.setTime((self._time_ps + self._ours.time_ps) * unit.picosecond)
+            if due:
+                from_atoms(self._simulation, self._ours.atoms)
+
+    def _is_due(self, strides: int) -> bool:
+        """True if somebody looks at the context after so many strides: a reporter, or at the end the caller."""
+        if self._ours.nsteps + strides == self._ours._run.plan.settings.steps:
+            return True
+        reports = [reporter.describeNextReport(self._simulation) for reporter in self._simulation.reporters]
+        return any((r["steps"] if isinstance(r, dict) else r[0]) == strides for r in reports)
 
 
 def to_atoms(simulation: app.Simulation) -> ase.Atoms:
