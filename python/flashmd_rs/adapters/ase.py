@@ -45,8 +45,10 @@ class FlashMD(MolecularDynamics):
     Args:
         atoms: moved in place. Without momenta they get those that a run draws at ``temperature_K``.
         model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
-        trajectory, logfile, loginterval, append_trajectory: as of :class:`ase.md.md.MolecularDynamics`. A log states
-            potential energies: atoms without a calculator get the model's own energy model for it.
+        trajectory: as of :class:`ase.md.md.MolecularDynamics`.
+        logfile: likewise. A log states potential energies: atoms without a calculator get the model's own energy model.
+        loginterval: likewise.
+        append_trajectory: likewise.
         options: those of :func:`flashmd_rs.rollout`, under the same names, but for what ASE does itself: length,
             trajectory, log and observers.
 
@@ -241,10 +243,17 @@ class Langevin(VelocityVerlet):
     """``flashmd.ase.Langevin``, and what its arguments mean there.
 
     Args:
-        atoms, timestep, model, device, rescale_energy, random_rotation, rng, options: as of :class:`VelocityVerlet`.
+        atoms: moved in place.
+        timestep: the stride, in ASE's units; to be the model's.
         temperature_K: of the thermostat, K.
+        model: as of :class:`VelocityVerlet`.
         time_constant: relaxation time of the momenta, in ASE's units.
         fixcm: the centre of mass rests. False is refused: the thermostat leaves its motion as it is.
+        device: as of :class:`VelocityVerlet`.
+        rescale_energy: likewise, and what the thermostat gives.
+        random_rotation: likewise.
+        rng: likewise.
+        options: likewise.
     """
 
     def __init__(
@@ -278,9 +287,16 @@ class Bussi(VelocityVerlet):
     """``flashmd.ase.Bussi``, and what its arguments mean there.
 
     Args:
-        atoms, timestep, model, device, rescale_energy, random_rotation, rng, options: as of :class:`VelocityVerlet`.
+        atoms: moved in place.
+        timestep: the stride, in ASE's units; to be the model's.
         temperature_K: of the thermostat, K.
+        model: as of :class:`VelocityVerlet`.
         time_constant: relaxation time of the kinetic energy, in ASE's units.
+        device: as of :class:`VelocityVerlet`.
+        rescale_energy: likewise, and what the thermostat gives.
+        random_rotation: likewise.
+        rng: likewise.
+        options: likewise.
     """
 
     def __init__(

@@ -25,15 +25,11 @@ def summary(results: Results, protocol: EvaluationProtocol, claims: list[Claim])
 
     Returns:
         ``system``, ``temperature_K`` (of the bath), ``reference`` (the integrator that others are compared with, or
-        None); ``integrators``, by text: ``name``, ``step_fs``, and by ensemble (``nve``, ``nvt``, ``npt``):
-
-        - ``temperature_K``: by name (``total`` and species) mean, standard error and the bath's temperature (None
-          without one), K;
-        - ``diffusion_1e-5_cm2_per_s``: by species mean and standard error;
-        - ``density_g_per_cm3``: mean and standard error, in NpT;
-        - ``ns_per_day``; ``stable_ps``, of the shortest run, and ``wanted_ps``; ``violations`` of the domain by
-          quantity, over all runs;
-
+        None); ``integrators``, by text: ``name``, ``step_fs``, and by ensemble (``nve``, ``nvt``, ``npt``)
+        ``temperature_K``: by name (``total`` and species) mean, standard error and the bath's temperature (None without
+        one), K; ``diffusion_1e-5_cm2_per_s``: by species mean and standard error; ``density_g_per_cm3``: mean and
+        standard error, in NpT; ``ns_per_day``; ``stable_ps``, of the shortest run, and ``wanted_ps``; ``violations`` of
+        the domain by quantity, over all runs.
         ``claims``: fields of :class:`~flashmd_rs.evaluation.claims.Claim`. What is not known is None.
     """
     known = {text: ensembles for text, ensembles in results.items() if any(ensembles.values())}
