@@ -228,6 +228,7 @@ class Simulation:
         *,
         energy: Model | _Energy | None,
         callbacks: _Callbacks,
+        bias: Model | _Energy | None = None,
         writer: _CheckpointWriter | None = None,
         resume: str | None = None,
     ) -> Self: ...

@@ -47,6 +47,7 @@ def rollout(
     rescale_energy: bool | str | EnergyRescaling = "auto",
     guard: str | Guard = "warn",
     energy_model: Any = None,
+    bias: Any = None,
     random_rotation: bool | str = "auto",
     seed: int | None = None,
     replica: int = 0,
@@ -91,6 +92,9 @@ def rollout(
         energy_model: energy model file, bundled name, :class:`Model`, ASE calculator or OpenMM ``Context``. Its
             energies, and pressures where it has a virial, are recorded with each frame; None uses the one named by the
             model's metadata where one is needed.
+        bias: whatever ``energy_model`` can be, with forces. These act as an impulse, half of it before each stride and
+            half after (Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992)), beside what the model does. Its
+            energy is in no record, and its work is not undone by rescaling.
         random_rotation: turn the model's frame at random each stride. ``"auto"``: for direct models that are not
             equivariant.
         seed: of everything random; None draws one, kept in the result.
@@ -151,6 +155,7 @@ def rollout(
         rescale_energy=rescale_energy,
         guard=guard,
         energy_model=energy_model,
+        bias=bias,
         random_rotation=random_rotation,
         seed=seed,
         replica=replica,
@@ -178,6 +183,7 @@ def resume(
     logfile: PathLike | None = None,
     model: PathLike | Model | None = None,
     energy_model: Any = None,
+    bias: Any = None,
     allow_other_model: bool = False,
     observers: Sequence[Observer] = (),
     progress: bool = True,
@@ -203,6 +209,7 @@ def resume(
         logfile: another file for the log from here on, as ``trajectory``.
         model: the model's file, if it has moved, or an open :class:`Model`.
         energy_model: as in :func:`rollout`; needed where it was an ASE calculator or an OpenMM ``Context``.
+        bias: likewise.
         allow_other_model: go on with another model than the checkpoint was made with.
         observers: as in :func:`rollout`; a checkpoint does not hold them.
         progress: show how far it is, as in :func:`rollout`.
@@ -228,6 +235,7 @@ def resume(
         logfile=logfile,
         model=model,
         energy_model=energy_model,
+        bias=bias,
         allow_other_model=allow_other_model,
         observers=observers,
     ) as simulation:

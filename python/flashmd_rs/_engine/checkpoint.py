@@ -58,6 +58,7 @@ class RunDescription:
         settings: what the run does.
         model: moves the atoms.
         energy: gives potential energies, or None.
+        bias: acts around each stride, or None.
         files: what it writes, with ``{replica}`` where there are several.
         interval: strides between checkpoints, or None where only ``save`` makes them.
         structures: what frames are copies of, in the order of their replicas.
@@ -69,6 +70,7 @@ class RunDescription:
     settings: Settings
     model: Model
     energy: EnergySource | None
+    bias: EnergySource | None
     files: Files
     interval: int | None
     structures: list[ase.Atoms]
@@ -94,6 +96,7 @@ class RunDescription:
             "settings": self.settings.as_dict(),
             "model": {"file": _portable(model, folder), **opened, "kernel_version": model.kernel_version},
             "energy_model": _portable(self.energy, folder),
+            "bias": _portable(self.bias, folder),
             "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
             "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
             "interval": self.interval,
@@ -121,6 +124,7 @@ class SavedRun:
         model: file or bundled name, device, threads and kernels of the model; version of the kernels, or None.
         energy_model: file, bundled name, or a program's energy by name; or None.
         energy_sha256: of the energy model, or None.
+        bias: file, bundled name, or a program's energy by name; or None.
         files: what the run writes, paths absolute.
         interval: strides between checkpoints, or None.
         structures: the systems as they are now, in the order of their replicas.
@@ -138,6 +142,7 @@ class SavedRun:
     model: dict[str, Any]
     energy_model: str | None
     energy_sha256: str | None
+    bias: str | None
     files: Files
     interval: int | None
     structures: list[ase.Atoms]
@@ -165,6 +170,8 @@ def read_checkpoint(path: str | os.PathLike[str]) -> SavedRun:
         model = {"kernels": "off", "kernel_version": None} | run["model"]
         model["file"] = _located(model["file"], target.parent)
         energy_model = _located(run["energy_model"], target.parent)
+        # Checkpoints from before there were biases have none.
+        bias = _located(run.get("bias"), target.parent)
         files = Files(**{name: _located(file, target.parent) for name, file in run["files"].items()})
         settings = replace(settings, guard=replace(settings.guard, violations_file=files.violations_file))
         kept = ("energy_sha256", "interval", "replica", "single", "molecules", "offsets")
@@ -183,6 +190,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> SavedRun:
         settings=settings,
         model=model,
         energy_model=energy_model,
+        bias=bias,
         files=files,
         structures=structures,
         passed_over=passed_over,

@@ -52,6 +52,7 @@ class Plan:
     Attributes:
         model: moves the atoms.
         energy: gives potential energies, or None.
+        bias: gives the forces that act around each stride, or None.
         settings: the same for every system.
         structures: by replica.
         inputs: the same as the core takes them, in the same order.
@@ -67,6 +68,7 @@ class Plan:
 
     model: Model
     energy: EnergySource | None
+    bias: EnergySource | None
     settings: Settings
     structures: dict[int, ase.Atoms]
     inputs: list[SystemInput]
@@ -109,6 +111,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     energy = None
     if arguments.energy_model is not None:
         energy = energy_source(arguments.energy_model, structures, opened)
+    bias = None if arguments.bias is None else energy_source(arguments.bias, structures, opened, "bias")
     energy, rescaling, warning = _choose_energy(opened, settings, energy, arguments.rescale_energy == "auto")
     settings = replace(settings, rescale_energy=rescaling)
     _check_stress(settings, energy, structures)
@@ -124,6 +127,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
         settings=settings,
         model=opened,
         energy=energy,
+        bias=bias,
         files=files,
         interval=interval,
         structures=[structure.copy() for structure in structures.values()],  # what becomes of the user's is not ours
@@ -134,6 +138,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     return Plan(
         model=opened,
         energy=energy,
+        bias=bias,
         settings=settings,
         structures=structures,
         inputs=inputs,
@@ -162,6 +167,7 @@ def plan_continuation(path: PathLike, wanted: Continuation) -> Plan:
     _check_model(saved, opened, wanted.allow_other_model)
     structures = by_replica(saved.structures, saved.replica)
     energy = _energy_of(saved, wanted.energy_model, structures, opened)
+    bias = _bias_of(saved, wanted.bias, structures, opened)
     settings = changed(replace(saved.settings, steps=_planned(saved)), opened, len(structures), wanted)
     if settings.stress and energy is None:
         energy = reference_energy_model(opened)
@@ -176,6 +182,7 @@ def plan_continuation(path: PathLike, wanted: Continuation) -> Plan:
         settings=settings,
         model=opened,
         energy=energy,
+        bias=bias,
         files=files,
         interval=saved.interval,
         structures=saved.structures,
@@ -186,6 +193,7 @@ def plan_continuation(path: PathLike, wanted: Continuation) -> Plan:
     return Plan(
         model=opened,
         energy=energy,
+        bias=bias,
         settings=settings,
         structures=structures,
         inputs=system_inputs(structures, settings, saved.step),
@@ -333,6 +341,17 @@ def _energy_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], mo
             "from Python, flashmd_rs.resume(checkpoint, energy_model=…)"
         )
     return None if wanted is None else energy_source(wanted, structures, model)
+
+
+def _bias_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], model: Model) -> EnergySource | None:
+    """The bias of a checkpoint, or another that is given."""
+    wanted = saved.bias if given is None else given
+    if isinstance(wanted, str) and wanted.startswith(PROGRAM):
+        raise InputError(
+            f"the run has a bias by {wanted.removeprefix(PROGRAM)}, which no file can hold: go on with it from Python, "
+            "flashmd_rs.resume(checkpoint, bias=…)"
+        )
+    return None if wanted is None else energy_source(wanted, structures, model, "bias")
 
 
 def _kernels_of(version: int | None) -> str:

@@ -75,6 +75,7 @@ def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
         "trajectory": None if trajectory is None else Output(trajectory, settings.interval, settings.stress),
         "checkpoint": None if plan.checkpoint is None else Checkpoint(plan.checkpoint, saved_every),
         "energy_model": None if energy is None else energy.name,
+        "bias": None if plan.bias is None else plan.bias.name,
         "has_virial": energy is not None and has_virial(energy),
         "energy_model_sha256": energy.sha256 if isinstance(energy, Model) else None,
         "versions": versions(),

@@ -120,12 +120,13 @@ class Run:
 
     def _open_core(self) -> _core.Simulation:
         plan = self.plan
-        saved, energy = plan.saved, plan.energy
+        saved, energy, bias = plan.saved, plan.energy, plan.bias
         return _core.Simulation(
             plan.model._core,
             plan.inputs,
             plan.settings,
             energy=energy._core if isinstance(energy, Model) else energy,
+            bias=bias._core if isinstance(bias, Model) else bias,
             callbacks=Callbacks(
                 on_begin=_weak(self._begin),
                 on_frame=_weak(self._record),

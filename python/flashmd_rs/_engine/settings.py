@@ -50,6 +50,7 @@ class RunOptions(TypedDict, total=False):
     rescale_energy: bool | str | EnergyRescaling
     guard: str | Guard
     energy_model: Any
+    bias: Any
     random_rotation: bool | str
     seed: int | None
     replica: int
@@ -77,6 +78,7 @@ class Arguments:
     rescale_energy: Any = "auto"
     guard: Any = "warn"
     energy_model: Any = None
+    bias: Any = None
     random_rotation: Any = "auto"
     seed: Any = None
     replica: Any = 0
@@ -101,6 +103,7 @@ class ContinuationOptions(TypedDict, total=False):
     logfile: PathLike | None
     model: PathLike | Model | None
     energy_model: Any
+    bias: Any
     allow_other_model: bool
     observers: Sequence[Observer]
 
@@ -118,6 +121,7 @@ class Continuation:
     logfile: Any = None
     model: Any = None
     energy_model: Any = None
+    bias: Any = None
     allow_other_model: Any = False
     observers: Any = ()
 

@@ -53,9 +53,7 @@ class CalculatorEnergy:
         try:
             forces = self._numbers("forces", atoms.get_forces(), (len(atoms), 3))
         except PropertyNotImplementedError:
-            raise InputError(
-                f"{self.name} gives no forces, which this run needs: give energy_model one that does"
-            ) from None
+            raise InputError(f"{self.name} gives no forces, which this run needs: give one that does") from None
         return energy, forces, self._virial(atoms)
 
     def energy_and_virial(self, replica: int, positions: F64, cell: F64) -> tuple[float, F64] | None:

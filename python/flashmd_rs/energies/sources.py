@@ -19,13 +19,14 @@ if TYPE_CHECKING:
 EnergySource = Model | CalculatorEnergy | ContextEnergy
 
 
-def energy_source(given: Any, systems: dict[int, ase.Atoms], model: Model) -> EnergySource:
-    """The ``energy_model`` argument as something that gives energies.
+def energy_source(given: Any, systems: dict[int, ase.Atoms], model: Model, name: str = "energy_model") -> EnergySource:
+    """The argument ``energy_model``, or another of its like, as something that gives energies.
 
     Args:
         given: a path, a bundled name, a :class:`Model`, an ASE calculator, or an OpenMM ``Context``.
         systems: the structures of the run, by replica.
         model: the model that moves the atoms; an energy model opens on its device, with its threads.
+        name: of the argument.
 
     Raises:
         InputError: none of these.
@@ -35,14 +36,14 @@ def energy_source(given: Any, systems: dict[int, ase.Atoms], model: Model) -> En
         given = Model(given, device=model.device, threads=model.threads, kernels=model.kernels)
     if isinstance(given, Model):
         if given.kind != "energy":
-            raise ModelError(f"energy_model {given.name} is of kind {given.kind!r}: wanted an 'energy' model")
+            raise ModelError(f"{name} {given.name} is of kind {given.kind!r}: wanted an 'energy' model")
         return given
     if callable(getattr(given, "get_potential_energy", None)):
         return CalculatorEnergy(given, systems)
     if callable(getattr(given, "getState", None)):
         return ContextEnergy(given, systems)
     raise InputError(
-        f"got {type(given).__name__} for energy_model, wanted a path, a bundled name, a Model, an ASE calculator or an "
+        f"got {type(given).__name__} for {name}, wanted a path, a bundled name, a Model, an ASE calculator or an "
         "OpenMM Context"
     )
 

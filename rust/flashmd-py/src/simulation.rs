@@ -64,7 +64,7 @@ impl EnergySource {
 #[pymethods]
 impl Simulation {
     #[new]
-    #[pyo3(signature = (model, inputs, settings, *, energy, callbacks, writer = None, resume = None))]
+    #[pyo3(signature = (model, inputs, settings, *, energy, callbacks, bias = None, writer = None, resume = None))]
     #[allow(clippy::too_many_arguments, reason = "keywords of a Python function")]
     fn new(
         py: Python<'_>,
@@ -73,19 +73,20 @@ impl Simulation {
         settings: Settings,
         energy: Option<Bound<'_, PyAny>>,
         callbacks: Callbacks,
+        bias: Option<Bound<'_, PyAny>>,
         writer: Option<CheckpointWriter>,
         resume: Option<PathBuf>,
     ) -> PyResult<Self> {
         let systems = systems(py, &inputs, &settings, resume.as_deref())?;
         let model = model.get().share();
-        let energy = energy.as_ref().map(EnergySource::of);
+        let [energy, bias] = [energy, bias].map(|source| source.as_ref().map(EnergySource::of));
         let schedule = Schedule {
             interval: settings.interval,
             checkpoint_interval: writer.as_ref().map(|w| w.interval),
             resumed: resume.is_some(),
         };
         let observer = PyObserver::new(callbacks, writer, model.sha256().to_owned());
-        let simulation = detached(py, || build(&model, systems, &settings, energy, schedule))?;
+        let simulation = detached(py, || build(&model, systems, &settings, [energy, bias], schedule))?;
         Ok(Self { inner: Mutex::new(Inner { simulation, observer }) })
     }
 
@@ -219,7 +220,7 @@ fn build(
     model: &Arc<CoreModel>,
     systems: Vec<System>,
     settings: &Settings,
-    energy: Option<EnergySource>,
+    [energy, bias]: [Option<EnergySource>; 2],
     schedule: Schedule,
 ) -> Result<CoreSimulation<'static>> {
     expect_to_move(model)?;
@@ -227,7 +228,12 @@ fn build(
     let randomness = Randomness { rotate: settings.random_rotation, stochastic_noise: true };
     let propagator = prepare(model, &states, randomness, settings.checks_domain())?;
     let energy = energy.map(|source| source.prepare(&states)).transpose()?;
-    CoreSimulation::new(systems, propagator, energy, schedule)
+    let bias = bias.map(|source| source.prepare(&states)).transpose()?;
+    let simulation = CoreSimulation::new(systems, propagator, energy, schedule)?;
+    match bias {
+        Some(bias) => simulation.with_bias(bias),
+        None => Ok(simulation),
+    }
 }
 
 #[pyfunction]

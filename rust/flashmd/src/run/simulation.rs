@@ -37,6 +37,7 @@ pub struct Simulation<'a> {
     systems: Vec<System>,
     propagator: Box<dyn Propagator + 'a>,
     energy: TimedPotential<'a>,
+    bias: TimedPotential<'a>,
     schedule: Schedule,
     stride_fs: f64,
     step: u64,
@@ -79,9 +80,26 @@ impl<'a> Simulation<'a> {
             systems,
             propagator,
             energy,
+            bias: TimedPotential::new(None),
             schedule,
             step,
         })
+    }
+
+    /// The simulation with a bias: a potential whose forces act as an impulse around each stride, half before it and half
+    /// after, as the slow forces of r-RESPA do (Tuckerman, Berne and Martyna, J. Chem. Phys. 97, 1990 (1992)).
+    ///
+    /// # Errors
+    /// `Input` where the Metropolis test or a barostat would have to know it.
+    pub fn with_bias(mut self, bias: Box<dyn PotentialEnergy + 'a>) -> Result<Self> {
+        for system in &self.systems {
+            let knows = [(system.metropolis.is_some(), "metropolis"), (system.barostat.is_some(), "a barostat")];
+            if let Some((_, what)) = knows.iter().find(|(has, _)| *has) {
+                return Err(Error::Input(format!("{what} does not know of a bias; leave one of them out")));
+            }
+        }
+        self.bias = TimedPotential::new(Some(bias));
+        Ok(self)
     }
 
     /// Energies to conserve and trial forces; then, unless the systems come from a checkpoint, the first frame and the
@@ -222,7 +240,7 @@ impl<'a> Simulation<'a> {
             steps: self.steps_done,
             total: self.spent,
             propagator: self.propagator.timing(),
-            energy: self.energy.spent(),
+            energy: self.energy.spent() + self.bias.spent(),
             observer: self.spent_observing,
             solver: self.propagator.solver(),
         }
@@ -241,7 +259,7 @@ impl<'a> Simulation<'a> {
         Ok(())
     }
 
-    /// O(½) · stride · guard · Metropolis · rescale · barostat · O(½), on all systems.
+    /// O(½) · B(½) · stride · guard · B(½) · Metropolis · rescale · barostat · O(½), on all systems.
     fn stride(&mut self, observer: &mut dyn Observer) -> Result<()> {
         self.stage = Stage::Failed;
         let violations = self.move_systems()?;
@@ -256,7 +274,10 @@ impl<'a> Simulation<'a> {
     /// Returns the violations that are new, by number of the system.
     fn move_systems(&mut self) -> Result<Vec<(usize, Vec<Violation>)>> {
         self.step += 1;
-        self.each_alive(System::before_stride)?;
+        let Self { systems, energy, bias, step, stride_fs, .. } = self;
+        for system in systems.iter_mut().filter(|s| s.is_alive()) {
+            end_if_unstable(system.before_stride(energy, bias, *stride_fs), system, *step, *stride_fs)?;
+        }
         let mut outcomes = self.propagate()?.into_iter();
         let stride =
             Stride { step: self.step, time: self.step as f64 * self.stride_fs * FS, stride_fs: self.stride_fs };
@@ -264,7 +285,7 @@ impl<'a> Simulation<'a> {
         for (number, system) in self.systems.iter_mut().enumerate().filter(|(_, s)| s.is_alive()) {
             let outcome = if system.is_falling_back() { None } else { outcomes.next() };
             let mut fresh = Vec::new();
-            let done = system.complete_stride(outcome, stride, &mut self.energy, &mut fresh);
+            let done = system.complete_stride(outcome, stride, &mut self.energy, &mut self.bias, &mut fresh);
             violations.extend((!fresh.is_empty()).then_some((number, fresh)));
             end_if_unstable(done, system, self.step, self.stride_fs)?;
         }

@@ -201,9 +201,15 @@ impl System {
         Ok(())
     }
 
-    /// What comes before the propagator: O(½), and what a stride may have to be taken back to.
-    pub(super) fn before_stride(&mut self, energy: &mut TimedPotential<'_>) -> Result<()> {
+    /// What comes before the propagator: O(½), half a kick of the bias, and what a stride may have to be taken back to.
+    pub(super) fn before_stride(
+        &mut self,
+        energy: &mut TimedPotential<'_>,
+        bias: &mut TimedPotential<'_>,
+        stride_fs: f64,
+    ) -> Result<()> {
         self.apply_thermostat(HalfStep::Before);
+        self.apply_bias(bias, stride_fs)?;
         self.potential_before = if self.metropolis.is_some() { self.potential(energy)? } else { None };
         (self.potential, self.virial) = (None, None);
         if self.guard.is_some() || self.metropolis.is_some() {
@@ -226,7 +232,8 @@ impl System {
         self.statistics.guard.fallback_left > 0 && matches!(self.guard, Some(GuardPolicy::Fallback { .. }))
     }
 
-    /// The rest of a stride after the propagator: guard, Metropolis test, rescaling, barostat, O(½).
+    /// The rest of a stride after the propagator: guard, half a kick of the bias, Metropolis test, rescaling, barostat,
+    /// O(½).
     ///
     /// Without an `outcome` the stride is velocity Verlet's. Violations that are new are put into `fresh`.
     pub(super) fn complete_stride(
@@ -234,6 +241,7 @@ impl System {
         outcome: Option<Outcome>,
         stride: Stride,
         energy: &mut TimedPotential<'_>,
+        bias: &mut TimedPotential<'_>,
         fresh: &mut Vec<Violation>,
     ) -> Result<()> {
         match outcome {
@@ -241,6 +249,7 @@ impl System {
             None => self.fall_back(stride.stride_fs, energy)?,
         }
         guard::check_finite(&self.state)?;
+        self.apply_bias(bias, stride.stride_fs)?;
         self.apply_metropolis(energy)?;
         self.apply_rescaling(energy)?;
         self.apply_barostat(energy)?;
@@ -292,6 +301,18 @@ impl System {
         let target = self.thermostat.as_ref().map(Thermostat::temperature);
         let start = self.statistics.start_temperature;
         guard::check_absurd(self.before(), &self.state, stride_fs * FS, target, start)
+    }
+
+    /// The impulse of a bias over half a stride, p ← p + F·Δ/2; its kinetic energy counts as work.
+    fn apply_bias(&mut self, bias: &mut TimedPotential<'_>, stride_fs: f64) -> Result<()> {
+        if !bias.is_some() {
+            return Ok(());
+        }
+        let found = bias.with(|b| b.evaluate(&self.state))?;
+        let before = self.state.kinetic_energy();
+        self.state.kick(&found.forces, 0.5 * stride_fs * FS);
+        self.statistics.work += self.state.kinetic_energy() - before;
+        guard::check_finite(&self.state)
     }
 
     fn apply_thermostat(&mut self, half: HalfStep) {
