@@ -43,8 +43,9 @@ NAMES = {*MODULES, "flashmd_rs._core"}
 
 class TestSignatures:
     def test_rollout_has_few_parameters(self):
-        assert len(inspect.signature(rollout).parameters) <= 25
-        assert len(inspect.signature(flashmd_rs.resume).parameters) <= 14
+        # A bias is the last that came: it is no part of any other option.
+        assert len(inspect.signature(rollout).parameters) <= 26
+        assert len(inspect.signature(flashmd_rs.resume).parameters) <= 15
 
     def test_no_other_public_function_has_many(self):
         """Of any module; a command's are its flags."""
