@@ -8,7 +8,7 @@ from pathlib import Path
 import MDAnalysis
 import numpy as np
 import pytest
-from ase import units
+from ase import Atoms, units
 
 import flashmd_rs
 from flashmd_rs import FlashMDWarning, InputError, Langevin, Model, Simulation
@@ -16,7 +16,7 @@ from flashmd_rs import FlashMDWarning, InputError, Langevin, Model, Simulation
 openmm = pytest.importorskip("openmm")
 from openmm import app, unit  # noqa: E402
 
-from flashmd_rs.adapters.openmm import from_atoms, run, to_atoms  # noqa: E402
+from flashmd_rs.adapters.openmm import ForceGroups, from_atoms, run, striding, to_atoms  # noqa: E402
 
 from conftest import fixture_model  # noqa: E402
 
@@ -226,3 +226,41 @@ def test_a_barostat_of_the_system_is_said_to_be_left_out(liquid, model):
     made.context.setState(liquid)
     with pytest.warns(FlashMDWarning, match="leave the system's MonteCarloBarostat out: give pressure_bar"):
         run(made, model, steps=1, **BATH)
+
+
+def test_metadynamics_finds_a_free_energy():
+    """OpenMM's own, on the distance of two atoms: U(r) − 2 kT ln r, with U of the model's energy."""
+    topology, system = app.Topology(), openmm.System()
+    residue = topology.addResidue("AR", topology.addChain())
+    for _ in range(2):
+        topology.addAtom("Ar", app.Element.getBySymbol("Ar"), residue)
+        system.addParticle(39.948)
+    kelvin, lowest, highest = 100.0, 0.21, 0.33
+    distance = openmm.CustomBondForce("r")
+    distance.addBond(0, 1)
+    # Walls, nm, so that they do not part.
+    walls = openmm.CustomBondForce(f"20000 * (max(0, r - {highest})^2 + max(0, {lowest} - r)^2)")
+    walls.addBond(0, 1)
+    walls.setForceGroup(1)
+    system.addForce(walls)
+    variable = app.BiasVariable(distance, lowest - 0.03, highest + 0.03, 0.006, False)
+    metadynamics = app.Metadynamics(system, [variable], kelvin, 4, 0.1, 20)
+    made = app.Simulation(
+        topology, system, openmm.VerletIntegrator(0.001), openmm.Platform.getPlatformByName("Reference")
+    )
+    made.context.setPositions([[0, 0, 0], [0.25, 0, 0]])
+    made.context.setVelocitiesToTemperature(kelvin, 1)
+    model = Model(fixture_model("pair_stride"), device="cpu", threads=1)
+    bias = ForceGroups(made.context, {1, metadynamics._force.getForceGroup()})
+    bath = {"temperature_K": kelvin, "thermostat": Langevin(100), "seed": 5, "guard": "off", "rescale_energy": False}
+    with striding(made, model, bias=bias, **bath):
+        metadynamics.step(made, 20_000)
+    found = metadynamics.getFreeEnergy().value_in_unit(unit.kilojoule_per_mole) * units.kJ / units.mol
+    grid = 10 * np.linspace(lowest - 0.03, highest + 0.03, len(found))
+    inside = (grid > 10 * lowest + 0.1) & (grid < 10 * highest - 0.1)
+    energy, kT = Model(fixture_model("pair_energy"), device="cpu", threads=1), units.kB * kelvin
+    wanted = np.array([energy.energy(Atoms("Ar2", [[0, 0, 0], [r, 0, 0]])) - 2 * kT * np.log(r) for r in grid])
+    difference = (found - wanted)[inside]
+    assert np.ptp(wanted[inside]) > 1.2 * kT
+    # Of 20 000 strides, hills of a tenth of kT and more.
+    assert difference.std() < 0.4 * kT

@@ -6,6 +6,8 @@ the positions by the forces, v(t) = v(t − h/2) + h F/2m, and back when the sta
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import ase
@@ -80,23 +82,69 @@ def run(
         >>> report = run(simulation, "water", time_ps=100, temperature_K=300)  # doctest: +SKIP
         >>> simulation.step(10_000)  # doctest: +SKIP
     """
+    with striding(simulation, model, steps=steps, time_ps=time_ps, **options) as ours:
+        strides = ours._run.plan.settings.steps
+        if strides is None:
+            raise InputError("got no length: give steps (strides) or time_ps (ps)")
+        simulation.step(strides)
+        return dict(ours.report)
+
+
+@contextmanager
+def striding(simulation: app.Simulation, model: PathLike | Model, **options: Any) -> Iterator[Simulation]:
+    """Within it, ``simulation.step`` moves by strides of a learned model; also where OpenMM's own classes call it.
+
+    Args:
+        simulation: as of :func:`run`.
+        model: likewise.
+        options: likewise. With ``steps`` or ``time_ps`` the context holds the state where a reporter is due and at the
+            end, without them always.
+
+    Yields:
+        The :class:`flashmd_rs.Simulation` that moves the atoms.
+
+    Raises:
+        InputError: as of :func:`run`.
+
+    Example:
+        OpenMM's metadynamics, whose force is the bias:
+
+        >>> metadynamics = app.Metadynamics(system, [variable], 300, 5, 1.0, 50)  # doctest: +SKIP
+        >>> bias = ForceGroups(simulation.context, {metadynamics._force.getForceGroup()})  # doctest: +SKIP
+        >>> with striding(simulation, "molecule.onnx", temperature_K=300, bias=bias):  # doctest: +SKIP
+        ...     metadynamics.step(simulation, 100_000)
+    """
     for name in ("trajectory", "interval", "observers", "logfile"):
         if name in options:
             raise InputError(f"got {name}, which is a reporter's part here: append one to simulation.reporters")
     _warn_of_what_is_left_out(simulation.system, options)
-    atoms = to_atoms(simulation)
-    length: dict[str, Any] = {"steps": steps, "time_ps": time_ps, "trajectory": Output(None), "interval": _NEVER}
-    with Simulation(atoms, model, **length, **options) as ours:
-        strides = ours._run.plan.settings.steps
-        if strides is None:
-            raise InputError("got no length: give steps (strides) or time_ps (ps)")
+    kept: dict[str, Any] = {"trajectory": Output(None), "interval": _NEVER}
+    with Simulation(to_atoms(simulation), model, **kept, **options) as ours:
         integrator = simulation.integrator
         simulation.integrator = _Strides(simulation, ours)
         try:
-            simulation.step(strides)
+            yield ours
         finally:
             simulation.integrator = integrator
-        return dict(ours.report)
+
+
+class ForceGroups:
+    """Some force groups of an OpenMM ``Context``, to be given as ``bias`` or ``energy_model``.
+
+    Args:
+        context: an ``openmm.Context``, whose positions and box are overwritten at each call.
+        groups: numbers of the groups.
+    """
+
+    def __init__(self, context: openmm.Context, groups: set[int]) -> None:
+        self._context, self._groups = context, groups
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def getState(self, **wanted: bool) -> openmm.State:
+        """The context's state, energy and forces of these groups alone."""
+        return self._context.getState(groups=self._groups, **wanted)
 
 
 class _Strides:
@@ -128,7 +176,8 @@ class _Strides:
 
     def _is_due(self, strides: int) -> bool:
         """True if somebody looks at the context after so many strides: a reporter, or at the end the caller."""
-        if self._ours.nsteps + strides == self._ours._run.plan.settings.steps:
+        planned = self._ours._run.plan.settings.steps
+        if planned is None or self._ours.nsteps + strides == planned:
             return True
         reports = [reporter.describeNextReport(self._simulation) for reporter in self._simulation.reporters]
         return any((r["steps"] if isinstance(r, dict) else r[0]) == strides for r in reports)
