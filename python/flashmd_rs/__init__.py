@@ -10,6 +10,7 @@ Units are ASE's: Å, eV, u, momenta √(eV·u); times carry their unit in the na
 from flashmd_rs._core import __version__
 from flashmd_rs._runtime_library import open_library
 from flashmd_rs.bundled import bundled, load_structure
+from flashmd_rs.ensemble import ensemble
 from flashmd_rs.errors import (
     CheckpointError,
     FlashMDError,
@@ -58,6 +59,7 @@ __all__ = [
     "Trajectory",
     "__version__",
     "bundled",
+    "ensemble",
     "load_structure",
     "neighbor_list",
     "open_library",
