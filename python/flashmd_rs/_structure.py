@@ -181,6 +181,10 @@ def check_same_atoms(atoms: ase.Atoms, known: ase.Atoms) -> None:
             f"got {atoms.get_chemical_formula()}, the run moves {known.get_chemical_formula()}: wanted the same atoms "
             "in the same order"
         )
+    _check_finite(_array(atoms.positions), "position", "Å")
+    momenta(atoms)
+    if not np.array_equal(atoms.pbc, known.pbc):
+        raise InputError(f"got pbc={atoms.pbc.tolist()}, in the run {known.pbc.tolist()}: keep what is periodic")
     masses, wanted = atoms.get_masses(), known.get_masses()
     if not np.array_equal(masses, wanted):
         k = int(np.flatnonzero(masses != wanted)[0])

@@ -58,19 +58,23 @@ def ensemble(
     Example:
         >>> runs = ensemble(water, "water", n=8, steps=1000, temperature_K=300, seed=1)  # doctest: +SKIP
     """
-    structures = _structures(atoms, n)
-    for name in ("trajectory", "logfile", "checkpoint"):
-        _check_distinct(name, options.get(name), len(structures))
+    structures, threads = _structures(atoms, n), _checks.whole("threads", threads, "threads")
+    files = {name: options.get(name) for name in ("trajectory", "logfile", "checkpoint")}
+    files["violations_file"] = getattr(options.get("guard"), "violations_file", None)
+    for name, given in files.items():
+        _check_distinct(name, given, len(structures))
     if options.get("seed") is None:
         raise InputError("got no seed, and replicas that are run again are to be the same: give seed")
     if "replica" in options:
         raise InputError("got replica, which is what is counted here: leave it out")
-    path = model.path if isinstance(model, Model) else model
+    opened: dict[str, Any] = {"threads": threads}
+    if isinstance(model, Model):
+        opened, model = opened | {"device": model.device, "kernels": model.kernels}, model.path
     with ExitStack() as stack:
         if executor is None:
             workers = min(len(structures), max(1, choose(None).count // threads))
             executor = stack.enter_context(worker_pool(workers))
-        tasks = [executor.submit(_run, structure, path, threads, k, options) for k, structure in enumerate(structures)]
+        tasks = [executor.submit(_run, structure, model, opened, k, options) for k, structure in enumerate(structures)]
         failures = [task.exception() for task in tasks]
     for failure in failures:
         if failure is not None:
@@ -78,12 +82,14 @@ def ensemble(
     return [task.result() for task in tasks]
 
 
-def _run(structure: ase.Atoms, model: PathLike, threads: int, replica: int, options: dict[str, Any]) -> Trajectory:
+def _run(
+    structure: ase.Atoms, model: PathLike, opened: dict[str, Any], replica: int, options: dict[str, Any]
+) -> Trajectory:
     """One replica, in a worker."""
     options = {"resume": "auto" if options.get("checkpoint") is not None else False, "progress": False} | options
     options["checkpoint"] = _of_replica(options.get("checkpoint"), replica)
     # As a list of one: a replica that fails ends, and says so, without an exception.
-    (trajectory,) = rollout([structure], Model(model, threads=threads), replica=replica, **options)
+    (trajectory,) = rollout([structure], Model(model, **opened), replica=replica, **options)
     return trajectory
 
 
@@ -94,6 +100,8 @@ def _structures(atoms: Any, n: int | None) -> list[ase.Atoms]:
         if n is None:
             raise InputError("got one structure and no number of replicas: give n")
         return [atoms] * _checks.whole("n", n, "replicas")
+    if not isinstance(atoms, Sequence) or not atoms:
+        raise InputError(f"got {type(atoms).__name__} for atoms, wanted an ase.Atoms, or a list with one at least")
     structures = list(atoms)
     if n is not None and n != len(structures):
         raise InputError(f"got n={n} and {len(structures)} structures: leave n out")
@@ -103,6 +111,8 @@ def _structures(atoms: Any, n: int | None) -> list[ase.Atoms]:
 def _check_distinct(name: str, given: Any, count: int) -> None:
     """Refuse a name that is the same for every replica."""
     path = getattr(given, "path", given)
+    if not isinstance(path, str | os.PathLike | None):
+        raise InputError(f"got {type(path).__name__} for {name}, wanted a path")
     if path is not None and count > 1 and "{replica}" not in os.fspath(path):
         raise InputError(f"got {name}={os.fspath(path)!r} for {count} replicas: wanted '{{replica}}' in the name")
 

@@ -178,6 +178,8 @@ class Simulation:
         Raises:
             InputError: other atoms, or numbers that are not finite.
         """
+        if not self._single and not isinstance(atoms, Sequence):
+            raise InputError(f"got {type(atoms).__name__} for atoms, wanted a list of ase.Atoms, one for each replica")
         self._run.place([atoms] if self._single else list(atoms))  # type: ignore[list-item]
 
     @property

@@ -32,8 +32,8 @@ class Trajectory:
             freedom.
         kinetic_energy: [F], eV.
         potential_energy: [F], eV, or None where no energy model was used.
-        conserved_energy: [F], eV: total energy less the heat of the thermostat and the work of barostat, bias and
-            callers; or None.
+        conserved_energy: [F], eV: total energy less the heat of the thermostat and the work of barostat and
+            bias; or None. What a caller moved counts where energies are rescaled.
         seed: the seed that reproduces the run.
         volume_A3: [F], Å³, or None unless all axes are periodic.
         density_g_per_cm3: [F], g/cm³, or None as well.

@@ -149,6 +149,28 @@ def test_a_failed_stride_ends_the_run(models):
     assert np.isfinite(positions(lmp)).all()
 
 
+def test_after_a_failure_lammps_can_run_again(models):
+    lmp = make(timestep_fs=1.0)
+    strides = attach(lmp, fixture_model("explodes"), ["Ar"], guard="off")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", flashmd_rs.FlashMDWarning)
+        lmp.command("run 100")
+    with pytest.raises(flashmd_rs.StabilityError):
+        strides.run(1)
+    before = lmp.extract_global("ntimestep")
+    strides.detach()
+    lmp.commands_list(["fix own all nve", "run 5"])
+    assert lmp.extract_global("ntimestep") == before + 5
+
+
+def test_fixes_that_strides_would_not_feel_are_refused(models):
+    lmp = make()
+    strides = attach(lmp, models("pair_stride"), ["Ar"])
+    lmp.command("fix push all addforce 0.01 0.0 0.0")
+    with pytest.raises(InputError, match="fix push was made behind flashmd, whose strides would not feel its forces"):
+        strides.run(1)
+
+
 def test_detached_steps_are_lammps_own(models):
     lmp = make()
     strides = attach(lmp, models("pair_stride"), ["Ar"])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.constraints import FixAtoms
 
-from flashmd_rs import InputError, Langevin, Simulation
+from flashmd_rs import Checkpoint, InputError, Langevin, Simulation
 
 from conftest import fixture_model, make_crystal
 
@@ -61,6 +61,17 @@ def test_a_change_of_energy_is_kept_by_rescaling(models, crystal):
     assert total() == pytest.approx(placed, abs=1e-5)
 
 
+def test_a_checkpoint_of_the_same_step_holds_what_was_placed(models, crystal, tmp_path):
+    given = {"checkpoint": Checkpoint(tmp_path / "run.ckpt", 5), "rescale_energy": False}
+    with Simulation(crystal, models("pair_stride"), **given) as simulation:
+        simulation.step(5)
+        moved = simulation.atoms
+        moved.positions += 0.5
+        simulation.atoms = moved
+    second = Simulation.load(tmp_path / "run.ckpt", model=models("pair_stride"))
+    assert np.array_equal(second.atoms.positions, moved.positions)
+
+
 def test_replicas_are_placed_together(models):
     both = Simulation([make_crystal(2, seed=s) for s in (1, 2)], models("pair_stride"), rescale_energy=False)
     there = [make_crystal(2, seed=s) for s in (5, 6)]
@@ -86,7 +97,7 @@ def test_other_atoms_are_refused_in_a_sentence(models, crystal):
     refuse(lambda atoms: atoms[:-1], "got Ar63, the run moves Ar64: wanted the same atoms in the same order")
     refuse(lambda atoms: atoms.set_masses([40.5] * 64), r"the mass of atom 0 \(Ar\) is 40.5 u, in the run 39.948 u")
     refuse(lambda atoms: atoms.set_pbc(False), "keep what is periodic")
-    refuse(lambda atoms: atoms.positions.fill(np.nan), "positions of atoms? 0.* are not finite")
+    refuse(lambda atoms: atoms.positions.fill(np.nan), "the position of atom 0 is .* wanted finite numbers")
     refuse(lambda atoms: atoms.set_constraint(FixAtoms([0])), "other constraints than at the start")
     with pytest.raises(InputError, match="got str for atoms"):
         simulation.atoms = "crystal.xyz"

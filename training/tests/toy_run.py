@@ -23,9 +23,10 @@ DECIDED = ("request.json", "plan.json", "choices.json")
 
 @contextlib.contextmanager
 def small() -> Iterator[None]:
-    """No more segments, cutoffs, steps and energies than a run can do with."""
+    """No more segments, no longer baths, no more cutoffs, steps and energies than a run can do with."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(plan, "MOST_SEGMENTS", plan.FEWEST_SEGMENTS)
+        patched.setattr(plan, "LONGEST_BATH_FS", 64.0)
         patched.setattr(cutoffs, "CUTOFFS_A", (4.0, 5.0))
         patched.setattr(trainings, "TRIAL_STEPS", 30)
         patched.setattr(trainings, "TRIAL_FORCE_STEPS", 10)

@@ -97,6 +97,7 @@ class RunDescription:
             "model": {"file": _portable(model, folder), **opened, "kernel_version": model.kernel_version},
             "energy_model": _portable(self.energy, folder),
             "bias": _portable(self.bias, folder),
+            "bias_sha256": self.bias.sha256 if isinstance(self.bias, Model) else None,
             "energy_sha256": self.energy.sha256 if isinstance(self.energy, Model) else None,
             "files": {name: _portable(file, folder) for name, file in asdict(self.files).items()},
             "interval": self.interval,
@@ -125,6 +126,7 @@ class SavedRun:
         energy_model: file, bundled name, or a program's energy by name; or None.
         energy_sha256: of the energy model, or None.
         bias: file, bundled name, or a program's energy by name; or None.
+        bias_sha256: of a bias that is a model, or None.
         files: what the run writes, paths absolute.
         interval: strides between checkpoints, or None.
         structures: the systems as they are now, in the order of their replicas.
@@ -143,6 +145,7 @@ class SavedRun:
     energy_model: str | None
     energy_sha256: str | None
     bias: str | None
+    bias_sha256: str | None
     files: Files
     interval: int | None
     structures: list[ase.Atoms]
@@ -191,6 +194,7 @@ def read_checkpoint(path: str | os.PathLike[str]) -> SavedRun:
         model=model,
         energy_model=energy_model,
         bias=bias,
+        bias_sha256=run.get("bias_sha256"),
         files=files,
         structures=structures,
         passed_over=passed_over,

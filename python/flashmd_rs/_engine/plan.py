@@ -111,7 +111,7 @@ def plan_run(atoms: ase.Atoms | Sequence[ase.Atoms], model: PathLike | Model, ar
     energy = None
     if arguments.energy_model is not None:
         energy = energy_source(arguments.energy_model, structures, opened)
-    bias = None if arguments.bias is None else energy_source(arguments.bias, structures, opened, "bias")
+    bias = _bias_of(saved, arguments.bias, structures, opened)
     energy, rescaling, warning = _choose_energy(opened, settings, energy, arguments.rescale_energy == "auto")
     settings = replace(settings, rescale_energy=rescaling)
     _check_stress(settings, energy, structures)
@@ -343,15 +343,21 @@ def _energy_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], mo
     return None if wanted is None else energy_source(wanted, structures, model)
 
 
-def _bias_of(saved: SavedRun, given: Any, structures: dict[int, ase.Atoms], model: Model) -> EnergySource | None:
-    """The bias of a checkpoint, or another that is given."""
-    wanted = saved.bias if given is None else given
+def _bias_of(saved: SavedRun | None, given: Any, structures: dict[int, ase.Atoms], model: Model) -> EnergySource | None:
+    """The bias that is given, or that of the checkpoint that a run goes on from."""
+    wanted = saved.bias if given is None and saved is not None else given
     if isinstance(wanted, str) and wanted.startswith(PROGRAM):
         raise InputError(
             f"the run has a bias by {wanted.removeprefix(PROGRAM)}, which no file can hold: go on with it from Python, "
             "flashmd_rs.resume(checkpoint, bias=…)"
         )
-    return None if wanted is None else energy_source(wanted, structures, model, "bias")
+    source = None if wanted is None else energy_source(wanted, structures, model, "bias")
+    if saved is not None and isinstance(source, Model) and saved.bias_sha256 not in (None, source.sha256):
+        raise CheckpointError(
+            f"{saved.path} was made with the bias of SHA-256 {saved.bias_sha256}, {source.name} is {source.sha256}: "
+            "give that file"
+        )
+    return source
 
 
 def _kernels_of(version: int | None) -> str:

@@ -277,9 +277,12 @@ class Run:
         """
         if len(structures) != len(self.recorders):
             raise InputError(f"got {len(structures)} structures, wanted one for each of {len(self.recorders)} replicas")
+        for atoms, recorder in zip(structures, self.recorders, strict=True):
+            check_same_atoms(atoms, recorder.atoms)
         with self._at_work():
-            for index, (atoms, recorder) in enumerate(zip(structures, self.recorders, strict=True)):
-                check_same_atoms(atoms, recorder.atoms)
+            for index, atoms in enumerate(structures):
+                if index in self._failures:  # it stays at its last good frame
+                    continue
                 self._core.place(
                     index,
                     np.ascontiguousarray(atoms.positions, dtype=np.float64),

@@ -179,7 +179,7 @@ class FlashMD(MolecularDynamics):
         yield self.nsteps == self.max_steps
         while self.nsteps < self.max_steps:
             self.step()
-            self.nsteps += 1
+            self.nsteps = self.simulation.nsteps
             self.log()  # type: ignore[no-untyped-call]
             self.call_observers()  # type: ignore[no-untyped-call]
             yield self.nsteps == self.max_steps

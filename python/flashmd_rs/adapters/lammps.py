@@ -1,9 +1,10 @@
 """Strides inside LAMMPS: a ``fix external`` whose time step is a stride of a learned model.
 
-The model moves positions and velocities, so there is no ``fix nve``. What acts around it is LAMMPS' own: forces of
-fixes and pair styles (``langevin``, ``colvars``) are an impulse v ← v + Δ F/m before each stride, fixes that change
-velocities (``temp/csvr``) or the box act at the end of the step, and dumps, thermo output and restarts see each stride
-as a time step. An impulse of ``fix langevin`` each Δ is Δ/2τ too hot: take a long τ, or ``thermostat`` of the options.
+The model moves positions and velocities, so there is no fix that integrates or constrains (``nve``, ``shake``,
+``rigid``). What acts around it is LAMMPS' own. Forces of pair styles, and of fixes that were made before
+(``langevin``, ``colvars``), are an impulse v ← v + Δ F/m before each stride. Fixes that change velocities
+(``temp/csvr``) act at the end of the step. Dumps, thermo output and restarts see each stride as a time step. An impulse
+of ``fix langevin`` each Δ is Δ/2τ too hot: take a long τ, or ``thermostat`` of the options.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def attach(
         lmp: a ``lammps.lammps`` with its atoms, in units ``metal`` or ``real``, whose ``timestep`` is the stride.
         model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
         elements: chemical symbol of each atom type.
-        fix: ID of the ``fix external`` that is made.
+        fix: ID of the ``fix external`` that is made, behind all whose forces are to act.
         options: those of :func:`flashmd_rs.rollout`, but for what LAMMPS does itself. Without any there is neither a
             thermostat nor rescaling. With ``energy_model`` and ``rescale_energy`` the thermo output has energies.
 
@@ -63,8 +64,8 @@ def attach(
 
     Example:
         >>> lmp.command("timestep 0.016")  # doctest: +SKIP
-        >>> strides = attach(lmp, "water.onnx", ["O", "H"])  # doctest: +SKIP
         >>> lmp.command("fix bath all temp/csvr 300 300 0.1 54321")  # doctest: +SKIP
+        >>> strides = attach(lmp, "water.onnx", ["O", "H"])  # doctest: +SKIP
         >>> strides.run(10_000)  # doctest: +SKIP
     """
     return Strides(lmp, model, elements, fix, options)
@@ -100,7 +101,7 @@ class Strides:
             self._atoms(), opened, trajectory=Output(None), interval=_NEVER, **(given | options)
         )
         self._impulse_time, self._done = opened.stride_fs * units.fs, lmp.extract_global("ntimestep")
-        self._failure: Exception | None = None
+        self._failure: BaseException | None = None
         lmp.command(f"fix {fix} all external pf/callback 1 1")
         if self.simulation._run.plan.energy is not None:
             lmp.command(f"fix_modify {fix} energy yes")
@@ -114,14 +115,25 @@ class Strides:
             StabilityError: a stride left the numbers that the run can go on from; LAMMPS has the last good ones.
             InputError: the atoms are not those of the start any more.
         """
+        self._raise_failure()
+        if (last := self._lmp.available_ids("fix")[-1]) != self._fix:
+            raise InputError(
+                f"fix {last} was made behind {self._fix}, whose strides would not feel its forces: detach, and attach "
+                "anew"
+            )
         self._lmp.command(f"run {steps}")
-        failure, self._failure = self._failure, None
-        if failure is not None:
-            raise failure
+        self._raise_failure()
 
     def detach(self) -> None:
         """Take the fix away: time steps are LAMMPS' own again."""
-        self._lmp.command(f"unfix {self._fix}")
+        self._lmp.commands_list(["timer timeout off", f"unfix {self._fix}"])
+
+    def _raise_failure(self) -> None:
+        """Raise what ended a run, and let LAMMPS run again."""
+        failure, self._failure = self._failure, None
+        if failure is not None:
+            self._lmp.command("timer timeout off")
+            raise failure
 
     def at_step(self, step: int) -> None:
         """What LAMMPS calls with the forces of a step known: once before a run, without moving, and in each step."""
@@ -130,7 +142,7 @@ class Strides:
             return
         try:
             self._stride()
-        except Exception as error:  # LAMMPS would print it and go on
+        except BaseException as error:  # LAMMPS would print it and go on, Ctrl-C too
             self._failure = error
             warn(f"a stride failed, and the run ends: {error}")
             self._lmp.force_timeout()
@@ -144,8 +156,8 @@ class Strides:
             self.simulation.step()
         finally:
             state = self.simulation.state
-            arrays.extract_atom("x")[order] = state.positions
-            arrays.extract_atom("v")[order] = state.momenta / atoms.get_masses()[:, None] / self._velocity
+            velocities = state.momenta / atoms.get_masses()[:, None] / self._velocity
+            arrays.extract_atom("x")[order], arrays.extract_atom("v")[order] = state.positions, velocities
         if state.potential_energy is not None:
             self._lmp.fix_external_set_energy_global(self._fix, state.potential_energy / self._energy)
 

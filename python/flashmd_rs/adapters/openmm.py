@@ -94,6 +94,9 @@ def run(
 def striding(simulation: app.Simulation, model: PathLike | Model, **options: Any) -> Iterator[Simulation]:
     """Within it, ``simulation.step`` moves by strides of a learned model; also where OpenMM's own classes call it.
 
+    Strides go on from their own state: what is done to the context meanwhile, as by OpenMM's tempering and replica
+    exchange, is not seen.
+
     Args:
         simulation: as of :func:`run`.
         model: likewise.
@@ -114,7 +117,7 @@ def striding(simulation: app.Simulation, model: PathLike | Model, **options: Any
         >>> with striding(simulation, "molecule.onnx", temperature_K=300, bias=bias):  # doctest: +SKIP
         ...     metadynamics.step(simulation, 100_000)
     """
-    for name in ("trajectory", "interval", "observers", "logfile"):
+    for name in ("trajectory", "interval", "observers", "logfile", "checkpoint", "resume"):
         if name in options:
             raise InputError(f"got {name}, which is a reporter's part here: append one to simulation.reporters")
     _warn_of_what_is_left_out(simulation.system, options)
@@ -126,6 +129,8 @@ def striding(simulation: app.Simulation, model: PathLike | Model, **options: Any
             yield ours
         finally:
             simulation.integrator = integrator
+            if ours.nsteps:
+                from_atoms(simulation, ours.atoms)
 
 
 class ForceGroups:
@@ -156,6 +161,8 @@ class _Strides:
         self._step, self._time_ps = context.getStepCount(), context.getTime().value_in_unit(unit.picosecond)
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("set"):
+            raise InputError(f"got {name}, and strides do not ask OpenMM's integrator: give it to the strides' options")
         return getattr(self._simulation.context.getIntegrator(), name)
 
     def getStepSize(self) -> unit.Quantity:

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 
-# Distances change over to the closest approach within about this much, Å.
-HOLDING_A = 0.1
+# Distances change over to the closest approach within about this much, Å. Much more would hold the flank of the data.
+HOLDING_A = 0.02
 
 
 class BySpecies(nn.Module):

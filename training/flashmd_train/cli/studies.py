@@ -123,7 +123,7 @@ def networks(
     system: SystemOptions,
     stride_fs: Annotated[float, typer.Option(help="Stride, fs.")],
     temperature: Annotated[float, typer.Option("--temperature-k", help="Of the runs, K.")],
-    network: Annotated[list[str] | None, typer.Option(help="Repeat for several; all by default.")] = None,
+    network: Annotated[list[str] | None, typer.Option(help="Repeat for several; all of the prior by default.")] = None,
     prior: Annotated[
         Literal["bonded", "free"], typer.Option(help="bonded: water's bonds and angle are known; or free.")
     ] = "free",
@@ -146,5 +146,6 @@ def networks(
         reference_ps=reference_ps,
         energies=energies,
     )
-    for line in compared.run(folder, network or list(NETWORKS)):
+    every = [name for name in NETWORKS if prior == "free" or name != "moments"]
+    for line in compared.run(folder, network or every):
         typer.echo(line)

@@ -8,10 +8,11 @@ import numpy as np
 import torch
 
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.data.domain import domain
 from flashmd_train.data.force_samples import random_frame
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.data.sampler import Sampler
+from flashmd_train.graph.distances import norm
+from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import join
 from flashmd_train.learning.config import SplittingTraining
 from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
@@ -57,12 +58,19 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
 
 
 def measure_closest(model: Splitting, data: Dataset) -> None:
-    """Put the wall at the closest approach of each pair of species in the data."""
-    found = domain(data, model.config.cutoff_A)["smallest_pair_distance_A"]
-    for a, first in enumerate(data.symbols):
-        for b, second in enumerate(data.symbols[a:], a):
-            distance = found.get(f"{first}-{second}", 0.0)
-            model.closest[a, b] = model.closest[b, a] = distance
+    """Put the wall at the closest approach of each pair of species in all frames, at the cutoff where none is nearer.
+
+    Not at that of some frames: a wall and scalars that are held would act within the data.
+    """
+    kinds, cutoff = len(data.symbols), model.config.cutoff_A
+    closest = torch.full((kinds * kinds,), cutoff)
+    for number, file in enumerate(data.files):
+        for segment, frame in np.ndindex(file.positions.shape[:2]):
+            graph = data.frame_graph(number, segment, frame, cutoff)
+            pair = kinds * graph.species[:, None] + gather_rows(graph.species, graph.neighbors)
+            d = norm(graph.edge_vectors).squeeze(-1)
+            closest.scatter_reduce_(0, pair[graph.mask].long(), d[graph.mask], "amin")
+    model.closest.copy_(closest.reshape(kinds, kinds))
 
 
 def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: SplittingTraining) -> None:

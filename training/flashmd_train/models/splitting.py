@@ -26,7 +26,7 @@ import torch
 from ase import units
 from torch import Tensor, nn
 
-from flashmd_train.graph.distances import norm
+from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import Graph, displaced
 from flashmd_train.models.config import SplittingConfig
@@ -118,7 +118,8 @@ class Splitting(nn.Module):
         """Repulsive wall ½ Σ_j ε (r_closest/r)³⁶ of each atom [N], eV; ``closest`` [N, K] of its edges, Å."""
         d = norm(edge_vectors).squeeze(-1)
         ratio = torch.where(mask, (closest / d).clamp(max=LARGEST_RATIO), 0.0)
-        return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER).sum(-1)
+        ends = cosine_cutoff(d, self.config.cutoff_A, self.config.scalar.width)
+        return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER * ends).sum(-1)
 
     def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
         """Σ_h head_h W_h of each atom [N], eV; inputs as in the contract."""

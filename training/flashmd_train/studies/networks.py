@@ -71,6 +71,8 @@ class Comparison:
         """
         if unknown := set(names) - set(NETWORKS):
             raise ValueError(f"got networks {', '.join(sorted(unknown))}, wanted some of {', '.join(NETWORKS)}")
+        for name in names:
+            NETWORKS[name](self)  # refuses what it is not for, before anything is trained
         models = {name: self._model(folder, name) for name in names}
         reference = f"verlet:{self.system.reference().timestep_fs:g}"
         protocol = EvaluationProtocol(

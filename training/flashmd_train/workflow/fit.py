@@ -129,7 +129,7 @@ class Fit:
         self.say(
             f"plan: strides of {plan.stride_fs:g} fs (fastest vibration {plan.fastest_period_fs:.0f} fs); "
             f"{'+'.join(map(str, plan.segments))} segments of {plan.length_fs:g} fs, "
-            f"{'+'.join(f'{bath:g}' for bath in plan.bath_fs)} fs apart, at "
+            f"{'+'.join(f'{bath:g}' for bath in plan.baths_fs)} fs apart, at "
             f"{', '.join(f'{t:g}' for t in plan.temperatures_K)} K, about {plan.data_minutes:.1f} min and "
             f"{plan.data_MB:.0f} MB; training {plan.training_minutes:.1f} min, evaluation "
             f"{plan.evaluation_minutes:.1f} min; {60 * clock.hours:g} min in all"
@@ -146,7 +146,7 @@ class Fit:
                 timestep_fs=plan.timestep_fs,
                 spacing_fs=plan.spacing_fs,
                 length_fs=plan.length_fs,
-                decorrelation_fs=plan.bath_fs[k],
+                decorrelation_fs=plan.baths_fs[k],
                 equilibration_ps=plan.equilibration_ps,
                 anneal_K=self.options.anneal_K,
             )

@@ -60,7 +60,8 @@ class Plan(Strict):
     fastest_period_fs: float
     stride_fs: float
     segments: tuple[int, ...]
-    bath_fs: tuple[float, ...]
+    # Runs of before have baths as long as their segments.
+    bath_fs: tuple[float, ...] = ()
     equilibration_ps: float
     reference_ms_per_step: tuple[float, ...]
     energies: int
@@ -78,6 +79,11 @@ class Plan(Strict):
     def length_fs(self) -> float:
         """Length of a segment, fs."""
         return STRIDES_PER_SEGMENT * self.stride_fs
+
+    @property
+    def baths_fs(self) -> tuple[float, ...]:
+        """Time between two segments of each system, fs."""
+        return self.bath_fs or (self.length_fs,) * len(self.segments)
 
 
 def data_temperatures(wanted_K: tuple[float, ...]) -> tuple[float, ...]:

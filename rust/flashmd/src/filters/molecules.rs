@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, scale, sub};
 use crate::neighbors::full_list;
-use crate::state::{Placement, State};
+use crate::state::{Cell, Placement, State};
 
 /// Two atoms are bonded within this many times the sum of their covalent radii.
 const BOND: f64 = 1.25;
@@ -86,14 +86,23 @@ impl Molecules {
         }
     }
 
-    /// Keeps molecules whole where atoms of `state` are moved to other images of themselves.
+    /// Keeps molecules whole where atoms of `state` are placed elsewhere, or at other images of themselves.
+    ///
+    /// The first atom of a molecule may go anywhere; the others stay within half a cell of where they were beside it.
     pub fn follow(&mut self, state: &State, to: &Placement) {
-        for (shift, (&from, &to_position)) in self.shifts.iter_mut().zip(state.positions.iter().zip(&to.positions)) {
-            for k in 0..3 {
-                if state.cell.pbc()[k] {
-                    let images = to.cell.coordinate(to_position, k) - state.cell.coordinate(from, k);
-                    shift[k] -= images.round() as i64;
-                }
+        let mut first = vec![usize::MAX; self.count];
+        for i in 0..self.of.len() {
+            let leader = &mut first[self.of[i] as usize];
+            if *leader == usize::MAX {
+                *leader = i;
+            }
+            let leader = *leader;
+            for k in (0..3).filter(|&k| state.cell.pbc()[k]) {
+                let beside = |cell: &Cell, positions: &[Vec3]| {
+                    cell.coordinate(positions[i], k) - cell.coordinate(positions[leader], k)
+                };
+                let images = beside(&to.cell, &to.positions) - beside(&state.cell, &state.positions);
+                self.shifts[i][k] -= images.round() as i64;
             }
         }
     }

@@ -126,6 +126,11 @@ impl<'a> Simulation<'a> {
             system.start_accounting(energy)?;
             system.try_forces(energy)
         })?;
+        if self.bias.is_some() {
+            for system in self.systems.iter().filter(|s| s.is_alive()) {
+                self.bias.with(|b| b.evaluate(&system.state))?;
+            }
+        }
         observer.begin()?;
         if self.schedule.resumed {
             return Ok(());
@@ -208,7 +213,13 @@ impl<'a> Simulation<'a> {
             return self.check_running();
         }
         match self.systems.get_mut(number) {
-            Some(system) if system.is_alive() => system.place(to, &mut self.energy),
+            Some(system) if system.is_alive() => {
+                if system.place(to, &mut self.energy)? {
+                    // A checkpoint of this step holds the atoms where they were.
+                    self.saved = None;
+                }
+                Ok(())
+            }
             Some(_) => Err(Error::Input(format!("system {number} has failed and stays at its last good frame"))),
             None => Err(Error::Input(format!("there is no system {number}: there are {}", self.systems.len()))),
         }

@@ -159,25 +159,33 @@ impl System {
     ///
     /// # Errors
     /// `Input` for another number of atoms, other periodic axes, or numbers that are not finite; those of the energy.
-    pub(super) fn place(&mut self, to: Placement, energy: &mut TimedPotential<'_>) -> Result<()> {
+    ///
+    /// On an error nothing has changed. Returns if something has without one.
+    pub(super) fn place(&mut self, to: Placement, energy: &mut TimedPotential<'_>) -> Result<bool> {
         self.state.check_placement(&to)?;
         let moved = to.positions != self.state.positions || to.cell.matrix() != self.state.cell.matrix();
         if !moved && to.momenta == self.state.momenta {
-            return Ok(());
+            return Ok(false);
         }
         let accounted = self.statistics.start_energy.is_some();
         let before = if accounted { self.total_energy(energy)? } else { None };
+        let (known, molecules) = ((self.potential, self.virial), self.molecules.clone());
         if moved {
             self.molecules.follow(&self.state, &to);
             (self.potential, self.virial) = (None, None);
         }
-        self.state.place(to);
-        let after = if accounted { self.total_energy(energy)? } else { None };
-        if let (Some(before), Some(after)) = (before, after) {
-            self.statistics.work += after - before;
+        let old = self.state.place(to);
+        let after = if accounted { self.total_energy(energy) } else { Ok(None) };
+        match after {
+            Ok(after) => self.statistics.work += after.zip(before).map_or(0.0, |(after, before)| after - before),
+            Err(error) => {
+                self.state.place(old);
+                ((self.potential, self.virial), self.molecules) = (known, molecules);
+                return Err(error);
+            }
         }
         self.mark_good();
-        Ok(())
+        Ok(true)
     }
 
     /// K + V, eV; `None` if the run has no energy.

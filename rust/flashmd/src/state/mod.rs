@@ -98,10 +98,13 @@ impl State {
         check_finite("momenta", &to.momenta)
     }
 
-    /// Places the atoms; fixed ones stay at rest.
-    pub fn place(&mut self, to: Placement) {
-        (self.positions, self.momenta, self.cell) = (to.positions, to.momenta, to.cell);
+    /// Places the atoms, of which fixed ones stay at rest, and returns where they were.
+    pub fn place(&mut self, to: Placement) -> Placement {
+        let positions = std::mem::replace(&mut self.positions, to.positions);
+        let momenta = std::mem::replace(&mut self.momenta, to.momenta);
+        let cell = std::mem::replace(&mut self.cell, to.cell);
         self.rest_fixed();
+        Placement { positions, momenta, cell }
     }
 
     /// The same state with some atoms fixed, at rest from now on.

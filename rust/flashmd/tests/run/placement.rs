@@ -113,6 +113,12 @@ fn molecules_stay_whole_where_a_host_wraps_atoms() {
     }
     molecules.follow(&state, &to);
     state.place(to);
+    // And half a cell away, each atom wrapped on its own.
+    let mut to = placement(&state);
+    let half = scale(0.5, to.cell.matrix()[0]);
+    to.positions = to.positions.iter().map(|&q| to.cell.wrap(add(q, half))).collect();
+    molecules.follow(&state, &to);
+    state.place(to);
     for (a, b) in before.iter().zip(arms(&molecules, &state)) {
         assert!((0..3).all(|k| (a[k] - b[k]).abs() < 1e-10), "{a:?} {b:?}");
     }
