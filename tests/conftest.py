@@ -2,6 +2,7 @@
 
 import os
 import resource
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -23,6 +24,16 @@ BAD = TESTS / "bad"
 def fixture_model(name):
     """Path of a fixture model."""
     return FIXTURES / f"{name}.onnx"
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers():
+    """Handlers of Ctrl-C and SIGTERM are those of before: i-PI puts its own."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        if signal.getsignal(number) is not handler:
+            signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session")

@@ -256,7 +256,9 @@ def is_turned(cell):
 
 def check_in_checkpoint(atoms):
     """The same by way of a checkpoint."""
-    options = dict.fromkeys(("settings", "model", "energy", "files", "interval", "replica", "single", "molecules"))
+    options = dict.fromkeys(
+        ("settings", "model", "energy", "bias", "files", "interval", "replica", "single", "molecules")
+    )
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         [packed] = RunDescription(**options, structures=[atoms])._packed

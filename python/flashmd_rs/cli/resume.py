@@ -46,6 +46,9 @@ def resume(
         bool, typer.Option("--allow-other-model", help="Go on with another model than the checkpoint was made with.")
     ] = False,
     energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    bias: Annotated[
+        str | None, typer.Option(help="Energy model whose forces act as an impulse around each stride.")
+    ] = None,
     device: Annotated[Literal["auto", "cpu", "cuda"] | None, typer.Option(show_default="as the run was given")] = None,
     threads: Annotated[int | None, typer.Option(show_default="as the run was given")] = None,
     kernels: Annotated[Literal["auto", "off"] | None, typer.Option(show_default="as the run was given")] = None,
@@ -83,6 +86,7 @@ def resume(
             model=opened,
             allow_other_model=allow_other_model,
             energy_model=energy_model,
+            bias=bias,
             progress=progress,
             wall_time_s=seconds_left(wall_time),
         )

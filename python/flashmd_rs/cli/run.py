@@ -90,6 +90,9 @@ def run(
         ),
     ] = "warn",
     energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    bias: Annotated[
+        str | None, typer.Option(help="Energy model whose forces act as an impulse around each stride.")
+    ] = None,
     random_rotation: Annotated[
         Switch, typer.Option(help="Turn the model's frame each stride; auto: if it is not equivariant.")
     ] = "auto",
@@ -161,6 +164,7 @@ def run(
             pressure_bar=pressure_bar,
             metropolis=metropolis,
             energy_model=energy_model,
+            bias=bias,
             random_rotation=_SWITCHES.get(random_rotation, random_rotation),
             seed=seed,
             replica=replica,
