@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 import sysconfig
 from collections.abc import Callable
+from pathlib import Path
 
 import openmm
 import pytest
@@ -20,6 +22,9 @@ from flashmd_rs.adapters.lammps import attach
 from flashmd_rs.adapters.openmm import run
 
 from conftest import Run
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "systems" / "water"))
+from water import system, topology
 
 STRIDES, ROUNDS = 20, 9
 BATH = dict(temperature_K=300, seed=1)
@@ -38,8 +43,6 @@ def in_ase(model: flashmd_rs.Model) -> Callable[[], object]:
 
 
 def in_openmm(model: flashmd_rs.Model) -> Callable[[], object]:
-    from examples.systems.water.water import system, topology
-
     water = flashmd_rs.load_structure("water258")
     made = app.Simulation(
         topology(258, water.cell.lengths()[0]), system(258), openmm.VerletIntegrator(0.0005), PLATFORM, {"Threads": "1"}

@@ -60,7 +60,7 @@ def text(folder, mode="nve", inside="", **changes):
     given = {
         "folder": folder,
         "prefix": "run",
-        "pes": Path(__file__).parent / "ipi_pair_energy.py",
+        "pes": Path(__file__).parents[2] / "examples" / "ipi" / "energy_model.py",
         "model": fixture_model("pair_energy"),
         "threading": 'threading="false"',
         "mode": mode,
@@ -176,3 +176,9 @@ def test_motions_that_are_none_of_strides_are_refused(models, folder, changes, s
     simulation = InteractiveSimulation(text(folder, **changes))
     with pytest.raises(InputError, match=said):
         get_nve_stepper(simulation, models("pair_stride"))
+
+
+def test_what_i_pi_does_is_refused(models, folder):
+    simulation = InteractiveSimulation(text(folder))
+    with pytest.raises(InputError, match="got trajectory, which is i-PI's part here: give it by its input file"):
+        get_nve_stepper(simulation, models("pair_stride"), trajectory="run.traj")

@@ -187,7 +187,7 @@ def test_detached_steps_are_lammps_own(models):
         ({"timestep_fs": 0.5}, {}, r"got a timestep of 0.5 fs; strides of pair_stride are 2.0 fs"),
         ({"units_and_fs": ("lj", 1.0)}, {}, "got units lj, wanted metal or real"),
         ({}, {"elements": ["Ar", "H"]}, "got 2 elements for 1 atom types"),
-        ({}, {"trajectory": "x.traj"}, "got trajectory, which is LAMMPS' part here: give it by dump"),
+        ({}, {"trajectory": "x.traj"}, "got trajectory, which is LAMMPS's part here: give it by dump"),
         ({}, {"elements": ["Ne"]}, "Ne"),
     ],
 )

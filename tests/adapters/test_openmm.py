@@ -212,7 +212,7 @@ def test_what_strides_cannot_honour_is_refused(model, change, said):
 
 def test_options_and_integrators_that_do_not_fit_are_refused(simulation, model):
     for name in ("trajectory", "interval", "observers"):
-        with pytest.raises(InputError, match=f"got {name}, which is a reporter's part"):
+        with pytest.raises(InputError, match=f"got {name}, which is OpenMM's part here"):
             run(simulation, model, steps=1, **{name: 1})
     with pytest.raises(InputError, match=r"got no length: give steps \(strides\) or time_ps \(ps\)"):
         run(simulation, model)

@@ -15,10 +15,11 @@ from ase.calculators.calculator import Calculator
 from ase.md.md import MolecularDynamics
 
 from flashmd_rs import options as _options
+from flashmd_rs.adapters.hosted import check_timestep, hosted_simulation
 from flashmd_rs.energies.sources import reference_energy_model
 from flashmd_rs.errors import InputError
 from flashmd_rs.model import Model
-from flashmd_rs.options import Output, PathLike
+from flashmd_rs.options import PathLike
 from flashmd_rs.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -31,8 +32,6 @@ _OF_ASE = {
     "interval": "loginterval, and attach(…, interval)",
     "observers": "attach",
 }
-# No frame is kept beside ASE's own.
-_NEVER = 2**62
 
 
 class FlashMD(MolecularDynamics):
@@ -77,10 +76,7 @@ class FlashMD(MolecularDynamics):
         append_trajectory: bool = False,
         **options: Any,
     ) -> None:
-        for name, instead in _OF_ASE.items():
-            if name in options:
-                raise InputError(f"got {name}, which is ASE's part here: give it by {instead}")
-        simulation = Simulation(atoms, model, trajectory=Output(None), interval=_NEVER, **options)
+        simulation = hosted_simulation(atoms, model, "ASE", _OF_ASE, options)
         self._begin(simulation, atoms, trajectory, logfile, loginterval, append_trajectory)
 
     @classmethod
@@ -224,10 +220,7 @@ class VelocityVerlet(FlashMD):
         **options: Any,
     ) -> None:
         opened = model if isinstance(model, Model) else Model(model, device=device)
-        if opened.stride_fs is None or abs(timestep / units.fs - opened.stride_fs) > 1e-6 * opened.stride_fs:
-            raise InputError(
-                f"got a timestep of {timestep / units.fs:g} fs; strides of {opened.name} are {opened.stride_fs} fs"
-            )
+        check_timestep(opened, timestep / units.fs)
         given: dict[str, Any] = {
             "thermostat": "none",
             "momenta": "structure",

@@ -24,13 +24,16 @@ from ipi.utils.depend import dstrip
 from ipi.utils.mathtools import matrix_exp, random_rotation
 from ipi.utils.units import Constants, unit_to_internal, unit_to_user
 
+from flashmd_rs.adapters.hosted import check_timestep, hosted_simulation
 from flashmd_rs.errors import InputError, StabilityError
 from flashmd_rs.model import Model
-from flashmd_rs.options import Output, PathLike
-from flashmd_rs.simulation import Simulation
+from flashmd_rs.options import PathLike
 
 Step = Callable[..., None]
-_NEVER = 2**62
+_OF_IPI = dict.fromkeys(
+    ("steps", "time_ps", "trajectory", "interval", "observers", "logfile", "checkpoint", "pressure_bar"),
+    "its input file",
+)
 
 
 def get_nve_stepper(
@@ -149,9 +152,8 @@ class _Stride:
             }
             # Noise that a model draws begins anew where a RESTART is read: it must not be the same again.
             seed = int(motion.prng.u * 2**32) if "residual_scale" in opened._core.outputs else 0
-            self._runs[id(motion)] = Simulation(
-                _atoms(motion), opened, trajectory=Output(None), interval=_NEVER, seed=seed, **(given | options)
-            )
+            given["seed"] = seed
+            self._runs[id(motion)] = hosted_simulation(_atoms(motion), opened, "i-PI", _OF_IPI, given | options)
 
     def __call__(self, motion: Any) -> None:
         """Move positions and momenta; the cell stays."""
@@ -216,9 +218,7 @@ def _check(motion: Any, integrator: type, model: Model) -> None:
         raise InputError(f"got {motion.beads.nbeads} beads, and a model moves classical atoms: wanted one")
     if list(motion.nmts) != [1]:
         raise InputError(f"got nmts = {[int(n) for n in motion.nmts]}, and a stride has one time scale: leave nmts out")
-    stride_fs, dt_fs = model.stride_fs, unit_to_user("time", "femtosecond", motion.dt)
-    if stride_fs is None or abs(dt_fs - stride_fs) > 1e-6 * stride_fs:
-        raise InputError(f"got a timestep of {dt_fs:g} fs; strides of {model.name} are {stride_fs} fs")
+    check_timestep(model, unit_to_user("time", "femtosecond", motion.dt))
     fixed = np.asarray(motion.fixatoms_dof)
     if len(fixed) != 3 * len(np.unique(fixed // 3)):
         raise InputError("got atoms that are fixed along some axes: wanted fixatoms, whole ones")

@@ -18,10 +18,10 @@ import numpy as np
 from ase import units
 
 from flashmd_rs._warn import warn
+from flashmd_rs.adapters.hosted import check_timestep, hosted_simulation
 from flashmd_rs.errors import InputError
 from flashmd_rs.model import Model
-from flashmd_rs.options import Output, PathLike
-from flashmd_rs.simulation import Simulation
+from flashmd_rs.options import PathLike
 
 # Velocity and force of LAMMPS' units in ASE's, its time in fs, and its energy in eV.
 _UNITS = {
@@ -38,7 +38,6 @@ _OF_LAMMPS = {
     "observers": "fix python",
     "pressure_bar": "fix press/berendsen",
 }
-_NEVER = 2**62
 
 
 def attach(
@@ -81,9 +80,6 @@ class Strides:
     def __init__(
         self, lmp: Any, model: PathLike | Model, elements: Sequence[str], fix: str, options: dict[str, Any]
     ) -> None:
-        for name, instead in _OF_LAMMPS.items():
-            if name in options:
-                raise InputError(f"got {name}, which is LAMMPS' part here: give it by {instead}")
         if (style := lmp.extract_global("units")) not in _UNITS:
             raise InputError(f"got units {style}, wanted metal or real")
         if lmp.extract_setting("world_size") > 1:
@@ -93,14 +89,11 @@ class Strides:
         self._lmp, self._fix, self._elements = weakref.proxy(lmp), fix, tuple(elements)
         self._velocity, self._force, self._fs, self._energy = _UNITS[style]
         opened = model if isinstance(model, Model) else Model(model)
-        timestep = lmp.extract_global("dt") * self._fs
-        if opened.stride_fs is None or abs(timestep - opened.stride_fs) > 1e-6 * opened.stride_fs:
-            raise InputError(f"got a timestep of {timestep:g} fs; strides of {opened.name} are {opened.stride_fs} fs")
+        check_timestep(opened, lmp.extract_global("dt") * self._fs)
         given: dict[str, Any] = {"thermostat": "none", "momenta": "structure", "rescale_energy": False}
-        self.simulation = Simulation(
-            self._atoms(), opened, trajectory=Output(None), interval=_NEVER, **(given | options)
-        )
-        self._impulse_time, self._done = opened.stride_fs * units.fs, lmp.extract_global("ntimestep")
+        self.simulation = hosted_simulation(self._atoms(), opened, "LAMMPS", _OF_LAMMPS, given | options)
+        self._impulse_time = lmp.extract_global("dt") * self._fs * units.fs
+        self._done = lmp.extract_global("ntimestep")
         self._failure: BaseException | None = None
         lmp.command(f"fix {fix} all external pf/callback 1 1")
         if self.simulation._run.plan.energy is not None:

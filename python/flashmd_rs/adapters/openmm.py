@@ -17,9 +17,10 @@ from ase import units
 from openmm import unit
 
 from flashmd_rs._warn import warn
+from flashmd_rs.adapters.hosted import hosted_simulation
 from flashmd_rs.errors import InputError
 from flashmd_rs.model import Model
-from flashmd_rs.options import Output, PathLike
+from flashmd_rs.options import PathLike
 from flashmd_rs.simulation import Simulation
 
 if TYPE_CHECKING:
@@ -42,7 +43,9 @@ _NOT_FORCES = {
     "MonteCarloMembraneBarostat": "pressure_bar",
     "AndersenThermostat": "temperature_K",
 }
-_NEVER = 2**62
+_OF_OPENMM = dict.fromkeys(
+    ("trajectory", "interval", "observers", "logfile", "checkpoint", "resume"), "simulation.reporters"
+)
 
 
 def run(
@@ -117,12 +120,8 @@ def striding(simulation: app.Simulation, model: PathLike | Model, **options: Any
         >>> with striding(simulation, "molecule.onnx", temperature_K=300, bias=bias):  # doctest: +SKIP
         ...     metadynamics.step(simulation, 100_000)
     """
-    for name in ("trajectory", "interval", "observers", "logfile", "checkpoint", "resume"):
-        if name in options:
-            raise InputError(f"got {name}, which is a reporter's part here: append one to simulation.reporters")
     _warn_of_what_is_left_out(simulation.system, options)
-    kept: dict[str, Any] = {"trajectory": Output(None), "interval": _NEVER}
-    with Simulation(to_atoms(simulation), model, **kept, **options) as ours:
+    with hosted_simulation(to_atoms(simulation), model, "OpenMM", _OF_OPENMM, options) as ours:
         integrator = simulation.integrator
         simulation.integrator = _Strides(simulation, ours)
         try:

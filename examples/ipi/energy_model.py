@@ -16,5 +16,6 @@ class EnergyModel(ASEDriver):
         super().__init__(*args, **kwargs)
 
     def check_parameters(self):
+        """Open the model."""
         super().check_parameters()
         self.ase_calculator = Model(self.model, device="cpu", threads=1).calculator()
