@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -290,6 +290,11 @@ class Run:
                     np.ascontiguousarray(atoms.cell.array, dtype=np.float64),
                     np.array(atoms.pbc, dtype=bool),
                 )
+
+    @property
+    def failures(self) -> Mapping[int, StabilityError]:
+        """What ended systems before the others, by their number."""
+        return self._failures
 
     def reports(self) -> list[dict[str, Any]]:
         """Settings and what was done, of every system."""

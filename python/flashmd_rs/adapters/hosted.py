@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from flashmd_rs.errors import InputError
@@ -18,16 +18,22 @@ _NEVER = 2**62
 
 
 def hosted_simulation(
-    atoms: ase.Atoms, model: PathLike | Model, host: str, instead: Mapping[str, str], options: Mapping[str, Any]
+    atoms: ase.Atoms | Sequence[ase.Atoms],
+    model: PathLike | Model,
+    host: str,
+    instead: Mapping[str, str],
+    options: Mapping[str, Any],
+    **given: Any,
 ) -> Simulation:
     """A simulation whose frames are the host's.
 
     Args:
-        atoms: where it begins.
+        atoms: where it begins, or a list of replicas.
         model: what moves it.
         host: name of the program, for the error.
         instead: options of :class:`~flashmd_rs.Simulation` that are the host's part, and how it is told.
         options: all others, as the user gave them.
+        given: what the host gives where the user does not.
 
     Raises:
         InputError: an option is the host's part, or not usable.
@@ -35,7 +41,7 @@ def hosted_simulation(
     for name, way in instead.items():
         if name in options:
             raise InputError(f"got {name}, which is {host}'s part here: give it by {way}")
-    return Simulation(atoms, model, trajectory=Output(None), interval=_NEVER, **options)
+    return Simulation(atoms, model, trajectory=Output(None), interval=_NEVER, **(given | dict(options)))
 
 
 def check_timestep(model: Model, timestep_fs: float) -> None:

@@ -153,7 +153,7 @@ class _Stride:
             # Noise that a model draws begins anew where a RESTART is read: it must not be the same again.
             seed = int(motion.prng.u * 2**32) if "residual_scale" in opened._core.outputs else 0
             given["seed"] = seed
-            self._runs[id(motion)] = hosted_simulation(_atoms(motion), opened, "i-PI", _OF_IPI, given | options)
+            self._runs[id(motion)] = hosted_simulation(_atoms(motion), opened, "i-PI", _OF_IPI, options, **given)
 
     def __call__(self, motion: Any) -> None:
         """Move positions and momenta; the cell stays."""

@@ -91,7 +91,7 @@ class Strides:
         opened = model if isinstance(model, Model) else Model(model)
         check_timestep(opened, lmp.extract_global("dt") * self._fs)
         given: dict[str, Any] = {"thermostat": "none", "momenta": "structure", "rescale_energy": False}
-        self.simulation = hosted_simulation(self._atoms(), opened, "LAMMPS", _OF_LAMMPS, given | options)
+        self.simulation = hosted_simulation(self._atoms(), opened, "LAMMPS", _OF_LAMMPS, options, **given)
         self._impulse_time = lmp.extract_global("dt") * self._fs * units.fs
         self._done = lmp.extract_global("ntimestep")
         self._failure: BaseException | None = None

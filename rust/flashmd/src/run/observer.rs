@@ -76,3 +76,10 @@ pub trait Observer {
         Ok(ControlFlow::Continue(()))
     }
 }
+
+/// Keeps nothing.
+impl Observer for () {
+    fn frame(&mut self, _frame: &Frame<'_>) -> Result<()> {
+        Ok(())
+    }
+}

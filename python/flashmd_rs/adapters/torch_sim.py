@@ -1,0 +1,186 @@
+"""Strides inside torch-sim: what its ``integrate`` takes as ``integrator``; all systems of a batch in one call.
+
+>>> import torch_sim as ts  # doctest: +SKIP
+>>> ts.integrate(  # doctest: +SKIP
+...     [water, ice], NoPotential(), integrator=strides("water.onnx"), n_steps=1000, timestep=0.016, temperature=300
+... )
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+import torch
+import torch_sim as ts
+from ase import units
+from torch_sim.integrators import MDState
+from torch_sim.models.interface import ModelInterface
+
+from flashmd_rs.adapters.hosted import check_timestep, hosted_simulation
+from flashmd_rs.errors import InputError
+from flashmd_rs.model import Model
+from flashmd_rs.options import PathLike
+from flashmd_rs.simulation import Simulation
+
+_OF_TORCH_SIM = {
+    "steps": "n_steps",
+    "time_ps": "n_steps",
+    "temperature_K": "temperature",
+    "momenta": "the state's momenta",
+    "trajectory": "trajectory_reporter",
+    "interval": "trajectory_reporter",
+    "logfile": "trajectory_reporter",
+    "observers": "trajectory_reporter",
+    "checkpoint": "trajectory_reporter",
+    "resume": "trajectory_reporter",
+}
+
+
+class Integrator(NamedTuple):
+    """An integrator of torch-sim, which since 0.5 takes it as a pair and before by calling it.
+
+    Attributes:
+        init: gives a state momenta, energy and forces, and begins.
+        step: moves it by one stride.
+    """
+
+    init: Callable[..., MDState]
+    step: Callable[..., MDState]
+
+    def __call__(self, model: ModelInterface, *, dt: Any, kT: Any, **_: Any) -> tuple[Any, Any]:
+        """The pair with what torch-sim before 0.5 gives once."""
+        return partial(self.init, model=model, dt=dt, kT=kT), partial(self.step, model=model, dt=dt)
+
+
+def strides(model: PathLike | Model, **options: Any) -> Integrator:
+    """An integrator for ``torch_sim.integrate`` whose steps are strides of a learned model.
+
+    Systems of a batch move together in one call of the network. Positions stay unwrapped. Momenta that a state does not
+    have are drawn by torch-sim. Energies, forces and what else reporters see are those of torch-sim's own model, asked
+    after each stride; :class:`NoPotential` spares the time.
+
+    Args:
+        model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
+        options: those of :func:`flashmd_rs.rollout`, but for what torch-sim does itself. Its ``temperature`` is that of
+            the thermostat, one for each system if you like; ``thermostat="none"`` leaves it to the drawn momenta.
+
+    Raises:
+        InputError: the model or an option is not usable; where it runs, a ``timestep`` that is not the stride, a
+            temperature that changes from step to step, or atoms that became others.
+        StabilityError: where it runs, a system left the numbers that it can go on from.
+
+    Example:
+        >>> import flashmd_rs, torch_sim as ts  # doctest: +SKIP
+        >>> water = flashmd_rs.load_structure("water258")  # doctest: +SKIP
+        >>> state = ts.integrate(  # doctest: +SKIP
+        ...     [water] * 4, NoPotential(), integrator=strides("water"), n_steps=100, timestep=0.016, temperature=300
+        ... )
+    """
+    batch = _Batch(model if isinstance(model, Model) else Model(model), options)
+    return Integrator(batch.init, batch.step)
+
+
+class NoPotential(ModelInterface):
+    """A model of torch-sim without energies: zeros, for runs whose reporters need none.
+
+    Args:
+        device: where the state lives.
+        dtype: of the state.
+    """
+
+    def __init__(self, device: torch.device | None = None, dtype: torch.dtype = torch.float64) -> None:
+        super().__init__()
+        self._device, self._dtype = device or torch.device("cpu"), dtype
+        self._compute_stress, self._compute_forces, self._memory_scales_with = False, True, "n_atoms"
+
+    def forward(self, state: ts.SimState, **_: Any) -> dict[str, torch.Tensor]:
+        """Energies [systems] and forces [N,3], zero."""
+        return {"energy": state.positions.new_zeros(state.n_systems), "forces": torch.zeros_like(state.positions)}
+
+
+class _Batch:
+    """The systems that move together, and the simulation that moves them."""
+
+    def __init__(self, model: Model, options: dict[str, Any]) -> None:
+        self._model, self._options = model, options
+        self._has_thermostat = options.get("thermostat") != "none"
+        self._simulation: Simulation | None = None
+        self._kT: torch.Tensor | None = None
+        self._given: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+
+    def init(self, state: ts.SimState, model: ModelInterface, *, kT: Any, dt: Any, **_: Any) -> MDState:
+        check_timestep(self._model, float(torch.as_tensor(dt)) / units.fs)
+        moved = _with_momenta(state, model, kT)
+        self._kT = torch.as_tensor(kT)
+        given: dict[str, Any] = {"momenta": "structure"}
+        if self._has_thermostat:
+            kelvin = _array(self._kT).astype(np.float64) / units.kB
+            given["temperature_K"] = np.broadcast_to(kelvin, state.n_systems).tolist()
+        self._simulation = hosted_simulation(
+            _structures(moved), self._model, "torch-sim", _OF_TORCH_SIM, self._options, **given
+        )
+        self._given = _mutable(moved)
+        return moved
+
+    def step(self, state: MDState, model: ModelInterface, *, kT: Any, **_: Any) -> MDState:
+        simulation = self._simulation
+        if simulation is None or self._kT is None:
+            raise InputError("got a step before init: torch-sim calls init for each batch")
+        if self._has_thermostat and not torch.equal(torch.as_tensor(kT), self._kT):
+            raise InputError("got a temperature that changes from step to step, and strides keep that of the start")
+        # What the state rounds is not lost from stride to stride, unless the host has moved atoms.
+        if self._given is None or not all(map(torch.equal, self._given, _mutable(state))):
+            simulation.atoms = _structures(state)
+        simulation.step()
+        for failure in simulation._run.failures.values():  # torch-sim would go on with a system that stays behind
+            raise failure
+        views = simulation.state
+        state.positions = _tensor(np.concatenate([view.positions for view in views]), state)
+        state.momenta = _tensor(np.concatenate([view.momenta for view in views]), state)
+        state.cell = _tensor(np.stack([view.cell.T for view in views]), state)
+        self._given = _mutable(state)
+        output = model(state)
+        state.energy, state.forces = output["energy"], output["forces"]
+        if hasattr(state, "store_model_extras"):
+            state.store_model_extras(output)
+        return state
+
+
+def _with_momenta(state: ts.SimState, model: ModelInterface, kT: Any) -> MDState:
+    """The state with momenta, energy and forces, as torch-sim's NVE begins."""
+    if hasattr(ts, "nve_init"):
+        return ts.nve_init(state=state, model=model, kT=kT)
+    begin, _ = ts.integrators.nve(model, dt=torch.zeros(()), kT=kT)
+    return begin(state)
+
+
+def _mutable(state: MDState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """What a host may move."""
+    return state.positions, state.momenta, state.cell
+
+
+def _structures(state: MDState) -> list[ase.Atoms]:
+    """The systems of a batch; torch-sim's cells have lattice vectors as columns."""
+    pbc = state.pbc.tolist() if isinstance(state.pbc, torch.Tensor) else state.pbc
+    structures = []
+    for system in range(state.n_systems):
+        mine = state.system_idx == system
+        numbers, positions, masses, momenta = (
+            _array(x[mine]) for x in (state.atomic_numbers, state.positions, state.masses, state.momenta)
+        )
+        atoms = ase.Atoms(numbers, positions, masses=masses, cell=_array(state.cell[system]).T, pbc=pbc)
+        atoms.arrays["momenta"] = np.array(momenta, dtype=np.float64)
+        structures.append(atoms)
+    return structures
+
+
+def _array(tensor: torch.Tensor) -> Any:
+    return tensor.detach().cpu().numpy()
+
+
+def _tensor(array: Any, like: MDState) -> torch.Tensor:
+    return torch.as_tensor(array, dtype=like.dtype, device=like.device)
