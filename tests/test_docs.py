@@ -19,6 +19,9 @@ pytestmark = pytest.mark.skipif(not (ROOT / "mkdocs.yml").exists(), reason="not 
 PAGES = sorted([*ROOT.glob("*.md"), *DOCS.rglob("*.md")])
 FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)[^\n]*\n(?P<code>.*?)^(?P=indent)```", re.MULTILINE | re.DOTALL)
 NOT_RUN = re.compile(r"<!-- not run: (?P<why>.+?) -->\s*$")
+FILE = re.compile(
+    r"<!-- file: (?P<path>\S+) -->\n(?:<!-- .* -->\n)?```python\n(?P<code>.*?)^```", re.MULTILINE | re.DOTALL
+)
 LINK = re.compile(r"!?\[[^\]]*\]\((?P<target>[^)\s]+)\)")
 
 
@@ -63,6 +66,15 @@ def test_blocks_that_do_not_run_say_why():
         for match in FENCE.finditer(text):
             marker = NOT_RUN.search(text[: match.start()])
             assert marker is None or re.search(r"GPU|hours", marker["why"]), f"{name(page)}: {marker[0]}"
+
+
+def test_blocks_that_are_files_say_what_these_do():
+    found = [(page, match) for page in PAGES for match in FILE.finditer(page.read_text())]
+    assert {match["path"] for _, match in found} == {
+        path.relative_to(ROOT).as_posix() for path in (ROOT / "examples" / "hosts").glob("*.py")
+    }
+    for page, match in found:
+        assert match["code"] == (ROOT / match["path"]).read_text(), name(page)
 
 
 def test_readme_is_a_front_door():

@@ -1,4 +1,4 @@
-"""Butane as four united atoms in vacuum, with TraPPE's torsion (Martin and Siepmann, J. Phys. Chem. B 102, 2569 (1998)).
+"""Butane as four united atoms in vacuum, with TraPPE's torsion: Martin and Siepmann, J. Phys. Chem. B 102, 2569 (1998).
 
 Nothing but bonds, angles and the torsion acts, so that the free energy of the dihedral is the torsion's own energy:
 bonds and angles do not depend on it, nor does the volume element of internal coordinates.
