@@ -1,6 +1,7 @@
 """Strides of `water` inside other programs, against the same strides alone: ``pytest benches/bench_hosts.py``.
 
-258 molecules, one thread, a thermostat of this package in each. Needs ``pip install '.[bench]'``.
+258 molecules, one thread, a thermostat of this package in each but i-PI, which has its own. Needs
+``pip install '.[bench]'``.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import sysconfig
 from collections.abc import Callable
 from pathlib import Path
 
+import ase.io
 import openmm
 import pytest
 from ase import units
@@ -18,6 +20,7 @@ from openmm import app, unit
 
 import flashmd_rs
 from flashmd_rs.adapters.ase import FlashMD
+from flashmd_rs.adapters.ipi import get_nvt_stepper
 from flashmd_rs.adapters.lammps import attach
 from flashmd_rs.adapters.openmm import run
 
@@ -80,7 +83,39 @@ def in_lammps(model: flashmd_rs.Model) -> Callable[[], object]:
     return lambda: strides.run(STRIDES)
 
 
-HOSTS = {ALONE: alone, "ASE": in_ase, "OpenMM": in_openmm, "LAMMPS": in_lammps}
+I_PI = """
+<simulation verbosity="quiet" safe_stride="1000000">
+  <output prefix="run"/>
+  <prng><seed> 1 </seed></prng>
+  <ffdirect name="none"><pes> dummy </pes></ffdirect>
+  <system>
+    <initialize nbeads="1"><file mode="ase"> start.xyz </file>
+      <velocities mode="thermal" units="kelvin"> 300 </velocities></initialize>
+    <forces><force forcefield="none"/></forces>
+    <ensemble><temperature units="kelvin"> 300 </temperature></ensemble>
+    <motion mode="dynamics"><dynamics mode="nvt"><timestep units="femtosecond"> 16 </timestep>
+      <thermostat mode="langevin"><tau units="femtosecond"> 100 </tau></thermostat></dynamics></motion>
+  </system>
+</simulation>
+"""
+
+
+def in_ipi(model: flashmd_rs.Model) -> Callable[[], object]:
+    from ipi.scripting import InteractiveSimulation
+
+    ase.io.write("start.xyz", flashmd_rs.load_structure("water258"), format="extxyz")
+    simulation = InteractiveSimulation(I_PI)
+    simulation.set_motion_step(get_nvt_stepper(simulation, model))
+    return lambda: simulation.run(STRIDES)
+
+
+HOSTS = {ALONE: alone, "ASE": in_ase, "OpenMM": in_openmm, "LAMMPS": in_lammps, "i-PI": in_ipi}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hosts leave files where they run."""
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.mark.parametrize("name", HOSTS)

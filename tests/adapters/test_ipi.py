@@ -107,6 +107,9 @@ MOTIONS = {
     "nvt": ("nvt", THERMOSTAT, get_nvt_stepper),
     "npt": ("npt", THERMOSTAT + BAROSTATS["isotropic"], get_npt_stepper),
     "npt, flexible": ("npt", THERMOSTAT + BAROSTATS["flexible"], get_npt_stepper),
+    # As in FlashMD's own inputs: fast-forward Langevin.
+    "nvt, published": ("nvt", THERMOSTAT.replace("langevin", "ffl"), get_nvt_stepper),
+    "npt, published": ("npt", THERMOSTAT.replace("langevin", "ffl") + BAROSTATS["isotropic"], get_npt_stepper),
 }
 
 
@@ -132,7 +135,7 @@ def test_a_restart_goes_on_to_rounding(models, folder, name, rotated):
     assert (mode == "npt") == (not np.array_equal(ends(whole)[2], make_crystal(4).cell.array.T / units.Bohr))
 
 
-@pytest.mark.parametrize("name", ["nvt", "npt"])
+@pytest.mark.parametrize("name", ["nvt", "npt", "npt, published"])
 def test_ensembles_have_their_temperature(models, folder, name):
     mode, inside, stepper = MOTIONS[name]
     simulation = InteractiveSimulation(text(folder, mode, inside, bar=500))
