@@ -40,7 +40,7 @@ speed:
 instructions:
     python benches/instructions.py
 
-# Fuzz loader, cell or neighbors for some seconds; needs cargo-fuzz and a nightly toolchain.
+# Fuzz loader, kernels, cell or neighbors for some seconds; needs cargo-fuzz and a nightly toolchain.
 fuzz target seconds="1800":
     mkdir -p fuzz/corpus/{{target}}
     cargo +nightly fuzz run {{target}} fuzz/corpus/{{target}} fuzz/seeds/{{target}} -- -max_total_time={{seconds}} -timeout=30

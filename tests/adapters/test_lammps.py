@@ -138,6 +138,34 @@ def test_a_force_is_an_impulse_before_each_stride(models):
     assert speed - np.mean(crystal().get_velocities()[:, 0]) == pytest.approx(wanted, rel=1e-6)
 
 
+def test_colvars_is_a_bias(models, tmp_path):
+    """A spring of 2 eV/Å² between two atoms in free flight: leapfrog, whose energy is within (ωΔ/2)² of the start's."""
+    (tmp_path / "spring.in").write_text(
+        "colvar {\n name d\n distance {\n group1 { atomNumbers 1 }\n group2 { atomNumbers 2 }\n }\n}\n"
+        "harmonic {\n colvars d\n centers 2.0\n forceConstant 2.0\n}\n"
+    )
+    lmp = make(timestep_fs=1.0)
+    lmp.command(f"fix spring all colvars {tmp_path / 'spring.in'} output {tmp_path / 'spring'}")
+    strides = attach(lmp, models("free_flight"), ["Ar"], guard="off")
+
+    def spring():
+        """Distance, and the energy with velocities put half a step on by the force."""
+        atoms = strides.simulation.atoms
+        vector = atoms.get_distance(0, 1, mic=True, vector=True)
+        distance = np.linalg.norm(vector)
+        force = 2.0 * (distance - 2.0) * vector / distance
+        momenta = atoms.get_momenta()[[0, 1]] + 0.5 * units.fs * np.array([force, -force])
+        return distance, (distance - 2.0) ** 2 + (momenta**2).sum() / (2 * 39.948)
+
+    found = []
+    for _ in range(400):
+        strides.run(1)
+        found.append(spring())
+    distances, energies = np.array(found).T
+    assert np.ptp(distances) > 0.5
+    assert np.ptp(energies) < 2.0 / (39.948 / 2) * (units.fs / 2) ** 2 * energies[0]
+
+
 def test_a_failed_stride_ends_the_run(models):
     lmp = make(timestep_fs=1.0)
     strides = attach(lmp, fixture_model("explodes"), ["Ar"], guard="off")
