@@ -142,13 +142,31 @@ def test_refusals(interface, runtime, crystal, arguments, message):
     assert len(ran.stderr.splitlines()) == 1
 
 
-def test_the_example_runs(compiled, runtime):
-    model = ROOT / "python" / "flashmd_rs" / "models" / "aluminium.onnx"
-    ran = compiled(C / "examples" / "aluminium.c")(runtime, model)
+def check_example(ran):
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.startswith("256 atoms, 100 strides of 24 fs: ")
     # 765 degrees of freedom: 5 % wide; within four of it.
     assert float(ran.stdout.split()[-2]) == pytest.approx(600, rel=0.2)
+
+
+def test_the_example_in_c_runs(compiled, runtime):
+    check_example(compiled(C / "examples" / "aluminium.c")(runtime, ALUMINIUM))
+
+
+def test_the_example_in_rust_runs(runtime):
+    command = ["cargo", "run", "-q", "--locked", "-p", "flashmd", "--example", "aluminium", "--", runtime, ALUMINIUM]
+    check_example(subprocess.run(command, cwd=ROOT, capture_output=True, text=True))
+
+
+def test_a_state_out_of_the_domain_is_an_error_unless_asked_for(interface, runtime, crystal):
+    """The fixture knows smaller momenta than these."""
+    crystal.set_momenta(20 * crystal.get_momenta())
+    arguments = (runtime, fixture_model("watched"), FREE, 0, 1, 0.0, 1)
+    stopped = interface(*arguments, input=described(crystal))
+    assert (stopped.returncode, len(stopped.stderr.splitlines())) == (1, 1)
+    assert printed(stopped.stdout)["steps"] == 0
+    went_on = interface(*arguments, 1, input=described(crystal))
+    assert printed(went_on.stdout)["steps"] == 2, went_on.stderr
 
 
 def test_the_header_is_cpp_too(compiled, tmp_path):

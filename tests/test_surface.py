@@ -119,7 +119,9 @@ class TestImports:
     def test_nothing_leads_to_the_trainer(self):
         for path, tree in TREES.items():
             outside = {name.split(".")[0] for name in imported(tree)}
-            assert not outside & {"flashmd_train", "torch"}, path
+            # torch-sim's own states are tensors.
+            allowed = {"torch"} if path.name == "torch_sim.py" else set()
+            assert outside & {"flashmd_train", "torch"} == allowed, path
 
     def test_no_circles(self):
         """Every import is counted, also those in functions and those for types alone; packages do not stand for their

@@ -13,7 +13,7 @@ MASS_U = 14.0
 BOND_NM, BOND_KJ = 0.154, 2.5e5
 ANGLE_RAD, ANGLE_KJ = np.radians(114.0), 519.6
 # c₁(1 + cos φ) + c₂(1 − cos 2φ) + c₃(1 + cos 3φ), in K; φ = 180° is trans.
-TORSION_K = (335.03, -68.19, 791.32)
+TORSION_K = (355.03, -68.19, 791.32)
 BETWEEN_A = 30.0
 
 

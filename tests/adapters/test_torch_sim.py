@@ -130,20 +130,41 @@ def test_reporters_and_batches(models, tmp_path):
             np.testing.assert_allclose(last, alone.state[0].positions, rtol=0, atol=1e-5)
 
 
-def test_moved_atoms_are_seen(models):
+@pytest.mark.parametrize("in_place", [False, True], ids=["new tensors", "in place"])
+@pytest.mark.parametrize("name", ["positions", "momenta", "cell"])
+def test_what_a_host_moves_is_seen(models, name, in_place):
     init, step = strides(models("pair_stride"), thermostat="none")
     common = {"model": NoPotential(), "kT": torch.tensor(0.0), "dt": 1000 * STRIDE_PS * units.fs}
     state = step(state=init(state=state_of(crystals()), **common), **common)
-    state.positions = state.positions + 0.5 * torch.arange(len(state.positions))[:, None].remainder(2)
     alone = Simulation(crystals(), models("pair_stride"), momenta="structure")
     alone.step()
     moved = alone.atoms
-    first = np.concatenate([np.arange(len(moved[0])), len(moved[0]) + np.arange(len(moved[1]))]) % 2
-    for atoms, shift in zip(moved, np.split(first, [len(moved[0])]), strict=True):
-        atoms.positions += 0.5 * shift[:, None]
+    if in_place:
+        getattr(state, name).mul_(1.01)
+    else:
+        setattr(state, name, getattr(state, name) * 1.01)
+    for atoms in moved:
+        if name == "cell":
+            atoms.set_cell(atoms.cell.array * 1.01)
+        else:
+            atoms.arrays[name] = atoms.arrays[name] * 1.01
     alone.atoms = moved
     alone.step()
     check_same(step(state=state, **common), alone)
+
+
+def test_batches_are_replicas_of_one_run(models):
+    """The same noise however the systems are batched, and other noise for each."""
+    four, noisy = [make_crystal(4)] * 4, {"thermostat": Langevin(50), "seed": 3}
+    ends = []
+    for at_once in (1000, 65):
+        batcher = ts.autobatching.BinningAutoBatcher(
+            NoPotential(), memory_scales_with="n_atoms", max_memory_scaler=at_once
+        )
+        state = integrate(state_of(four), strides(models("pair_stride"), **noisy), autobatcher=batcher)
+        ends.append(state.positions.reshape(4, -1))
+    np.testing.assert_allclose(*ends, rtol=0, atol=1e-12)
+    assert torch.cdist(ends[0], ends[0]).add(torch.eye(4)).min() > 0.1
 
 
 def test_a_state_of_32_bits_does_not_cut_the_strides_short(models):
@@ -175,6 +196,7 @@ def test_a_failure_is_raised(models):
         ({}, {"temperature": [50.0] * 9 + [60.0]}, "temperature that changes from step to step"),
         ({"temperature_K": 50}, {}, "temperature_K, which is torch-sim's part here: give it by temperature"),
         ({"trajectory": "run.xyz"}, {}, "give it by trajectory_reporter"),
+        ({}, {"gamma": 3.0}, "got gamma, which integrate hands to its integrator: give it to strides"),
     ],
 )
 def test_refusals(models, options, call, message):
@@ -182,7 +204,34 @@ def test_refusals(models, options, call, message):
         integrate(state_of(crystals()), strides(models("pair_stride"), **options), **call)
 
 
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"dt": torch.tensor([0.1, 0.2])}, "got 2 time steps"),
+        ({"kT": torch.tensor([1.0, 2.0, 3.0])}, "got 3 temperatures for 2 systems"),
+        ({"dt": 0.1}, r"strides of pair_stride are 2.0 fs"),
+    ],
+)
+@pytest.mark.parametrize("begun", [False, True], ids=["init", "step"])
+def test_steps_and_temperatures_that_do_not_fit_are_refused(models, changes, message, begun):
+    init, step = strides(models("pair_stride"))
+    right = {"model": NoPotential(), "kT": 50.0 * units.kB, "dt": 1000 * STRIDE_PS * units.fs}
+    state = state_of(crystals())
+    if begun:
+        state = init(state=state, **right)
+    with pytest.raises(InputError, match=message):
+        (step if begun else init)(state=state, **(right | changes))
+
+
 def test_a_step_before_init_is_refused(models):
     _, step = strides(models("pair_stride"))
     with pytest.raises(InputError, match="before init"):
-        step(state=state_of(crystals()), model=NoPotential(), kT=torch.tensor(0.0))
+        step(state=state_of(crystals()), model=NoPotential(), kT=torch.tensor(0.0), dt=1.0)
+
+
+def test_constraints_are_refused(models):
+    constraints = pytest.importorskip("torch_sim.constraints", reason="torch-sim before 0.5 has none")
+    state = state_of(crystals())
+    state.constraints = constraints.FixAtoms(atom_idx=[0])
+    with pytest.raises(InputError, match="got a state with constraints"):
+        integrate(state, strides(models("pair_stride")))

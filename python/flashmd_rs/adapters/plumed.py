@@ -16,25 +16,25 @@ from flashmd_rs.options import PathLike
 
 def plumed_bias(
     atoms: ase.Atoms,
-    lines: Sequence[str],
+    lines: str | Sequence[str],
     model: PathLike | Model,
     *,
     temperature_K: float,
     log: str = "",
-    restart: bool = False,
+    strides_done: int = 0,
 ) -> Plumed:
     """A bias of PLUMED, to be given as ``bias=``; one of its steps is a stride.
 
     Args:
         atoms: the structure of the run.
-        lines: PLUMED's input, in its own units (nm, kJ/mol, ps). Use ``PACE`` and ``STRIDE`` in strides.
+        lines: PLUMED's input, in its own units (nm, kJ/mol, ps). ``PACE`` and ``STRIDE`` count strides.
         model: what moves the atoms, for the length of a stride.
         temperature_K: temperature of the run, K, for well-tempered biases.
         log: file for PLUMED's log.
-        restart: go on with PLUMED's own files.
+        strides_done: strides before these, of a run that is gone on with: PLUMED then goes on with its own files.
 
     Raises:
-        InputError: the ``plumed`` package is missing, or has no kernel.
+        InputError: the ``plumed`` package is missing or has no kernel, or PLUMED refuses its input.
 
     Example:
         >>> lines = ["phi: TORSION ATOMS=5,7,9,15", "METAD ARG=phi PACE=50 HEIGHT=1.2 SIGMA=0.35"]  # doctest: +SKIP
@@ -44,16 +44,29 @@ def plumed_bias(
     stride_fs = (model if isinstance(model, Model) else Model(model)).stride_fs
     if stride_fs is None:
         raise InputError("got an energy model, which has no strides: give the model that moves the atoms")
+    _check_kernel()
     try:
-        return Plumed(
+        bias = Plumed(
             IdealGas(),  # what the bias is beside
-            list(lines),
+            lines.splitlines() if isinstance(lines, str) else list(lines),
             stride_fs * units.fs,
             atoms=atoms.copy(),
             kT=temperature_K * units.kB,
             log=log,
-            restart=restart,
+            restart=strides_done > 0,
         )
+    except RuntimeError as error:
+        raise InputError(f"PLUMED refuses its input: {error}") from None
+    bias.istep = strides_done
+    return bias
+
+
+def _check_kernel() -> None:
+    """Raise InputError unless PLUMED can be opened."""
+    try:
+        import plumed
+
+        plumed.Plumed().finalize()
     except (ImportError, RuntimeError) as error:
         raise InputError(
             f"PLUMED cannot be used ({error}): pip install plumed, and set PLUMED_KERNEL to the path of "

@@ -31,6 +31,7 @@ _OF_TORCH_SIM = {
     "time_ps": "n_steps",
     "temperature_K": "temperature",
     "momenta": "the state's momenta",
+    "replica": "the order of the systems",
     "trajectory": "trajectory_reporter",
     "interval": "trajectory_reporter",
     "logfile": "trajectory_reporter",
@@ -51,26 +52,26 @@ class Integrator(NamedTuple):
     init: Callable[..., MDState]
     step: Callable[..., MDState]
 
-    def __call__(self, model: ModelInterface, *, dt: Any, kT: Any, **_: Any) -> tuple[Any, Any]:
+    def __call__(self, model: ModelInterface, *, dt: Any, kT: Any, **more: Any) -> tuple[Any, Any]:
         """The pair with what torch-sim before 0.5 gives once."""
-        return partial(self.init, model=model, dt=dt, kT=kT), partial(self.step, model=model, dt=dt)
+        return partial(self.init, model=model, dt=dt, kT=kT, **more), partial(self.step, model=model, dt=dt)
 
 
 def strides(model: PathLike | Model, **options: Any) -> Integrator:
     """An integrator for ``torch_sim.integrate`` whose steps are strides of a learned model.
 
     Systems of a batch move together in one call of the network. Positions stay unwrapped. Momenta that a state does not
-    have are drawn by torch-sim. Energies, forces and what else reporters see are those of torch-sim's own model, asked
-    after each stride; :class:`NoPotential` spares the time.
+    have are drawn by torch-sim, by its own random numbers. Energies, forces and what else reporters see are those of
+    torch-sim's own model, asked after each stride; :class:`NoPotential` spares the time.
 
     Args:
         model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
         options: those of :func:`flashmd_rs.rollout`, but for what torch-sim does itself. Its ``temperature`` is that of
-            the thermostat, one for each system if you like; ``thermostat="none"`` leaves it to the drawn momenta.
+            the thermostat, from 0.5 on also one for each system; ``thermostat="none"`` leaves it to the drawn momenta.
 
     Raises:
         InputError: the model or an option is not usable; where it runs, a ``timestep`` that is not the stride, a
-            temperature that changes from step to step, or atoms that became others.
+            temperature that changes from step to step, constraints, or atoms that became others.
         StabilityError: where it runs, a system left the numbers that it can go on from.
 
     Example:
@@ -108,32 +109,40 @@ class _Batch:
     def __init__(self, model: Model, options: dict[str, Any]) -> None:
         self._model, self._options = model, options
         self._has_thermostat = options.get("thermostat") != "none"
+        self._systems = 0
         self._simulation: Simulation | None = None
-        self._kT: torch.Tensor | None = None
-        self._given: tuple[torch.Tensor, torch.Tensor, torch.Tensor] | None = None
+        self._kelvin: Any = None
+        self._given: tuple[torch.Tensor, ...] = ()
 
-    def init(self, state: ts.SimState, model: ModelInterface, *, kT: Any, dt: Any, **_: Any) -> MDState:
-        check_timestep(self._model, float(torch.as_tensor(dt)) / units.fs)
+    def init(self, state: ts.SimState, model: ModelInterface, *, kT: Any, dt: Any, **unknown: Any) -> MDState:
+        _refuse(unknown)
+        if getattr(state, "constraints", None):
+            names = ", ".join(type(constraint).__name__ for constraint in state.constraints)
+            raise InputError(f"got a state with constraints ({names}), and strides move every atom: take them away")
+        check_timestep(self._model, _femtoseconds(dt))
         moved = _with_momenta(state, model, kT)
-        self._kT = torch.as_tensor(kT)
-        given: dict[str, Any] = {"momenta": "structure"}
+        self._kelvin = _kelvin(kT, state.n_systems)
+        # Batches that follow each other are replicas of one run: their random numbers are not the same.
+        given: dict[str, Any] = {"momenta": "structure", "replica": self._systems}
         if self._has_thermostat:
-            kelvin = _array(self._kT).astype(np.float64) / units.kB
-            given["temperature_K"] = np.broadcast_to(kelvin, state.n_systems).tolist()
+            given["temperature_K"] = self._kelvin.tolist()
         self._simulation = hosted_simulation(
             _structures(moved), self._model, "torch-sim", _OF_TORCH_SIM, self._options, **given
         )
+        self._systems += state.n_systems
         self._given = _mutable(moved)
         return moved
 
-    def step(self, state: MDState, model: ModelInterface, *, kT: Any, **_: Any) -> MDState:
+    def step(self, state: MDState, model: ModelInterface, *, kT: Any, dt: Any, **unknown: Any) -> MDState:
+        _refuse(unknown)
         simulation = self._simulation
-        if simulation is None or self._kT is None:
+        if simulation is None:
             raise InputError("got a step before init: torch-sim calls init for each batch")
-        if self._has_thermostat and not torch.equal(torch.as_tensor(kT), self._kT):
+        check_timestep(self._model, _femtoseconds(dt))
+        if self._has_thermostat and not np.allclose(_kelvin(kT, state.n_systems), self._kelvin, rtol=1e-6):
             raise InputError("got a temperature that changes from step to step, and strides keep that of the start")
         # What the state rounds is not lost from stride to stride, unless the host has moved atoms.
-        if self._given is None or not all(map(torch.equal, self._given, _mutable(state))):
+        if not all(map(torch.equal, self._given, _mutable(state))):
             simulation.atoms = _structures(state)
         simulation.step()
         for failure in simulation._run.failures.values():  # torch-sim would go on with a system that stays behind
@@ -150,6 +159,27 @@ class _Batch:
         return state
 
 
+def _refuse(unknown: dict[str, Any]) -> None:
+    if unknown:
+        raise InputError(f"got {', '.join(unknown)}, which integrate hands to its integrator: give it to strides(…)")
+
+
+def _femtoseconds(dt: Any) -> float:
+    """A time step of torch-sim, fs."""
+    steps = np.unique(_array(torch.as_tensor(dt, dtype=torch.float64)))
+    if steps.size != 1:
+        raise InputError(f"got {steps.size} time steps, and a stride is the same for all systems: wanted one")
+    return float(steps[0]) / units.fs
+
+
+def _kelvin(kT: Any, systems: int) -> Any:
+    """Temperatures [systems], K, of a number or of one for each system."""
+    kelvin = _array(torch.as_tensor(kT, dtype=torch.float64)).reshape(-1) / units.kB
+    if kelvin.size not in (1, systems):
+        raise InputError(f"got {kelvin.size} temperatures for {systems} systems: wanted one, or one for each")
+    return np.broadcast_to(kelvin, systems)
+
+
 def _with_momenta(state: ts.SimState, model: ModelInterface, kT: Any) -> MDState:
     """The state with momenta, energy and forces, as torch-sim's NVE begins."""
     if hasattr(ts, "nve_init"):
@@ -158,9 +188,9 @@ def _with_momenta(state: ts.SimState, model: ModelInterface, kT: Any) -> MDState
     return begin(state)
 
 
-def _mutable(state: MDState) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """What a host may move."""
-    return state.positions, state.momenta, state.cell
+def _mutable(state: MDState) -> tuple[torch.Tensor, ...]:
+    """Copies of what a host may move, in place or not."""
+    return state.positions.clone(), state.momenta.clone(), state.cell.clone()
 
 
 def _structures(state: MDState) -> list[ase.Atoms]:

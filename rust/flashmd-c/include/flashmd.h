@@ -4,6 +4,8 @@
  * momenta of N atoms are 3·N numbers x0 y0 z0 x1 …, a cell is three lattice vectors, one after the other.
  *
  * What fails returns NULL or -1 and leaves a sentence in flashmd_error(). A simulation belongs to one thread at a time.
+ * The first flashmd_create sets ORT_DISABLE_TELEMETRY=1, so that ONNX Runtime sends nothing home: where other threads read the
+ * environment meanwhile, set it before they begin.
  */
 #ifndef FLASHMD_H
 #define FLASHMD_H
@@ -22,7 +24,7 @@ typedef struct flashmd_simulation flashmd_simulation;
 typedef enum { FLASHMD_NVE = 0, FLASHMD_LANGEVIN = 1, FLASHMD_BUSSI = 2 } flashmd_thermostat;
 
 typedef struct {
-    const char *onnxruntime;       /* absolute path of libonnxruntime; the first one opened stays for the process */
+    const char *onnxruntime;       /* absolute path of libonnxruntime, the same for all of a process */
     const char *model;             /* path of the .onnx file */
     uint32_t threads;              /* of the network, at least 1 */
     uint64_t seed;                 /* of all random numbers */

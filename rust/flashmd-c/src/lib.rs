@@ -20,6 +20,9 @@ use flashmd::{Cell, Error, Placement, State};
 pub use failure::flashmd_error;
 use failure::guarded;
 
+/// More do not fit into memory.
+const MOST_ATOMS: usize = isize::MAX as usize / size_of::<Vec3>();
+
 /// `flashmd_options`.
 #[repr(C)]
 pub struct Options {
@@ -49,6 +52,21 @@ pub struct Atoms {
 pub struct Simulation {
     core: Core<'static>,
     stride_fs: f64,
+    /// A call is under way, or a panic has ended one.
+    at_work: bool,
+}
+
+impl Simulation {
+    /// Does `work`, which after a panic is refused for good.
+    fn work<T>(&mut self, work: impl FnOnce(&mut Core<'static>) -> Result<T>) -> Result<T> {
+        if self.at_work {
+            return Err(Error::Defect("this simulation ended with a defect and cannot go on; make a new one".into()));
+        }
+        self.at_work = true;
+        let done = work(&mut self.core);
+        self.at_work = false;
+        done
+    }
 }
 
 /// Makes a simulation.
@@ -74,10 +92,12 @@ pub unsafe extern "C" fn flashmd_create(options: *const Options, atoms: *const A
 pub unsafe extern "C" fn flashmd_step(simulation: *mut Simulation, strides: u64) -> c_int {
     guarded(-1, || {
         // SAFETY: the caller's promise.
-        let core = unsafe { &mut given_mut(simulation)?.core };
-        check_alive(core)?;
-        let _ = core.advance(strides, &mut ())?;
-        check_alive(core).map(|()| 0)
+        let simulation = unsafe { given_mut(simulation)? };
+        simulation.work(|core| {
+            check_alive(core)?;
+            let _ = core.advance(strides, &mut ())?;
+            check_alive(core).map(|()| 0)
+        })
     })
 }
 
@@ -129,7 +149,7 @@ pub unsafe extern "C" fn flashmd_set(
                 cell: if cell.is_null() { now.cell.clone() } else { Cell::new(matrix(cell), now.cell.pbc())? },
             }
         };
-        simulation.core.place(0, to).map(|()| 0)
+        simulation.work(|core| core.place(0, to)).map(|()| 0)
     })
 }
 
@@ -205,7 +225,7 @@ unsafe fn create(options: &Options, atoms: &Atoms) -> Result<Simulation> {
     system.thermostat = thermostat(options, stride_fs)?;
     let mut core = Core::new(vec![system], propagator, None, Schedule::default())?;
     core.start(&mut ())?;
-    Ok(Simulation { core, stride_fs })
+    Ok(Simulation { core, stride_fs, at_work: false })
 }
 
 fn thermostat(options: &Options, stride_fs: f64) -> Result<Option<Thermostat>> {
@@ -220,6 +240,9 @@ fn thermostat(options: &Options, stride_fs: f64) -> Result<Option<Thermostat>> {
 
 unsafe fn start(atoms: &Atoms) -> Result<State> {
     let count = atoms.count;
+    if count > MOST_ATOMS {
+        return Err(Error::Input(format!("got {count} atoms; wanted their number")));
+    }
     let arrays = [("masses", atoms.masses), ("positions", atoms.positions), ("momenta", atoms.momenta)];
     if let Some((name, _)) = arrays.iter().find(|(_, array)| array.is_null()) {
         return Err(Error::Input(format!("got NULL for {name}")));

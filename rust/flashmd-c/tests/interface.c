@@ -1,6 +1,6 @@
-/* What tests/test_c.py compares with Python: reads atoms, moves them as the arguments say, prints where they are.
+/* What tests/test_embedding.py compares with Python: reads atoms, moves them as the arguments say, prints where they are.
  *
- *   interface LIBONNXRUNTIME MODEL THERMOSTAT KELVIN STRIDES [SHIFT STRIDES]
+ *   interface LIBONNXRUNTIME MODEL THERMOSTAT KELVIN STRIDES [SHIFT STRIDES [IGNORE_DOMAIN]]
  *
  * Standard input: count and flags of periodic axes, then cell, numbers, masses, positions and momenta. With a SHIFT, atom 0
  * is put SHIFT Å further along x after the first strides. */
@@ -50,12 +50,16 @@ int main(int argc, char **argv) {
     options.model = argv[2];
     options.thermostat = atoi(argv[3]);
     options.temperature_K = atof(argv[4]);
+    options.ignore_domain = argc > 8 && atoi(argv[8]);
     if (flashmd_step(NULL, 1) != -1 || !strstr(flashmd_error(), "NULL")) return 4;
 
     flashmd_simulation *simulation = flashmd_create(&options, &atoms);
     /* What was given is copied. */
     memset(positions, 0, 3 * atoms.count * sizeof *positions);
     if (!simulation) return fail(simulation);
+    flashmd_atoms too_many = atoms;
+    too_many.count = (size_t)-1;
+    if (flashmd_create(&options, &too_many) || !strstr(flashmd_error(), "atoms; wanted their number")) return 5;
     int failed = flashmd_step(simulation, strtoull(argv[5], NULL, 10));
     if (!failed && argc > 7) {
         if (flashmd_get(simulation, positions, NULL, NULL)) return fail(simulation);

@@ -5,9 +5,10 @@ use std::error::Error;
 use std::path::Path;
 use std::sync::Arc;
 
+use flashmd::filters::guard::GuardPolicy;
 use flashmd::filters::thermostat::{Bussi, Thermostat};
 use flashmd::linalg::scale;
-use flashmd::model::{Device, Kernels, Model, Placement, library};
+use flashmd::model::{Device, Kernels, Kind, Model, Placement, library};
 use flashmd::propagators::{Randomness, prepare};
 use flashmd::random::{Purpose, Stream};
 use flashmd::run::{Schedule, Simulation, System};
@@ -28,9 +29,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let model = Arc::new(Model::load(&std::fs::read(&file)?, &file, placement)?);
 
     let state = crystal(4, 4.05)?;
-    let propagator = prepare(&model, &[&state], Randomness::default(), true)?;
+    // A direct model whose network is not equivariant wants its frame turned at random.
+    let rotate = model.metadata().kind == Kind::Direct && !model.metadata().equivariant;
+    let propagator = prepare(&model, &[&state], Randomness { rotate, stochastic_noise: true }, true)?;
     let stride_fs = propagator.stride_fs();
     let mut system = System::new(state);
+    system.guard = Some(GuardPolicy::Stop);
     system.thermostat = Some(Thermostat::Bussi(Bussi::new(KELVIN, 100.0, stride_fs)?));
 
     let mut simulation = Simulation::new(vec![system], propagator, None, Schedule::default())?;

@@ -77,7 +77,8 @@ fn library(message: impl Into<String>) -> Error {
 fn silence_telemetry() {
     if std::env::var_os("ORT_DISABLE_TELEMETRY").is_none_or(|value| value != "1") {
         // SAFETY: called under the lock of `load`, once per process, before any thread of ours or of ONNX Runtime
-        // exists. Python sets the variable before importing the core, so that this branch is not taken there.
+        // exists. Python sets the variable before importing the core, so that this branch is not taken there; the C header
+        // asks callers with other threads to do so.
         unsafe { std::env::set_var("ORT_DISABLE_TELEMETRY", "1") };
     }
 }
