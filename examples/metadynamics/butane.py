@@ -9,7 +9,8 @@ import openmm
 from ase import Atoms, units
 from openmm import unit
 
-MASS_U = 14.0
+# Carbon's own: free energies do not depend on masses.
+MASS_U = 12.011
 BOND_NM, BOND_KJ = 0.154, 2.5e5
 ANGLE_RAD, ANGLE_KJ = np.radians(114.0), 519.6
 # c₁(1 + cos φ) + c₂(1 − cos 2φ) + c₃(1 + cos 3φ), in K; φ = 180° is trans.
