@@ -29,7 +29,7 @@ from conftest import Run
 sys.path.insert(0, str(Path(__file__).parents[1] / "examples" / "systems" / "water"))
 from water import system, topology
 
-STRIDES, ROUNDS = 20, 9
+STRIDES, ROUNDS = 100, 5
 BATH = dict(temperature_K=300, seed=1)
 ALONE = "`Simulation.step`"
 PLATFORM = openmm.Platform.getPlatformByName("CPU")

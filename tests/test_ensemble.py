@@ -2,16 +2,20 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 
-from flashmd_rs import InputError, Langevin, ensemble, rollout
+from flashmd_rs import InputError, Langevin, Simulation, ensemble, rollout
 
-from conftest import fixture_model, make_crystal
+from conftest import TESTS, fixture_model, make_crystal
 
 SUFFIXES = {"trajectory": "extxyz", "checkpoint": "ckpt"}
 GIVEN = {"temperature_K": 60.0, "thermostat": Langevin(50), "seed": 7}
@@ -93,6 +97,48 @@ def test_a_worker_that_is_killed_on_a_cluster_changes_no_bit(tmp_path):
     for k, run in enumerate(runs):
         assert same(run.frames[-1], ends(alone(k, steps)))
         assert len(ase.io.read(tmp_path / f"run-{k}.traj", ":")) == steps // 1000 + 1
+
+
+PROGRAM = """
+import sys
+from flashmd_rs import ensemble
+sys.path.insert(0, {tests!r})
+from conftest import fixture_model, make_crystal
+
+if __name__ == "__main__":
+    ensemble(make_crystal(2), fixture_model("pair_stride"), n=2, steps=10**9, seed=7, temperature_K=60.0,
+             checkpoint={folder!r} + "/run-{{replica}}.ckpt")
+"""
+
+
+def alive_in_session(session):
+    """Whether a process of the session lives; who has ended and is not waited for does not."""
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, _, of = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(of) == session and state != "Z":
+                return True
+    return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
+@pytest.mark.timeout(120)
+def test_an_interrupt_of_the_caller_alone_ends_its_workers(tmp_path):
+    """As of a notebook, which a terminal's workers would not survive anyway; runs save their checkpoints."""
+    script = tmp_path / "program.py"
+    script.write_text(PROGRAM.format(tests=str(TESTS), folder=str(tmp_path)))
+    parent = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True, start_new_session=True)
+    checkpoints = [tmp_path / f"run-{k}.ckpt" for k in range(2)]
+    while not all(path.exists() for path in checkpoints):
+        assert parent.poll() is None, parent.stderr.read()
+        time.sleep(0.05)
+    parent.send_signal(signal.SIGINT)
+    assert parent.wait(30) != 0
+    assert "KeyboardInterrupt" in parent.stderr.read()
+    while alive_in_session(parent.pid):
+        time.sleep(0.05)
+    for path in checkpoints:
+        assert Simulation.load(path, steps=10**9).nsteps > 0
 
 
 def test_what_cannot_be_shared_is_refused(tmp_path):

@@ -6,13 +6,28 @@ import multiprocessing
 import os
 import signal
 import threading
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 
 
-def worker_pool(workers: int) -> ProcessPoolExecutor:
-    """A pool of processes that is left without a word by Ctrl-C, and by a parent that is killed."""
+@contextmanager
+def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool of processes that is left without a word by Ctrl-C, and by a parent that is killed.
+
+    Where the block is left by an error, an interrupt of this process alone included, nobody waits for what is under
+    way: workers are told to end, and runs with a checkpoint save it.
+    """
     # spawn: neither OpenMM nor HDF5 survives a fork.
-    return ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+    pool = ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"), initializer=_begin)
+    try:
+        yield pool
+    except BaseException:
+        for process in list((pool._processes or {}).values()):
+            process.terminate()
+        raise
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def follow_parent() -> None:

@@ -45,11 +45,15 @@ def executor(workers: int, cluster: str | None = None) -> Iterator[Executor]:
         with _dask(workers, cluster) as remote:
             yield remote
         return
-    pool: Executor = ThreadPoolExecutor(1) if workers == 1 else worker_pool(workers)
+    if workers > 1:
+        with worker_pool(workers) as processes:
+            yield processes
+        return
+    thread = ThreadPoolExecutor(1)
     try:
-        yield pool
+        yield thread
     finally:
-        pool.shutdown(cancel_futures=True)
+        thread.shutdown(cancel_futures=True)
 
 
 @contextmanager
