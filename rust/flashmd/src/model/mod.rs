@@ -1,31 +1,15 @@
 //! Models: a contract-checked ONNX file with an open session.
 
-mod batch;
-mod bonds;
 pub mod contract;
-pub mod domain;
-pub mod fast_forces;
-mod kinds;
-pub mod library;
-mod load_check;
-pub mod mean_field;
-pub mod metadata;
-mod onnx;
-mod operators;
-pub mod process;
-mod protobuf_limits;
 pub mod session;
 mod start;
-mod tensors;
-mod watchdog;
 
-pub use batch::{Batch, Outputs};
-pub use bonds::BondCounts;
-pub use contract::Contract;
-pub use kinds::{Kind, KindSpec};
-pub use metadata::Metadata;
-pub use session::{Device, Kernels, NetworkSession, Placement, Terminator};
-pub use tensors::{Dim, Element, Input, Output, Sizes, TensorSpec};
+pub use contract::bonds::BondCounts;
+pub use contract::kinds::{Kind, KindSpec};
+pub use contract::metadata::Metadata;
+pub use contract::tensors::{Dim, Element, Input, Output, Sizes, TensorSpec};
+pub use contract::{Contract, domain, fast_forces, mean_field, metadata};
+pub use session::{Batch, Device, Kernels, NetworkSession, Outputs, Placement, Terminator, library, process};
 
 use std::sync::Mutex;
 
@@ -57,7 +41,7 @@ impl Model {
     pub fn load(bytes: &[u8], name: &str, placement: Placement) -> Result<Self> {
         let load = || {
             let contract = Contract::read(bytes)?;
-            let session = watchdog::open_and_check(bytes, &contract, placement)?;
+            let session = session::watchdog::open_and_check(bytes, &contract, placement)?;
             let (name, sha256) = (name.to_owned(), hex(&Sha256::digest(bytes)));
             let kernels = session.kernels().cloned();
             Ok(Self { name, contract, sha256, placement, kernels, session: Mutex::new(session) })

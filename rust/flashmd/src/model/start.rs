@@ -1,8 +1,8 @@
 //! The check of a structure before a model moves it: what no model can move is refused, and what this one has not seen is said.
 
 use super::Model;
-use super::bonds;
-use super::domain::Domain;
+use super::contract::bonds;
+use super::contract::domain::Domain;
 use crate::elements;
 use crate::error::{Error, Result};
 use crate::linalg::norm;

@@ -1,16 +1,26 @@
 //! The model contract, checked on the bytes of the file before anything is run.
 
+pub(super) mod bonds;
+pub mod domain;
+pub mod fast_forces;
+pub(super) mod kinds;
+pub mod mean_field;
+pub mod metadata;
+mod onnx;
+mod operators;
+pub(crate) mod protobuf_limits;
+pub(super) mod tensors;
+
 use std::collections::HashSet;
 
 use prost::Message;
 
-use super::kinds::Kind;
-use super::metadata::Metadata;
-use super::onnx::{GraphProto, ModelProto, ValueInfo};
-use super::operators::{self, is_default};
-use super::protobuf_limits;
-use super::tensors::{Dim, Element, Input, Output, TensorSpec};
 use crate::error::{ModelFault, Result, one_line, plain};
+use kinds::Kind;
+use metadata::Metadata;
+use onnx::{GraphProto, ModelProto, ValueInfo};
+use operators::is_default;
+use tensors::{Dim, Element, Input, Output, TensorSpec};
 
 /// Largest model file, 2 GiB: protobuf's own limit.
 pub const MAX_BYTES: usize = 1 << 31;

@@ -7,9 +7,9 @@ use std::sync::{Arc, OnceLock, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::session::{Device, Kernels, NetworkSession, Placement, Terminator};
-use super::{Contract, load_check};
+use super::{Device, Kernels, NetworkSession, Placement, Terminator, load_check};
 use crate::error::{Error, ModelFault, Result};
+use crate::model::Contract;
 
 /// What opening a session and running the network on a few tens of atoms may take.
 ///

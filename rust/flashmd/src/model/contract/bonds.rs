@@ -81,7 +81,11 @@ fn implied(fast: &FastForces) -> Vec<Rule<'_>> {
 ///
 /// # Errors
 /// Those of the neighbour search.
-pub(super) fn mismatch(state: &State, stated: &[BondCounts], fast: Option<&FastForces>) -> Result<Option<String>> {
+pub(in crate::model) fn mismatch(
+    state: &State,
+    stated: &[BondCounts],
+    fast: Option<&FastForces>,
+) -> Result<Option<String>> {
     let rules = rules(stated, fast);
     let reach = rules.iter().fold(0.0f64, |most, rule| most.max(rule.longest));
     if rules.is_empty() {

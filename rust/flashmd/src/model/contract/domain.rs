@@ -96,14 +96,14 @@ impl Domain {
     }
 
     /// Closest distance of atoms of two species, Å; 0 if none is stated.
-    pub(super) fn smallest_pair_distance(&self, a: &str, b: &str) -> f64 {
+    pub(in crate::model) fn smallest_pair_distance(&self, a: &str, b: &str) -> f64 {
         let pairs = &self.smallest_pair_distance_A;
         pairs.get(&format!("{a}-{b}")).or_else(|| pairs.get(&format!("{b}-{a}"))).copied().unwrap_or(0.0)
     }
 
     /// True if the training data were bulk, without surfaces: even the atom with the fewest neighbours had half as many as
     /// the one with the most.
-    pub(super) fn is_bulk(&self) -> bool {
+    pub(in crate::model) fn is_bulk(&self) -> bool {
         let counts = self.smallest_neighbor_count.zip(self.largest_neighbor_count);
         self.density_g_per_cm3.is_some()
             && counts.is_some_and(|(fewest, most)| fewest > 0 && fewest.saturating_mul(2) >= most)
@@ -204,7 +204,7 @@ impl Domain {
         (!atoms.is_empty()).then_some(Violation { quantity: Quantity::Evaporation, atoms, message })
     }
 
-    pub(super) fn check_density(&self, state: &State) -> Option<Violation> {
+    pub(in crate::model) fn check_density(&self, state: &State) -> Option<Violation> {
         let [low, high] = self.density_g_per_cm3?;
         if state.cell.pbc() != [true; 3] {
             return None;

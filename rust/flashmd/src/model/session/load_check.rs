@@ -2,12 +2,10 @@
 //!
 //! It needs to be right about a few tens of atoms only; it costs a few runs of the network on 27 of them.
 
-use super::batch::{Batch, Outputs};
-use super::contract::Contract;
-use super::session::{NetworkSession, check_finite};
-use super::tensors::Output;
+use super::{Batch, NetworkSession, Outputs, check_finite};
 use crate::error::{Deviation, Error, ModelFault, Result};
 use crate::linalg::{Vec3, add, scale};
+use crate::model::{Contract, Output};
 use crate::neighbors::NeighborSearch;
 use crate::neighbors::{PaddedEdges, Part};
 use crate::random::{Purpose, Stream};

@@ -1,5 +1,11 @@
 //! One ONNX Runtime session: fed by name from borrowed buffers, outputs checked before anyone sees them.
 
+mod batch;
+pub mod library;
+mod load_check;
+pub mod process;
+pub(super) mod watchdog;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -8,13 +14,12 @@ use ort::memory::MemoryInfo;
 use ort::session::{IoBinding, RunOptions, Session as OrtSession, SessionOutputs};
 use ort::value::{PrimitiveTensorElementType, TensorRef};
 
-use super::batch::{Batch, Outputs, Values};
-use super::contract::Contract;
-use super::kinds::Kind;
-use super::tensors::{Dim, Element, Input, Output, Sizes};
-use super::{library, process};
+pub use batch::{Batch, Outputs};
+
+use super::{Contract, Dim, Element, Input, Kind, Output, Sizes};
 use crate::error::{Error, ModelFault, Result, list_atoms, one_line};
 use crate::kernels::{self, Axis, GraphInput, StagedGraph, Summary};
+use batch::Values;
 
 /// How long a thread without work spins before it sleeps, µs: from one operator to the next. ONNX Runtime's default is
 /// from one stride to the next, on a core that another program may want. Versions from before spring 2026 do not know it.
