@@ -1,6 +1,6 @@
 //! What a network is fed in one run, and what it returned.
 
-use crate::model::{Input, Output, Sizes};
+use crate::model::contract::tensors::{Input, Output, Sizes};
 use crate::neighbors::PaddedEdges;
 
 /// The edges of some systems, and per atom what does not depend on them.

@@ -5,7 +5,8 @@
 use super::{Batch, NetworkSession, Outputs, check_finite};
 use crate::error::{Deviation, Error, ModelFault, Result};
 use crate::linalg::{Vec3, add, scale};
-use crate::model::{Contract, Output};
+use crate::model::contract::Contract;
+use crate::model::contract::tensors::Output;
 use crate::neighbors::NeighborSearch;
 use crate::neighbors::{PaddedEdges, Part};
 use crate::random::{Purpose, Stream};

@@ -16,7 +16,9 @@ use ort::value::{PrimitiveTensorElementType, TensorRef};
 
 pub use batch::{Batch, Outputs};
 
-use super::{Contract, Dim, Element, Input, Kind, Output, Sizes};
+use super::contract::Contract;
+use super::contract::kinds::Kind;
+use super::contract::tensors::{Dim, Element, Input, Output, Sizes};
 use crate::error::{Error, ModelFault, Result, list_atoms, one_line};
 use crate::kernels::{self, Axis, GraphInput, StagedGraph, Summary};
 use batch::Values;

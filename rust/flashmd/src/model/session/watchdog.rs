@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::{Device, Kernels, NetworkSession, Placement, Terminator, load_check};
 use crate::error::{Error, ModelFault, Result};
-use crate::model::Contract;
+use crate::model::contract::Contract;
 
 /// What opening a session and running the network on a few tens of atoms may take.
 ///
