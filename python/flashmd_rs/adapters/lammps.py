@@ -92,11 +92,13 @@ class Strides:
         check_timestep(opened, lmp.extract_global("dt") * self._fs)
         given: dict[str, Any] = {"thermostat": "none", "momenta": "structure", "rescale_energy": False}
         self.simulation = hosted_simulation(self._atoms(), opened, "LAMMPS", _OF_LAMMPS, options, **given)
+        if self._has_energy:
+            self.simulation._run.begin()  # its first energy is known then
         self._impulse_time = lmp.extract_global("dt") * self._fs * units.fs
         self._done = lmp.extract_global("ntimestep")
         self._failure: BaseException | None = None
         lmp.command(f"fix {fix} all external pf/callback 1 1")
-        if self.simulation._run.plan.energy is not None:
+        if self._has_energy:
             lmp.command(f"fix_modify {fix} energy yes")
         # LAMMPS holds the callback, and with it this.
         lmp.set_fix_external_callback(fix, _callback, self)
@@ -131,10 +133,14 @@ class Strides:
     def at_step(self, step: int) -> None:
         """What LAMMPS calls with the forces of a step known: once before a run, without moving, and in each step."""
         due, self._done = step == self._done + 1, step
-        if not due or self._failure is not None:
+        if self._failure is not None:
             return
         try:
-            self._stride()
+            if due:
+                self._stride()
+            elif self._has_energy:
+                self.simulation.atoms = self._atoms()
+                self._tell_energy()
         except BaseException as error:  # LAMMPS would print it and go on, Ctrl-C too
             self._failure = error
             warn(f"a stride failed, and the run ends: {error}")
@@ -151,8 +157,17 @@ class Strides:
             state = self.simulation.state
             velocities = state.momenta / atoms.get_masses()[:, None] / self._velocity
             arrays.extract_atom("x")[order], arrays.extract_atom("v")[order] = state.positions, velocities
-        if state.potential_energy is not None:
-            self._lmp.fix_external_set_energy_global(self._fix, state.potential_energy / self._energy)
+        self._tell_energy()
+
+    @property
+    def _has_energy(self) -> bool:
+        return self.simulation._run.plan.energy is not None
+
+    def _tell_energy(self) -> None:
+        """Give LAMMPS the potential energy, where it is known."""
+        energy = self.simulation.state.potential_energy
+        if energy is not None:
+            self._lmp.fix_external_set_energy_global(self._fix, energy / self._energy)
 
     def _order(self) -> Any:
         """Places of the atoms in LAMMPS' arrays, which hold ghosts behind them, in the order of their IDs."""
