@@ -18,6 +18,7 @@ from flashmd_train.learning.config import SplittingTraining
 from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
 from flashmd_train.learning.losses import FORCE_UNIT, StrideObjective
 from flashmd_train.learning.pretrain_pairs import PRETRAINING_FRAMES, fit_pairs, fit_tables
+from flashmd_train.models.energy import radial_derivative
 from flashmd_train.models.splitting import Splitting
 
 # Learning rate of the steps on forces, which falls linearly.
@@ -73,6 +74,16 @@ def measure_closest(model: Splitting, data: Dataset) -> None:
     model.closest.copy_(closest.reshape(kinds, kinds))
 
 
+@torch.no_grad()
+def measure_repulsion(model: Splitting) -> None:
+    """Set the force that goes on nearer than the closest approach: that of the fitted pair terms there, or none."""
+    energy, kinds = model.scalar, len(model.closest)
+    weights = (energy.whiten.double() @ energy.pair[0].double()).reshape(-1, energy.config.radial)
+    slopes = radial_derivative(energy, model.closest.reshape(1, 1, -1))[0].double()
+    forces = -(weights[energy.pair_of.reshape(-1)] * slopes.T).sum(-1)
+    model.repulsion.copy_(forces.clamp(min=0.0).reshape(kinds, kinds))
+
+
 def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: SplittingTraining) -> None:
     """Fit each scalar to its share of the reference's energy, as in velocity Verlet with as many kicks.
 
@@ -84,6 +95,7 @@ def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: Spl
         fit_tables(model, data, index, rng)
     else:
         fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng, model.closest)
+        measure_repulsion(model)
     with torch.no_grad():
         energy.pair.copy_(energy.share[:, None] * energy.pair[:1])
     adam = torch.optim.Adam(model.parameters(), lr=FORCE_RATE)

@@ -26,6 +26,7 @@ import torch
 from ase import units
 from torch import Tensor, nn
 
+from flashmd_train.backbones.pair_field import held_apart
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import Graph, displaced
@@ -64,6 +65,7 @@ class Splitting(nn.Module):
             straight.
         tables: pair forces within the drifts, or None.
         closest: closest approach of each pair of species in the data [S, S], Å; set before training.
+        repulsion: repulsive force of each pair of species there [S, S], eV/Å, which goes on where atoms are nearer.
 
     Raises:
         ValueError: settings that do not go together.
@@ -81,6 +83,7 @@ class Splitting(nn.Module):
         self.scalar.share.copy_(torch.where(ends, 0.5, 1.0) / (len(config.kicks) - 1))
         kinds = len(config.species)
         self.register_buffer("closest", torch.zeros(kinds, kinds))
+        self.register_buffer("repulsion", torch.zeros(kinds, kinds))
 
     @staticmethod
     def _bonded_flows(config: SplittingConfig) -> nn.ModuleList:
@@ -114,22 +117,32 @@ class Splitting(nn.Module):
             )
         return PairTables(len(config.species), config.cutoff_A)
 
-    def wall(self, edge_vectors: Tensor, mask: Tensor, closest: Tensor) -> Tensor:
-        """Repulsive wall ½ Σ_j ε (r_closest/r)³⁶ of each atom [N], eV; ``closest`` [N, K] of its edges, Å."""
+    def wall(self, edge_vectors: Tensor, mask: Tensor, closest: Tensor, repulsion: Tensor) -> Tensor:
+        """Repulsive wall ½ Σ_j [ε (r_closest/r)³⁶ + F (r_held − r)] of each atom [N], eV.
+
+        Args:
+            edge_vectors: [N, K, 3], Å.
+            mask: edges within the cutoff [N, K].
+            closest: closest approach of their species [N, K], Å.
+            repulsion: force F of their species there [N, K], eV/Å: what is learned stops changing with the distance
+                (:func:`~flashmd_train.backbones.pair_field.held_apart`), and without it the atoms would fall on.
+        """
         d = norm(edge_vectors).squeeze(-1)
         ratio = torch.where(mask, (closest / d).clamp(max=LARGEST_RATIO), 0.0)
-        ends = cosine_cutoff(d, self.config.cutoff_A, self.config.scalar.width)
-        return 0.5 * self.config.repulsion_eV * (ratio**WALL_POWER * ends).sum(-1)
+        nearer = torch.where(mask, held_apart(d, closest) - d, 0.0)
+        energy = self.config.repulsion_eV * ratio**WALL_POWER + repulsion * nearer
+        return 0.5 * (energy * cosine_cutoff(d, self.config.cutoff_A, self.config.scalar.width)).sum(-1)
 
     def forward(self, species: Tensor, edge_vectors: Tensor, mask: Tensor, neighbors: Tensor, head: Tensor) -> Tensor:
         """Σ_h head_h W_h of each atom [N], eV; inputs as in the contract."""
         if self.tables is not None:
             return self.scalar(species, edge_vectors, mask, neighbors, head)  # the wall is in the tables
-        closest = self.closest[species.long()[:, None], gather_rows(species, neighbors).long()]
+        both = species.long()[:, None], gather_rows(species, neighbors).long()
+        closest, repulsion = self.closest[both], self.repulsion[both]
         learned = self.scalar(species, edge_vectors, mask, neighbors, head, closest)
         plain = edge_vectors.detach()
         inside = mask & ((plain * plain).sum(-1) < self.config.cutoff_A**2)
-        return learned + (head @ self.scalar.share) * self.wall(edge_vectors, inside, closest)
+        return learned + (head @ self.scalar.share) * self.wall(edge_vectors, inside, closest, repulsion)
 
     def force(self, graph: Graph, displacement: Tensor, scalar: int, train: bool) -> Tensor:
         """−∂W(A(q))/∂q [N, 3] (eV/Å) of one scalar.

@@ -18,8 +18,8 @@ from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.publish import publish
 from flashmd_train.graph.nef import Graph, build_graph
 from flashmd_train.learning.config import Data, Optimizer, SplittingTraining
-from flashmd_train.learning.pretrain_pairs import fit_tables
-from flashmd_train.learning.splitting import fit_forces, measure_closest, train_splitting
+from flashmd_train.learning.pretrain_pairs import fit_pairs, fit_tables
+from flashmd_train.learning.splitting import fit_forces, measure_closest, measure_repulsion, train_splitting
 from flashmd_train.models.bonded import bonded_forces
 from flashmd_train.models.config import EnergyConfig, SplittingConfig
 from flashmd_train.models.molecules import Molecules
@@ -149,6 +149,31 @@ def test_the_wall_keeps_atoms_apart(data: Dataset) -> None:
     wanted = WALL_POWER * model.config.repulsion_eV * 2**WALL_POWER / (0.5 * closest)
     assert np.isclose(float(force[1, 2]), wanted, rtol=1e-6)
     assert np.isclose(float(force[0, 2]), -wanted, rtol=1e-6)
+
+
+def test_repulsion_goes_on_nearer_than_in_the_data(data: Dataset) -> None:
+    """The force of two atoms does not fall where the data ends, and what is learned stops changing."""
+    model = Splitting(config())
+    index = np.array([(0, segment) for segment in range(len(data.files[0].positions))])
+    measure_closest(model, data)
+    fit_pairs(model.scalar, data, index, 40, np.random.default_rng(0), model.closest)
+    measure_repulsion(model)
+    with torch.no_grad():
+        model.scalar.pair.copy_(model.scalar.share[:, None] * model.scalar.pair[:1])
+        model.scalar.out.weight.zero_()
+    model.double()
+    closest = float(model.closest[1, 1])
+
+    def force(distance: float) -> float:
+        graph = graph_at(np.array([[0, 0, 0], [0, 0, distance]]), np.zeros((2, 3)), np.array([1, 1]))
+        still = torch.zeros(2, 3, dtype=torch.float64)
+        return float(sum(model.force(graph, still, head, train=False) for head in (0, 1, 0))[1, 2])
+
+    at_the_end = float(model.repulsion[1, 1])
+    assert at_the_end > 0.2
+    forces = [force(d) for d in np.linspace(closest + 0.06, closest - 0.4, 24)]
+    assert min(forces) > 0.8 * at_the_end
+    assert force(closest - 0.1) > at_the_end
 
 
 def test_nearer_than_any_in_the_data_the_wall_alone_acts() -> None:
