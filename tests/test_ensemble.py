@@ -129,7 +129,7 @@ def test_an_interrupt_of_the_caller_alone_ends_its_workers(tmp_path):
     script.write_text(PROGRAM.format(tests=str(TESTS), folder=str(tmp_path)))
     parent = subprocess.Popen([sys.executable, script], stderr=subprocess.PIPE, text=True, start_new_session=True)
     checkpoints = [tmp_path / f"run-{k}.ckpt" for k in range(2)]
-    while not all(path.exists() for path in checkpoints):
+    while not any(path.exists() for path in checkpoints):  # one after the other where there is one processor
         assert parent.poll() is None, parent.stderr.read()
         time.sleep(0.05)
     parent.send_signal(signal.SIGINT)
@@ -137,7 +137,7 @@ def test_an_interrupt_of_the_caller_alone_ends_its_workers(tmp_path):
     assert "KeyboardInterrupt" in parent.stderr.read()
     while alive_in_session(parent.pid):
         time.sleep(0.05)
-    for path in checkpoints:
+    for path in filter(Path.exists, checkpoints):
         assert Simulation.load(path, steps=10**9).nsteps > 0
 
 
