@@ -23,8 +23,13 @@ def worker_pool(workers: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield pool
     except BaseException:
-        for process in list((pool._processes or {}).values()):
-            process.terminate()
+        left = list((pool._processes or {}).values())
+        pool.shutdown(wait=False, cancel_futures=True)
+        # A worker whose run has saved its checkpoint and ended may have taken the next one already.
+        while left := [process for process in left if process.is_alive()]:
+            for process in left:
+                process.terminate()
+            left[0].join(1.0)
         raise
     finally:
         pool.shutdown(cancel_futures=True)
