@@ -256,7 +256,7 @@ mod tests {
             assert_eq!(within(limit, idle).unwrap(), 7);
             return;
         }
-        let name = "model::watchdog::tests::a_stopped_process_is_not_waiting";
+        let name = "model::session::watchdog::tests::a_stopped_process_is_not_waiting";
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(CHILD, "1")
