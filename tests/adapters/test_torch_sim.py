@@ -230,7 +230,7 @@ def test_a_step_before_init_is_refused(models):
 
 
 def test_constraints_are_refused(models):
-    constraints = pytest.importorskip("torch_sim.constraints", reason="torch-sim before 0.5 has none")
+    constraints = pytest.importorskip("torch_sim.constraints", reason="torch-sim 0.3 has none")
     state = state_of(crystals())
     state.constraints = constraints.FixAtoms(atom_idx=[0])
     with pytest.raises(InputError, match="got a state with constraints"):

@@ -42,7 +42,7 @@ _OF_TORCH_SIM = {
 
 
 class Integrator(NamedTuple):
-    """An integrator of torch-sim, which since 0.5 takes it as a pair and before by calling it.
+    """An integrator of torch-sim, which takes it as a pair, and 0.3 by calling it.
 
     Attributes:
         init: gives a state momenta, energy and forces, and begins.
@@ -53,7 +53,7 @@ class Integrator(NamedTuple):
     step: Callable[..., MDState]
 
     def __call__(self, model: ModelInterface, *, dt: Any, kT: Any, **more: Any) -> tuple[Any, Any]:
-        """The pair with what torch-sim before 0.5 gives once."""
+        """The pair with what torch-sim 0.3 gives once."""
         return partial(self.init, model=model, dt=dt, kT=kT, **more), partial(self.step, model=model, dt=dt)
 
 
@@ -67,7 +67,8 @@ def strides(model: PathLike | Model, **options: Any) -> Integrator:
     Args:
         model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
         options: those of :func:`flashmd_rs.rollout`, but for what torch-sim does itself. Its ``temperature`` is that of
-            the thermostat, from 0.5 on also one for each system; ``thermostat="none"`` leaves it to the drawn momenta.
+            the thermostat, in newer ones than 0.3 also one for each system; ``thermostat="none"`` leaves it to the drawn
+            momenta.
 
     Raises:
         InputError: the model or an option is not usable; where it runs, a ``timestep`` that is not the stride, a

@@ -7,7 +7,7 @@ use std::collections::{HashMap, HashSet};
 
 use ort::session::Session;
 use ort::session::builder::GraphOptimizationLevel;
-use ort::value::{DynValue, TensorElementType, TensorRef};
+use ort::value::{DynValue, Tensor, TensorElementType};
 
 use super::extent::{Extent, SystemSize};
 use super::protobuf;
@@ -172,14 +172,10 @@ fn probe(
         let value = match input.element {
             Element::Float => {
                 let numbers: Vec<f32> = (0..count).map(|i| 1.0 + 0.1 * (i % 7) as f32).collect();
-                TensorRef::from_array_view((shape, numbers.as_slice())).ok()?.to_owned().into_dyn()
+                Tensor::from_array((shape, numbers)).ok()?.into_dyn()
             }
-            Element::Bool => {
-                TensorRef::from_array_view((shape, vec![true; count].as_slice())).ok()?.to_owned().into_dyn()
-            }
-            Element::Int32 | Element::Int64 => {
-                TensorRef::from_array_view((shape, vec![0_i32; count].as_slice())).ok()?.to_owned().into_dyn()
-            }
+            Element::Bool => Tensor::from_array((shape, vec![true; count])).ok()?.into_dyn(),
+            Element::Int32 | Element::Int64 => Tensor::from_array((shape, vec![0_i32; count])).ok()?.into_dyn(),
         };
         feeds.push((input.name.to_owned(), value));
     }
