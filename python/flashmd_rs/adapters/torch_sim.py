@@ -67,8 +67,8 @@ def strides(model: PathLike | Model, **options: Any) -> Integrator:
     Args:
         model: a model file, a bundled name, or an open :class:`~flashmd_rs.Model`.
         options: those of :func:`flashmd_rs.rollout`, but for what torch-sim does itself. Its ``temperature`` is that of
-            the thermostat, in newer ones than 0.3 also one for each system; ``thermostat="none"`` leaves it to the drawn
-            momenta.
+            the thermostat, in newer ones than 0.3 also one for each system; ``thermostat="none"`` leaves it to the
+            drawn momenta.
 
     Raises:
         InputError: the model or an option is not usable; where it runs, a ``timestep`` that is not the stride, a
