@@ -60,6 +60,7 @@ def test_metadata_of_every_model(path):
 VERLET = {"kicks": [0, 0], "drifts": [1.0]}
 BOND = {"species": ["O", "H"], "constant_eV_per_A2": 39.0, "length_A": 0.96, "longest_A": 1.35}
 PUSHING = BOND | {"constant_eV_per_A2": -1.0}
+MORSE = BOND | {"species": ["O[H,H]", "H[O]"], "morse_per_A": 2.2}
 BEYOND = {"species": ["H", "O", "H"], "constant_eV_per_rad2": 4.3, "angle_rad": 4.0}
 FAST = {"inner_fs": 0.5, "bonds": [BOND]}
 TABLE = {"species": ["O", "H"], "energies_eV": [1.0, 0.5, 0.0], "slopes_eV_per_A": [-1.0, -1.0, 0.0]}
@@ -67,6 +68,11 @@ TERM = {"species": ["O", "H"], "coefficient_eV_A3": 0.05}
 ENDLESS = TERM | {"coefficient_eV_A3": 1e9}
 FIELD = {"pairs": [TERM], "triples": [{"species": ["O", "H", "H"], "coefficient_eV_A6": -2.0}]}
 PAIRS = {"step_fs": 0.5, "first_A": 1.0, "spacing_A": 0.5, "tables": [TABLE]}
+
+
+def hybrid(*bonds):
+    """Metadata of a hybrid with these bonds."""
+    return {"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": list(bonds)}}
 
 
 def pulled(**change):
@@ -77,7 +83,7 @@ def pulled(**change):
 # Change to good metadata of a direct model, and a word of the loader's message.
 REFUSED = {
     "no_contract": ({"contract": DELETE}, "contract"),
-    "contract_3": ({"contract": 3}, "contract 3"),
+    "contract_4": ({"contract": 4}, "contract 4"),
     "contract_in_words": ({"contract": "1"}, "contract"),
     "no_kind": ({"kind": DELETE}, "kind"),
     "unknown_kind": ({"kind": "oracle"}, "oracle"),
@@ -86,6 +92,9 @@ REFUSED = {
     "no_inner_step": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"inner_fs": 0}}, "inner_fs"),
     "bond_in_words": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": ["O-H"]}}, "flashmd"),
     "bond_that_pushes": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"bonds": [PUSHING]}}, "has the bond"),
+    "environments_of_contract_2": ({"contract": 2} | hybrid(MORSE), "need contract 3"),
+    "morse_of_contract_1": (hybrid(BOND | {"morse_per_A": 2.2}), "need contract 3"),
+    "morse_that_grows": ({"contract": 3} | hybrid(MORSE | {"morse_per_A": -2.2}), "has the bond"),
     "angle_beyond": ({"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"angles": [BEYOND]}}, "has the angle"),
     "pairs_without_a_step": (pulled(step_fs=0), "step_fs"),
     "pairs_from_nowhere": (pulled(first_A=0), "first_A"),
@@ -164,6 +173,21 @@ ODD_PAIRS = {
 def test_pairs_that_only_the_loader_refuses(case):
     change, word = ODD_PAIRS[case]
     entry = with_change(EXAMPLE, pulled(**change))
+    assert not schema_refuses(entry)
+    assert word in loader_says(entry, "free_flight")
+
+
+ODD_BONDS = {
+    "environment_of_a_stranger": ([MORSE | {"species": ["C[H]", "H[C]"]}], "has the bond"),
+    "two_for_the_same_atoms": ([MORSE, BOND], "two entries for the same atoms"),
+    "the_same_backwards": ([MORSE, MORSE | {"species": ["H[O]", "O[H,H]"]}], "two entries for the same atoms"),
+}
+
+
+@pytest.mark.parametrize("case", ODD_BONDS)
+def test_bonds_that_only_the_loader_refuses(case):
+    bonds, word = ODD_BONDS[case]
+    entry = with_change(EXAMPLE, {"contract": 3} | hybrid(*bonds))
     assert not schema_refuses(entry)
     assert word in loader_says(entry, "free_flight")
 

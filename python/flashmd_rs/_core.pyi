@@ -46,6 +46,18 @@ def neighbor_list(
 ) -> tuple[NDArray[np.int64] | _F64, ...]:
     """Columns out of ``ijdDS`` of the full list, sorted by (i, j, S), D = r_j − r_i + S·cell, d < cutoff."""
 
+def bonded_pairs(
+    numbers: NDArray[np.int64],
+    positions: _F64,
+    cell: _F64,
+    pbc: NDArray[np.bool_],
+    reaches: list[tuple[str, str, float]],
+) -> NDArray[np.int64]:
+    """Pairs of bonded atoms [B,2]: those of two elements that are nearer than their distance in ``reaches``, Å."""
+
+def environments(numbers: NDArray[np.int64], pairs: NDArray[np.int64]) -> list[str]:
+    """What surrounds each atom, as in ``C[C,H,H,H]``, by pairs of bonded atoms [B,2]."""
+
 @final
 class Edges:
     """The neighbour search of a run and the arrays of the model contract that it fills, kept from call to call.

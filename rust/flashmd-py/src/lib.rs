@@ -15,6 +15,7 @@ mod settings;
 mod simulation;
 mod statistics;
 mod systems;
+mod topology;
 
 use pyo3::prelude::*;
 
@@ -31,6 +32,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(runtime::available_processors, module)?)?;
     module.add_function(wrap_pyfunction!(model::inspect_model, module)?)?;
     module.add_function(wrap_pyfunction!(neighbors::neighbor_list, module)?)?;
+    module.add_function(wrap_pyfunction!(topology::bonded_pairs, module)?)?;
+    module.add_function(wrap_pyfunction!(topology::environments, module)?)?;
     module.add_function(wrap_pyfunction!(simulation::read_checkpoint, module)?)?;
     module.add_class::<edges::Edges>()?;
     module.add_class::<model::Model>()?;

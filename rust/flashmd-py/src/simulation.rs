@@ -218,12 +218,16 @@ fn systems(
 
 fn build(
     model: &Arc<CoreModel>,
-    systems: Vec<System>,
+    mut systems: Vec<System>,
     settings: &Settings,
     [energy, bias]: [Option<EnergySource>; 2],
     schedule: Schedule,
 ) -> Result<CoreSimulation<'static>> {
     expect_to_move(model)?;
+    // A checkpoint brings them along: what is bonded was decided when the run began.
+    for system in &mut systems {
+        model.find_bonds(&mut system.state)?;
+    }
     let states: Vec<&State> = systems.iter().map(|system| &system.state).collect();
     let randomness = Randomness { rotate: settings.random_rotation, stochastic_noise: true };
     let propagator = prepare(model, &states, randomness, settings.checks_domain())?;

@@ -4,7 +4,7 @@
 //! tested without a network: [`propagators::Propagator`], [`potential_energy::PotentialEnergy`], [`run::Observer`].
 //! Units are ASE's, stated once in [`units`].
 //!
-//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`kernels`], [`model`], [`network`], [`propagators`] and
+//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`topology`], [`kernels`], [`model`], [`network`], [`propagators`] and
 //! [`filters`], [`run`].
 
 pub mod elements;
@@ -21,6 +21,7 @@ pub mod random;
 pub mod rotation;
 pub mod run;
 pub mod state;
+pub mod topology;
 pub mod units;
 pub mod violation;
 

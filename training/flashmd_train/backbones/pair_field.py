@@ -12,6 +12,8 @@ from flashmd_train.graph.gather import gather_rows
 
 # Distances change over to the closest approach within about this much, Å. Much more would hold the flank of the data.
 HOLDING_A = 0.02
+# Radial functions do not change with distances nearer than this before the first of their centres, Å.
+BELOW_FIRST_A = 0.2
 
 
 class BySpecies(nn.Module):
@@ -64,12 +66,12 @@ class EdgeBasis(NamedTuple):
 def radial_functions(distances: Tensor, centers: Tensor, cutoff: float) -> Tensor:
     """Gaussians at ``centers`` (Å), each as wide as the gap to the next: distances [N, 1, K] (Å) to [N, R, K].
 
-    Distances are clamped between 1 Å (no two molecules come nearer) and the cutoff (where the envelope ends), which
-    keeps the far tails out of the denormal numbers that slow a CPU down.
+    Distances are clamped between :data:`BELOW_FIRST_A` before the first centre (no atoms come nearer) and the cutoff
+    (where the envelope ends), which keeps the far tails out of the denormal numbers that slow a CPU down.
     """
     gaps = centers[1:] - centers[:-1]
     scale = (0.5**0.5) / torch.cat([gaps, gaps[-1:]])[:, None]
-    x = distances.clamp(1.0, cutoff) * scale - centers[:, None] * scale
+    x = distances.clamp(max=cutoff).maximum(centers[0] - BELOW_FIRST_A) * scale - centers[:, None] * scale
     return torch.exp(-(x * x))
 
 
@@ -100,13 +102,16 @@ class PairField(nn.Module):
         radial: number of Gaussians.
         width: of the cutoff's flank, Å.
         spacing: power of the distance in which the Gaussians are evenly spaced.
+        first: centre of the first of them, Å.
     """
 
-    def __init__(self, species: int, cutoff: float, radial: int, width: float, spacing: float = 1.0) -> None:
+    def __init__(
+        self, species: int, cutoff: float, radial: int, width: float, spacing: float = 1.0, first: float = 1.2
+    ) -> None:
         super().__init__()
         self.cutoff, self.width, self.radial = cutoff, width, radial
         self.channels = 3 * species * radial
-        self.register_buffer("centers", torch.linspace(1.2**spacing, cutoff**spacing, radial) ** (1 / spacing))
+        self.register_buffer("centers", torch.linspace(first**spacing, cutoff**spacing, radial) ** (1 / spacing))
 
     def edge_basis(self, vectors: Tensor, weight: Tensor, closest: Tensor | None = None) -> EdgeBasis:
         """Geometry of edges.

@@ -16,6 +16,7 @@ for command in (
     data.frames,
     label.label,
     fit.config,
+    fit.bonded,
     fit.direct,
     fit.splitting,
     fit.energy,

@@ -1,4 +1,4 @@
-"""Commands for training: config, direct, splitting, energy, action."""
+"""Commands for training: config, bonded, direct, splitting, energy, action."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+import yaml
 
 from flashmd_train.learning.config import (
     ActionTraining,
@@ -40,6 +41,18 @@ def config(
             raise typer.BadParameter(f"{start} is of another kind than {kind}: its settings are {type(model).__name__}")
         settings = settings.model_copy(update={"model": model, "start": start.resolve()})
     typer.echo(template(settings), nl=False)
+
+
+def bonded(
+    data: Annotated[list[Path], typer.Argument(help="HDF5 files of `flashmd-train generate`, with forces.")],
+) -> None:
+    """Print the bonds and angles of molecules for `model.bonded` of a splitting, fitted to the data's forces."""
+    from flashmd_train.data.dataset import Dataset
+    from flashmd_train.learning.fit_bonded import fit_bonded
+
+    kinds, left = fit_bonded(Dataset(data))
+    typer.echo(f"# Bonds and angles leave {100 * left:.1f} % of the forces.")
+    typer.echo(yaml.safe_dump({"bonded": kinds.model_dump(mode="json")}, sort_keys=False), nl=False)
 
 
 def direct(config: Config, run: RunFolder, changes: Changes = None) -> None:

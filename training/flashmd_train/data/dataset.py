@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,9 @@ from ase.data import chemical_symbols
 
 from flashmd_rs.reference.system import MASS_TOLERANCE
 from flashmd_train.data.segments import Segments
+from flashmd_train.data.topology import Topology
 from flashmd_train.graph.nef import Graph, build_graph
+from flashmd_train.models.config import BondedConfig
 
 
 def stratified(index: np.ndarray, count: int, rng: np.random.Generator | None = None) -> np.ndarray:
@@ -61,6 +64,15 @@ class Dataset:
         self.masses = tuple(table.values())
         numbers = list(table)
         self.species = [np.array([numbers.index(z) for z in file.numbers.tolist()]) for file in self.files]
+        self._topologies: list[Topology] = []
+
+    def find_bonds(self, bonded: BondedConfig | None) -> None:
+        """Make graphs that know their bonds and angles, by these kinds; None for graphs without.
+
+        Raises:
+            ValueError: a bond is of no kind.
+        """
+        self._topologies = [] if bonded is None else [Topology(file, bonded) for file in self.files]
 
     @property
     def sha256(self) -> str:
@@ -117,6 +129,12 @@ class Dataset:
             )
         return np.array(training_part), np.array(sorted(validation_part))[:, 1:]
 
+    def every_graph(self, cutoff: float) -> Iterator[Graph]:
+        """The graphs of all frames, with edges up to ``cutoff`` (Å)."""
+        for number, file in enumerate(self.files):
+            for segment, frame in np.ndindex(file.positions.shape[:2]):
+                yield self.frame_graph(number, segment, frame, cutoff)
+
     def frame_graph(self, file: int, segment: int, frame: int, cutoff: float) -> Graph:
         """Graph of a stored frame, with edges up to ``cutoff`` (Å)."""
         s = self.files[file]
@@ -125,4 +143,5 @@ class Dataset:
     def graph(self, file: int, q: np.ndarray, p: np.ndarray, cutoff: float) -> Graph:
         """Graph of positions ``q`` (Å) and momenta ``p`` (√(eV·u)) [A, 3] of the atoms of ``file``; cutoff in Å."""
         s = self.files[file]
-        return build_graph(q, p, s.masses, self.species[file], s.cell, cutoff, s.periodic)
+        graph = build_graph(q, p, s.masses, self.species[file], s.cell, cutoff, s.periodic)
+        return graph._replace(bonded=self._topologies[file].of(graph, q)) if self._topologies else graph

@@ -166,7 +166,10 @@ def rotated(batch: Batch, rotations: Tensor) -> Batch:
 def rotated_graph(graph: Graph, rotations: Tensor) -> Graph:
     """The graph with the vectors of each atom turned by its own of ``rotations`` [N, 3, 3]."""
     momenta, edges = turned(graph.momenta, rotations), turned(graph.edge_vectors, rotations)
-    return graph._replace(momenta=momenta, edge_vectors=edges)
+    bonded = graph.bonded
+    if bonded is not None:
+        bonded = bonded._replace(vectors=turned(bonded.vectors, rotations[bonded.pairs[:, 0]]))
+    return graph._replace(momenta=momenta, edge_vectors=edges, bonded=bonded)
 
 
 def turned(vectors: Tensor, rotations: Tensor) -> Tensor:

@@ -16,6 +16,9 @@ from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
 from flashmd_train.models.pair_tables import FIRST_A
 from flashmd_train.models.splitting import Splitting
 
+# Version of the contract that tells bonds apart by environment.
+ENVIRONMENTS = 3
+
 
 def common_metadata(saved: dict, data: Dataset, cutoff: float, domain: dict) -> dict:
     """What the metadata of every kind hold.
@@ -58,19 +61,22 @@ def _command() -> str:
 
 
 def bonded_terms(model: Splitting) -> dict:
-    """The entry ``fast``: what acts within the drifts of a hybrid model of water."""
-    k_b, r_0, k_a, theta_0 = model.flows[0].constants().tolist()
-    oxygen, hydrogen = WATER
-    bond = dict(species=[oxygen, hydrogen], constant_eV_per_A2=k_b, length_A=r_0, longest_A=BOND_LENGTH_MAX_A)
-    angle = dict(species=[hydrogen, oxygen, hydrogen], constant_eV_per_rad2=k_a, angle_rad=theta_0)
-    terms = dict(
-        inner_fs=model.config.inner_timestep_fs, bonds=[bond], angles=[angle], mollified=model.config.mollified
-    )
+    """The entry ``fast``: what acts within the drifts of a hybrid model."""
+    kinds = _water_terms(model) if model.bonded is None else model.bonded.trained().model_dump(mode="json")
+    terms = dict(inner_fs=model.config.inner_timestep_fs, **kinds, mollified=model.config.mollified)
     if model.tables is None:
         return terms
     tables = model.tables.entries(model.config.species)
     pairs = dict(step_fs=model.config.pair_timestep_fs, first_A=FIRST_A, spacing_A=model.tables.spacing, tables=tables)
     return terms | dict(pairs=pairs)
+
+
+def _water_terms(model: Splitting) -> dict:
+    k_b, r_0, k_a, theta_0 = model.flows[0].constants().tolist()
+    oxygen, hydrogen = WATER
+    bond = dict(species=[oxygen, hydrogen], constant_eV_per_A2=k_b, length_A=r_0, longest_A=BOND_LENGTH_MAX_A)
+    angle = dict(species=[hydrogen, oxygen, hydrogen], constant_eV_per_rad2=k_a, angle_rad=theta_0)
+    return dict(bonds=[bond], angles=[angle])
 
 
 def reference_energy_model(path: Path | None) -> dict | None:

@@ -13,7 +13,7 @@ from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.calibration import ENERGIES, calibrate
 from flashmd_train.export.mean_field import FRAMES, add_mean_field
-from flashmd_train.export.metadata import bonded_terms, common_metadata, reference_energy_model
+from flashmd_train.export.metadata import ENVIRONMENTS, bonded_terms, common_metadata, reference_energy_model
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
 from flashmd_train.learning.baselines import fit_baselines
 from flashmd_train.learning.checkpoint import best_weights, load_weights
@@ -139,15 +139,17 @@ def _publish_splitting(
     model: Splitting, saved: dict, output: Path, data: Dataset, energy_model: Path | None, measured: dict
 ) -> dict:
     config = model.config
+    data.find_bonds(config.bonded)
     _, validation_part = data.split(VALIDATION_SHARE, seed=0)
     validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A + MARGIN_A)
     errors = stride_errors(model, validation, boxes=len(validation_part))
     graph, parity_error = export_splitting(model, data.masses)
     metadata = common_metadata(saved, data, config.cutoff_A, domain(data, config.cutoff_A)) | dict(
-        kind="hybrid" if model.flows else "splitting",
+        kind="hybrid" if model.is_hybrid else "splitting",
         stride_fs=config.stride_fs,
         splitting=dict(kicks=list(config.kicks), drifts=list(config.drifts)),
-        **({"fast": bonded_terms(model)} if model.flows else {}),
+        **({"fast": bonded_terms(model)} if model.is_hybrid else {}),
+        **({"contract": ENVIRONMENTS} if model.bonded is not None else {}),
         receptive_field_A=config.cutoff_A + (2 * BOND_LENGTH_MAX_A if config.scalar.prior == "bonded" else 0.0),
         equivariant=True,
         time_reversible=True,

@@ -12,6 +12,8 @@ N atoms, K slots for edges per atom; names, shapes and units are those of the co
 ``reverse``       [N, K]                flat index n·K + k of the edge back; a padded slot is its own reverse
 ``head``          [H]                   weights of the scalars of a model that has several
 ================  ============  ======  ==================================================================
+
+Beside them a graph may know the bonds of its atoms (:mod:`.bonded`), which no network is given.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import torch
 from torch import Tensor, nn
 from vesin import NeighborList
 
+from flashmd_train.graph.bonded import BondedAtoms, join_bonded
 from flashmd_train.graph.gather import gather_rows
 
 
@@ -37,10 +40,13 @@ class Graph(NamedTuple):
     neighbors: Tensor
     reverse: Tensor | None = None
     head: Tensor | None = None
+    bonded: BondedAtoms | None = None
 
     def to(self, device: torch.device) -> Graph:
         """The graph on ``device``."""
-        return Graph(*(None if x is None else x.to(device, non_blocking=True) for x in self))
+        inputs = (None if x is None else x.to(device, non_blocking=True) for x in self[:8])
+        bonded = None if self.bonded is None else BondedAtoms(*(x.to(device) for x in self.bonded))
+        return Graph(*inputs, bonded)
 
 
 def build_graph(
@@ -102,6 +108,9 @@ def padded(graph: Graph, rows: int, slots: int) -> Graph:
     reverse = torch.arange((n + rows) * (k + slots)).view(n + rows, k + slots)
     reverse[:n, :k] = torch.where(graph.mask, graph.reverse // k * (k + slots) + graph.reverse % k, reverse[:n, :k])
     pad = nn.functional.pad
+    bonded = graph.bonded
+    if bonded is not None:
+        bonded = bonded._replace(joined=pad(bonded.joined, (0, slots, 0, rows)))
     return Graph(
         pad(graph.species, (0, rows)),
         pad(graph.momenta, (0, 0, 0, rows)),
@@ -111,18 +120,21 @@ def padded(graph: Graph, rows: int, slots: int) -> Graph:
         own,
         reverse,
         graph.head,
+        bonded,
     )
 
 
 def join(graphs: list[Graph]) -> Graph:
     """Graphs stacked along N, each as wide as the widest."""
     width = max(graph.mask.shape[1] for graph in graphs)
-    parts, first = [], 0
+    parts, bonded, first = [], [], 0
     for graph in graphs:
         wide = padded(graph, 0, width - graph.mask.shape[1])
         parts.append(wide._replace(neighbors=wide.neighbors + first, reverse=wide.reverse + first * width))
+        bonded += [] if wide.bonded is None else [wide.bonded]
         first += len(graph.species)
-    return Graph(*(torch.cat(tensors) for tensors in zip(*(part[:7] for part in parts))))
+    joined = Graph(*(torch.cat(tensors) for tensors in zip(*(part[:7] for part in parts))))
+    return joined._replace(bonded=join_bonded(bonded) if bonded else None)
 
 
 def displaced(graph: Graph, displacement: Tensor, momenta: Tensor) -> Graph:
@@ -136,4 +148,5 @@ def displaced(graph: Graph, displacement: Tensor, momenta: Tensor) -> Graph:
     u = displacement / graph.masses.sqrt()[:, None]
     change = gather_rows(u, graph.neighbors) - u[:, None]
     edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
-    return graph._replace(edge_vectors=edges, momenta=momenta)
+    bonded = graph.bonded and graph.bonded._replace(vectors=graph.bonded.moved(u))
+    return graph._replace(edge_vectors=edges, momenta=momenta, bonded=bonded)

@@ -91,6 +91,7 @@ def prepared_run(
             raise ValueError(
                 f"the data holds {data.symbols}, model.species is {settings.model.species}; make them equal"
             )
+        data.find_bonds(getattr(settings.model, "bonded", None))
         torch.manual_seed(settings.seed)
         model = build()
         training, validation = data.split(settings.data.validation, seed=0)

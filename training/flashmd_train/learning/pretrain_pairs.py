@@ -5,17 +5,20 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from flashmd_train.backbones.pair_field import held_apart
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.learning.ridge import RIDGE
 from flashmd_train.models.bonded import bonded_forces
+from flashmd_train.models.bonded_forces import BondedForces, known_bonds
 from flashmd_train.models.energy import Energy, radial_derivative, radial_terms
-from flashmd_train.models.molecules import Molecules
 from flashmd_train.models.splitting import LARGEST_RATIO, WALL_POWER, Splitting
 
 PRETRAINING_FRAMES = 40
+# Tables, which training does not change, are fitted to as many more frames of small structures as hold so many atoms.
+TABLES_ATOMS = 10000
 # A radial function whose mean square is below this share of the mean over all is one of distances at which the data
 # holds next to no pairs. Its weight stays zero: nothing says what it is, and noise would make holes of many eV of it.
 UNSEEN = 1e-3
@@ -31,6 +34,7 @@ def fit_pairs(
     frames: int,
     rng: np.random.Generator,
     closest: torch.Tensor | None = None,
+    bonded: BondedForces | None = None,
 ) -> None:
     """Set the pair weights by ridge regression of reference forces less bonds and angles.
 
@@ -41,6 +45,7 @@ def fit_pairs(
         frames: first frames of about how many random segments, each file's share.
         rng: draws them.
         closest: distances of pairs of species below which pair terms do not change [S, S], Å.
+        bonded: bonds and angles of the data's molecules, whose atoms have no pair terms with each other.
     """
     fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
@@ -52,6 +57,9 @@ def fit_pairs(
         if molecules is not None:
             slow = forces - bonded_forces(molecules, torch.zeros_like(forces), model.reference)
             outside = graph.mask & ~molecules.intra
+        if bonded is not None:
+            slow = forces - bonded.forces(graph, torch.zeros_like(forces))
+            outside = graph.mask & ~known_bonds(graph).joined
         d = norm(graph.edge_vectors)
         both = graph.species[:, None], gather_rows(graph.species, graph.neighbors)
         pair = model.pair_of[both]
@@ -78,15 +86,24 @@ def fit_pairs(
 def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.random.Generator) -> None:
     """Fill a splitting's tables from the ridge regression of pair terms, plus walls; its scalars get no pair terms."""
     energy, tables = model.scalar, model.tables
-    fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng)
+    atoms = sum(len(species) for species in data.species) / len(data.species)
+    frames = max(PRETRAINING_FRAMES, round(TABLES_ATOMS / atoms))
+    fit_pairs(energy, data, index, frames, rng, bonded=model.bonded)
     weight = (energy.whiten.double() @ energy.pair[0].double()).reshape(-1, energy.config.radial)
-    closest = closest_strangers(model, data, index)[:, None]
+    closest = closest_strangers(model, data)[:, None]
+
+    def fitted(d: torch.Tensor) -> torch.Tensor:
+        return torch.einsum("pr,prg->pg", weight, radial_terms(energy, d[:, None]))
+
+    # As in Splitting.wall: what is fitted ends at the closest approach, and its force there goes on.
+    _, slope = torch.func.jvp(fitted, (closest,), (torch.ones_like(closest),))
+    repulsion = (-slope).clamp(min=0.0)
 
     def curves(d: torch.Tensor) -> torch.Tensor:
+        seen = held_apart(d, closest)
         wall = model.config.repulsion_eV * (closest / d).clamp(max=LARGEST_RATIO) ** WALL_POWER
-        return weight @ radial_terms(energy, d[None, None])[0] + wall * cosine_cutoff(
-            d, energy.config.cutoff_A, energy.config.width
-        )
+        flank = cosine_cutoff(d, energy.config.cutoff_A, energy.config.width)
+        return fitted(seen) + (wall + repulsion * (seen - d)) * flank
 
     distances = tables.distances
     energies, slopes = torch.func.jvp(curves, (distances,), (torch.ones_like(distances),))
@@ -95,14 +112,13 @@ def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.rando
     energy.pair.zero_()
 
 
-def closest_strangers(model: Splitting, data: Dataset, index: np.ndarray) -> torch.Tensor:
-    """Smallest distance between atoms of different molecules in the data, by pair of species [P], Å."""
+def closest_strangers(model: Splitting, data: Dataset) -> torch.Tensor:
+    """Smallest distance between atoms that bonds and angles do not join, by pair of species [P], Å, in all frames."""
     pair_of = model.tables.pair_of
     closest = torch.full((int(pair_of.max()) + 1,), model.config.cutoff_A, dtype=torch.float64)
-    for f, segment in index[stratified(index, PRETRAINING_FRAMES)]:
-        graph = data.frame_graph(f, segment, 0, model.config.cutoff_A)
+    for graph in data.every_graph(model.config.cutoff_A):
         pair = pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
-        outside = graph.mask & ~Molecules(graph).intra
+        outside = graph.mask & ~model.joined(graph)
         d = norm(graph.edge_vectors).squeeze(-1).double()
         closest = closest.scatter_reduce(0, pair[outside], d[outside], "amin")
     return closest

@@ -65,12 +65,10 @@ def measure_closest(model: Splitting, data: Dataset) -> None:
     """
     kinds, cutoff = len(data.symbols), model.config.cutoff_A
     closest = torch.full((kinds * kinds,), cutoff)
-    for number, file in enumerate(data.files):
-        for segment, frame in np.ndindex(file.positions.shape[:2]):
-            graph = data.frame_graph(number, segment, frame, cutoff)
-            pair = kinds * graph.species[:, None] + gather_rows(graph.species, graph.neighbors)
-            d = norm(graph.edge_vectors).squeeze(-1)
-            closest.scatter_reduce_(0, pair[graph.mask].long(), d[graph.mask], "amin")
+    for graph in data.every_graph(cutoff):
+        pair = kinds * graph.species[:, None] + gather_rows(graph.species, graph.neighbors)
+        d = norm(graph.edge_vectors).squeeze(-1)
+        closest.scatter_reduce_(0, pair[graph.mask].long(), d[graph.mask], "amin")
     model.closest.copy_(closest.reshape(kinds, kinds))
 
 

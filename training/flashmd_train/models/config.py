@@ -64,6 +64,9 @@ class EnergyConfig(Strict):
     spacing: Annotated[float, Field(ge=1)] = Field(
         1.0, description="power of the distance in which they are evenly spaced; 2 makes them finer far out"
     )
+    first_A: Positive = Field(
+        1.2, description="where the first of them is, Å; 0.2 Å nearer they end, which no two atoms should come to"
+    )
     hidden: int = Field(24, ge=1, description="learned vectors and scalars per atom, and quadrupoles")
     angular: Literal[1, 2] = Field(
         1, description="highest degree of the moments: 1, vectors; 2, also quadrupoles, which tell bond angles apart"
@@ -88,6 +91,31 @@ class ActionConfig(Strict):
     options: dict = Field({}, description="preset and further settings of PET")
 
 
+class BondKind(Strict):
+    """½k(r − r₀)², or Morse's k/2a²·(1 − exp(−a(r − r₀)))², between atoms of two environments."""
+
+    species: tuple[str, str] = Field(description="environments, as in O[C,H]: an element and what it is bonded to")
+    constant_eV_per_A2: Positive = Field(description="k, eV/Å²")
+    length_A: Positive = Field(description="r₀, Å")
+    morse_per_A: NotNegative = Field(0.0, description="a, 1/Å; 0 for a harmonic bond")
+    longest_A: Positive = Field(description="atoms of these elements nearer than this at the start are bonded, Å")
+
+
+class AngleKind(Strict):
+    """½k(θ − θ₀)² between two bonds that meet in an atom."""
+
+    species: tuple[str, str, str] = Field(description="environments: end, middle, end")
+    constant_eV_per_rad2: Positive = Field(description="k, eV/rad²")
+    angle_rad: Positive = Field(description="θ₀, rad")
+
+
+class BondedConfig(Strict):
+    """Kinds of bonds and angles, with the constants that training starts from."""
+
+    bonds: tuple[BondKind, ...] = Field(min_length=1, description="kinds of bonds")
+    angles: tuple[AngleKind, ...] = Field((), description="kinds of angles")
+
+
 class SplittingConfig(Strict):
     """Everything that fixes a splitting model."""
 
@@ -99,6 +127,9 @@ class SplittingConfig(Strict):
     inner_timestep_fs: Positive | None = Field(
         None,
         description="inner time step of r-RESPA, fs: bonds and angles act within the drifts; null: drifts are straight",
+    )
+    bonded: BondedConfig | None = Field(
+        None, description="bonds and angles of any molecule, which flashmd-train bonded fits; null: water's own, or none"
     )
     pair_timestep_fs: Positive | None = Field(
         None, description="time step of tabulated pair forces within the drifts, fs; null: the scalars have them"
@@ -114,6 +145,8 @@ class SplittingConfig(Strict):
     def _alternating(self) -> SplittingConfig:
         if self.scalar.backbone != "moments":
             raise ValueError("the scalars of a splitting are of backbone moments")
+        if self.bonded is not None and (self.inner_timestep_fs is None or self.scalar.prior != "free"):
+            raise ValueError("bonded wants inner_timestep_fs, the time step of its bonds, and scalar.prior free")
         if len(self.kicks) != len(self.drifts) + 1:
             raise ValueError(
                 f"got {len(self.kicks)} kicks and {len(self.drifts)} drifts, wanted one kick more than drifts"

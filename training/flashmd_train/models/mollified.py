@@ -11,7 +11,33 @@ from torch import Tensor
 
 from flashmd_train.graph.distances import norm
 from flashmd_train.graph.nef import Graph
+from flashmd_train.models.bonded_forces import known_bonds
 from flashmd_train.models.molecules import Molecules
+
+
+def leaves_at_rest(graph: Graph, displacement: Tensor, length: Tensor) -> Tensor:
+    """Displacements [N, 3] (Å) to A(q) of any molecule: atoms with one bond only are put at its rest length, along it.
+
+    The centre of mass of an atom and all that are bonded to it alone stays. Of two atoms that only have each other the
+    first is the centre.
+
+    Args:
+        graph: with its bonds.
+        displacement: of the atoms since then [N, 3], Å.
+        length: of the bonds at rest [B], Å.
+    """
+    atoms, masses = known_bonds(graph), graph.masses
+    first, second = atoms.pairs.unbind(1)
+    degree = torch.bincount(atoms.pairs.flatten(), minlength=len(masses))
+    outwards = degree[second] == 1
+    is_leaf = outwards | (degree[first] == 1)
+    leaf, center = torch.where(outwards, second, first)[is_leaf], torch.where(outwards, first, second)[is_leaf]
+    bonds = (atoms.moved(displacement) * torch.where(outwards, 1.0, -1.0)[:, None])[is_leaf]
+    missing = (length[is_leaf, None] / norm(bonds) - 1) * bonds
+    total = masses.index_add(0, center, masses[leaf])
+    share = (masses[leaf] / total[center])[:, None]
+    shift = torch.zeros_like(displacement).index_add(0, center, -share * missing)
+    return (displacement + shift).index_add(0, leaf, missing + shift[center])
 
 
 def map_positions(graph: Graph, molecules: Molecules, displacement: Tensor, length: Tensor) -> Tensor:

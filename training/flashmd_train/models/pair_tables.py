@@ -21,7 +21,6 @@ from torch import Tensor, nn
 from flashmd_train.graph.distances import norm
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import Graph
-from flashmd_train.models.molecules import Molecules
 
 # First distance of the tables, and the largest distance between entries.
 FIRST_A, SPACING_A = 0.8, 0.05
@@ -55,8 +54,13 @@ class PairTables(nn.Module):
         self.register_buffer("energies", torch.zeros(len(first), intervals + 1, dtype=torch.float64))
         self.register_buffer("slopes", torch.zeros(len(first), intervals + 1, dtype=torch.float64))
 
-    def forward(self, graph: Graph, molecules: Molecules) -> Tensor:
-        """Forces [N, 3] (eV/Å) on each atom by all atoms of other molecules; local to a row."""
+    def forward(self, graph: Graph, joined: Tensor) -> Tensor:
+        """Forces [N, 3] (eV/Å) on each atom by all that bonds and angles do not join to it; local to a row.
+
+        Args:
+            graph: of the atoms.
+            joined: True on edges [N, K] that are left out.
+        """
         d = norm(graph.edge_vectors).squeeze(-1)
         position = ((d - FIRST_A) / self.spacing).clamp(min=0.0)
         interval = position.detach().long().clamp(max=self.energies.shape[1] - 2)
@@ -68,7 +72,7 @@ class PairTables(nn.Module):
         pair = self.pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
         c = powers.flatten(0, 1)[pair * powers.shape[1] + interval]
         reach = self.distances[-1].to(d.dtype)
-        counts = graph.mask & ~molecules.intra & (d < reach)
+        counts = graph.mask & ~joined & (d < reach)
         slope = torch.where(counts, c[..., 0] + x * (c[..., 1] + x * c[..., 2]), 0.0)
         return (graph.edge_vectors * (slope / d)[..., None]).sum(1)
 

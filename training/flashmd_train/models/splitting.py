@@ -30,11 +30,12 @@ from flashmd_train.backbones.pair_field import held_apart
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import Graph, displaced
+from flashmd_train.models.bonded_forces import BondedForces, known_bonds
 from flashmd_train.models.config import SplittingConfig
 from flashmd_train.models.energy import Energy
 from flashmd_train.models.kick_drift_kick import kick_drift_kick, verlet_share
 from flashmd_train.models.molecules import Molecules
-from flashmd_train.models.mollified import map_positions
+from flashmd_train.models.mollified import leaves_at_rest, map_positions
 from flashmd_train.models.pair_tables import PairTables
 from flashmd_train.models.prior import BondedFlow
 from flashmd_train.models.stride import Prediction
@@ -61,8 +62,8 @@ class Splitting(nn.Module):
 
     Attributes:
         scalar: the scalars W_h on one trunk.
-        flows: the motion under bonds and angle of each drift, one set of constants for all; empty where drifts are
-            straight.
+        flows: the motion under water's bonds and angle of each drift, one set of constants for all; else empty.
+        bonded: bonds and angles of any molecule, which act within the drifts, or None.
         tables: pair forces within the drifts, or None.
         closest: closest approach of each pair of species in the data [S, S], Å; set before training.
         repulsion: repulsive force of each pair of species there [S, S], eV/Å, which goes on where atoms are nearer.
@@ -77,6 +78,7 @@ class Splitting(nn.Module):
         heads = max(config.kicks) + 1
         self.scalar = Energy(config.scalar, heads, bonded=config.inner_timestep_fs is None)
         self.flows = self._bonded_flows(config)
+        self.bonded = config.bonded and BondedForces(config.bonded, float(config.inner_timestep_fs or 0.0))
         self.tables = self._tables(config)
         # The share that makes the map velocity Verlet's if all scalars are their shares of one energy.
         ends = torch.arange(heads) == config.kicks[0]
@@ -87,6 +89,8 @@ class Splitting(nn.Module):
 
     @staticmethod
     def _bonded_flows(config: SplittingConfig) -> nn.ModuleList:
+        if config.bonded is not None:
+            return nn.ModuleList()
         if config.inner_timestep_fs is None:
             if config.mollified:
                 raise ValueError(
@@ -116,6 +120,11 @@ class Splitting(nn.Module):
                 "inner_timestep_fs asks for: give both"
             )
         return PairTables(len(config.species), config.cutoff_A)
+
+    @property
+    def is_hybrid(self) -> bool:
+        """True if bonds and angles act within the drifts."""
+        return bool(self.flows) or self.bonded is not None
 
     def wall(self, edge_vectors: Tensor, mask: Tensor, closest: Tensor, repulsion: Tensor) -> Tensor:
         """Repulsive wall ½ Σ_j [ε (r_closest/r)³⁶ + F (r_held − r)] of each atom [N], eV.
@@ -158,23 +167,30 @@ class Splitting(nn.Module):
             u = displacement if displacement.requires_grad else displacement.detach().requires_grad_(True)
             mapped = u
             if self.config.mollified:
-                mapped = map_positions(graph, Molecules(graph), u, self.flows[0].constants()[1])
+                mapped = self._mollified(graph, u)
             change = gather_rows(mapped, graph.neighbors) - mapped[:, None]
             edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
             total = self(graph.species, edges, graph.mask, graph.neighbors, head).sum()
             (gradient,) = torch.autograd.grad(total, u, create_graph=train)
         return -gradient
 
+    def _mollified(self, graph: Graph, u: Tensor) -> Tensor:
+        if self.bonded is None:
+            return map_positions(graph, Molecules(graph), u, self.flows[0].constants()[1])
+        return leaves_at_rest(graph, u, self.bonded.bond_constants()[known_bonds(graph).bond_kinds, 1])
+
     def drift(self, graph: Graph, k: int, u: Tensor, p: Tensor) -> tuple[Tensor, Tensor]:
         """Displacements [N, 3] (Å) and momenta [N, 3] (√(eV·u)) after the k-th drift."""
         mass = graph.masses[:, None]
-        if not self.flows:
+        if not self.is_hybrid:
             return u + self.config.drifts[k] * self.config.stride_fs * units.fs * p / mass, p
-        flow, root = self.flows[k], mass.sqrt()
         steps = pair_steps(self.config)[k]
         time = self.config.drifts[k] * self.config.stride_fs * units.fs / steps
 
         def bonded_motion(u: Tensor, p: Tensor, _: int = 0) -> tuple[Tensor, Tensor]:
+            if self.bonded is not None:
+                return self.bonded.advance(graph, u, p, time)
+            flow, root = self.flows[k], mass.sqrt()
             now = displaced(graph, u * root, p / root)
             du, v = flow.flow(now, flow.bind(now), torch.zeros_like(p)[:, None], (1.0,))
             return u + du[:, 0], mass * v[:, 0]
@@ -189,12 +205,18 @@ class Splitting(nn.Module):
     def pair_forces(self, graph: Graph, displacement: Tensor) -> Tensor:
         """Forces of the tables [N, 3] (eV/Å) after displacements [N, 3] (Å)."""
         now = displaced(graph, displacement * graph.masses.sqrt()[:, None], graph.momenta)
-        return self.tables(now, Molecules(now))
+        return self.tables(now, self.joined(now))
+
+    def joined(self, graph: Graph) -> Tensor:
+        """True on edges [N, K] between atoms that bonds or angles join, which the tables leave out."""
+        return Molecules(graph).intra if self.bonded is None else known_bonds(graph).joined
 
     def drift_forces(self, graph: Graph) -> Tensor:
         """Forces [N, 3] (eV/Å) of all that acts within the drifts, where the atoms are."""
         forces = torch.zeros_like(graph.momenta)
-        if self.flows:
+        if self.bonded is not None:
+            forces = forces + self.bonded.forces(graph, forces)
+        elif self.flows:
             forces = forces + self.flows[0].known_forces(Molecules(graph), forces)
         return forces if self.tables is None else forces + self.pair_forces(graph, torch.zeros_like(forces))
 

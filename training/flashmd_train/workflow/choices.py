@@ -6,6 +6,8 @@ stride         that of the plan, halved while a trial leaves more than ``LARGEST
                to a quarter; not where it was asked for
 moments        with quadrupoles, where a step of the reference takes more than ``EXPENSIVE_MS_PER_ATOM`` (:mod:`.plan`)
 kind           splitting, unless its gradients take longer than the reference's own steps: then direct
+bonds          of molecules, where the plan says so: kinds by environment, constants by least squares on forces
+batches        of ``FEWEST_EDGES`` edges, where the largest structure has fewer
 steps          of the trainings: as many as fit into the time, by the time of the trials' steps; of a splitting's,
                ``FORCE_SHARE`` of the time goes to steps on forces, as fast as an energy model's
 =============  ========================================================================================================
@@ -13,6 +15,7 @@ steps          of the trainings: as many as fit into the time, by the time of th
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,13 +26,21 @@ import numpy as np
 from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.export.publish import publish
+from flashmd_train.learning.fit_bonded import fit_bonded
 from flashmd_train.settings import Strict
 from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.costs import ms_per_stride
 from flashmd_train.workflow.cutoffs import choose_cutoff
 from flashmd_train.workflow.options import FitOptions
 from flashmd_train.workflow.plan import FRAMES_PER_STRIDE, SHARES, Plan, degree_of_moments, number_of_kicks
-from flashmd_train.workflow.trainings import FEWEST_STEPS, MOST_ENERGY_STEPS, MOST_STEPS, model_settings, trial
+from flashmd_train.workflow.trainings import (
+    FEWEST_STEPS,
+    MOST_ENERGY_STEPS,
+    MOST_STEPS,
+    KnownBonds,
+    model_settings,
+    trial,
+)
 
 # A trial's momentum error above which its stride is halved, where the stride was not asked for.
 LARGEST_TRIAL_ERROR = 0.15
@@ -39,6 +50,8 @@ CERTAINLY_FASTER_MS = 200.0
 TRAINING_MARGIN = 0.85
 # Share of a splitting's training that is on forces: such a step takes a fraction of the time of one on strides.
 FORCE_SHARE = 1 / 3
+# Edges of a batch, at least: steps on fewer take nearly as long.
+FEWEST_EDGES = 1500
 # Of what is left after the data, training gets this share.
 TRAINING_SHARE = SHARES["training"] / (SHARES["training"] + SHARES["evaluation"])
 
@@ -58,6 +71,8 @@ class Choices(Strict):
         steps: of the model that moves atoms.
         force_steps: on forces, before those, if it is a splitting.
         energy_steps: of the energy model.
+        known_bonds: of molecules.
+        edges: of a batch; None for one structure.
     """
 
     cutoff_A: float
@@ -71,10 +86,13 @@ class Choices(Strict):
     steps: int
     force_steps: int
     energy_steps: int
+    known_bonds: KnownBonds | None = None
+    edges: int | None = None
 
     def model_settings(self, kind: str) -> dict[str, Any]:
         """The section ``model`` of the training of that kind."""
-        return model_settings(kind, self.species, self.cutoff_A, self.angular, self.stride_fs, self.kicks)
+        sizes = (self.species, self.cutoff_A, self.angular, self.stride_fs, self.kicks)
+        return model_settings(kind, *sizes, self.known_bonds)
 
 
 @dataclass
@@ -118,6 +136,8 @@ class Trials:
             "stride_fs": self.plan.stride_fs,
             "species": data.symbols,
             "angular": self.options.angular or self._degree_of_moments(),
+            "known_bonds": self._known_bonds(data),
+            "edges": FEWEST_EDGES if _most_edges(data, cutoff) < FEWEST_EDGES else None,
             # Known after the trials.
             "kicks": 1,
             "seconds": 0.0,
@@ -126,7 +146,7 @@ class Trials:
             "energy_steps": 0,
         }
         while True:
-            chosen["kicks"] = number_of_kicks(chosen["stride_fs"], self.plan.fastest_period_fs)
+            chosen["kicks"] = number_of_kicks(chosen["stride_fs"], self.plan.fastest_period_fs, self.plan.molecules)
             choices = Choices(**chosen)
             step_s, error = self._trial(choices)
             if error > LARGEST_TRIAL_ERROR and self._may_be_shorter(choices.stride_fs):
@@ -136,7 +156,9 @@ class Trials:
                 chosen["kind"] = "direct"
             else:
                 break
-        energy_s, _ = trial("energy", choices.model_settings("energy"), self.files, self._folder(choices))
+        energy_s, _ = trial(
+            "energy", choices.model_settings("energy"), self.files, self._folder(choices), choices.edges
+        )
         sequential = 1 if workers > 1 else 2
         seconds = TRAINING_MARGIN * TRAINING_SHARE * clock.seconds_left / sequential
         slower = max(step_s, energy_s)
@@ -159,7 +181,22 @@ class Trials:
             }
         )
 
+    def _known_bonds(self, data: Dataset) -> KnownBonds | None:
+        if not self.plan.molecules:
+            return None
+        bonded, left = fit_bonded(data)
+        self.say(
+            f"  {len(bonded.bonds)} kinds of bonds, {len(bonded.angles)} of angles, which leave {100 * left:.0f} % of "
+            "the forces"
+        )
+        shortest = min(kind.length_A for kind in bonded.bonds)
+        return KnownBonds(
+            bonded=bonded, inner_timestep_fs=self.plan.timestep_fs, shortest_A=math.floor(10 * shortest) / 10
+        )
+
     def _degree_of_moments(self) -> int:
+        if self.plan.molecules:
+            return 2  # torsions and bond angles are all there is to learn
         atoms = [len(system.structures[0]) for system in self.systems]
         return degree_of_moments(self.plan.reference_ms_per_step, atoms)
 
@@ -169,7 +206,7 @@ class Trials:
     def _trial(self, choices: Choices) -> tuple[float, float]:
         """Wall time of a step, s, and the error of the momenta."""
         settings = choices.model_settings(choices.kind)
-        step_s, figures = trial(choices.kind, settings, self.files, self._folder(choices))
+        step_s, figures = trial(choices.kind, settings, self.files, self._folder(choices), choices.edges)
         error = figures["momentum_error"]
         self.say(f"  trial: {choices.kind}, {choices.stride_fs:g} fs, momentum error {100 * error:.1f} %")
         return step_s, error
@@ -190,3 +227,8 @@ class Trials:
             publish(self._folder(choices) / choices.kind, model, self.files, None, {})
         atoms = self.systems[largest].structures[0]
         return ms_per_stride(model, atoms, max(self.plan.temperatures_K))[0] > reference_ms
+
+
+def _most_edges(data: Dataset, cutoff_A: float) -> int:
+    """Edges of the largest structure."""
+    return max(int(data.frame_graph(number, 0, 0, cutoff_A).mask.sum()) for number in range(len(data.files)))

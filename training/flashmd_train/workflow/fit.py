@@ -199,6 +199,7 @@ class Fit:
                     steps=steps,
                     force_steps=choices.force_steps,
                     seed=self.options.seed,
+                    edges=choices.edges,
                     start=start,
                 )
         run_trainings(trainings, self.workers, TRAINING_PATIENCE * choices.seconds)

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from flashmd_train.settings import NotNegative, Positive, Strict, problems
 
-Kind = Literal["auto", "direct", "splitting"]
+Kind = Literal["auto", "direct", "splitting", "hybrid"]
 
 
 def _several(value: Any) -> Any:
@@ -23,7 +23,9 @@ class FitOptions(Strict):
     )
     hours: Positive = Field(1.0, description="wall time that everything together may take, h")
     kind: Kind = Field(
-        "auto", description="direct, splitting (symplectic), or auto: splitting where it is faster than its reference"
+        "auto",
+        description="direct, splitting (symplectic), hybrid (splitting that knows bonds and angles), or auto: hybrid for "
+        "molecules, else splitting where it is faster than its reference",
     )
     stride_fs: Positive | None = Field(None, description="stride, fs; null: by the fastest vibration")
     cutoff_A: Positive | None = Field(None, description="cutoff, Å; null: by the error of pair forces")

@@ -3,6 +3,8 @@
 =============  ========================================================================================================
 temperatures   of the data: 0.75, 1 and 1.25 times the one asked for; of several, four from 0.85 times the lowest to
                1.15 times the highest
+molecules      bonds and angles are known to the model where atoms are bonded covalently and the fastest vibration is
+               faster than ``MOLECULES_FS``
 stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, of no fewer than four
                time steps
 time step      of the reference: the longest of its own and its halves that divides the spacing
@@ -11,7 +13,8 @@ segments       of two strides, with a bath of two strides between them; as many 
                from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
 baths          between segments: longer, up to ``LONGEST_BATH_FS``, where segments take less than ``BATHS_SHARE`` of
                the data's time, so that slow motions are seen; the rest is for a processor that others use too
-kicks          of a splitting: one each 0.1 periods of the fastest vibration
+               Where bonds are known, of at most 0.25 periods, far from the resonance of kicks with it at half of one
+kicks          of a splitting: one each 0.1 periods of the fastest vibration, or 0.25 where bonds are known
 moments        of energies: with quadrupoles where the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
 =============  ========================================================================================================
 
@@ -28,6 +31,10 @@ from flashmd_train.settings import Strict
 STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Periods of the fastest vibration in a stride, at most, and between two kicks of a splitting.
 PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
+# Both, where bonds are known and act between the kicks.
+PERIODS_WITH_BONDS = 0.25
+# Longest period of the fastest vibration of molecules, fs: that of a double bond is below 20.
+MOLECULES_FS = 25.0
 FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500
 LONGEST_BATH_FS, BATHS_SHARE = 500.0, 0.5
 SHARES = {"data": 0.32, "training": 0.36, "export": 0.05, "evaluation": 0.22}
@@ -53,6 +60,7 @@ class Plan(Strict):
         energies: of the reference, that calibration and mean field may each ask for.
         data_minutes, training_minutes, evaluation_minutes: wall time that these may take.
         data_MB: size of the data.
+        molecules: if bonds and angles are known to the model.
     """
 
     temperatures_K: tuple[float, ...]
@@ -69,6 +77,7 @@ class Plan(Strict):
     training_minutes: float
     evaluation_minutes: float
     data_MB: float
+    molecules: bool = False
 
     @property
     def spacing_fs(self) -> float:
@@ -86,6 +95,11 @@ class Plan(Strict):
         return self.bath_fs or (self.length_fs,) * len(self.segments)
 
 
+def are_molecules(period_fs: float, bonds: int) -> bool:
+    """If atoms with so many covalent bonds, of that fastest vibration, are treated as molecules."""
+    return bonds > 0 and period_fs < MOLECULES_FS
+
+
 def data_temperatures(wanted_K: tuple[float, ...]) -> tuple[float, ...]:
     """Temperatures of the data for a model that is wanted at ``wanted_K``."""
     low, high = min(wanted_K), max(wanted_K)
@@ -95,9 +109,10 @@ def data_temperatures(wanted_K: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(round(first + k * (last - first) / 3, 1) for k in range(4))
 
 
-def choose_stride(period_fs: float, timestep_fs: float) -> float:
+def choose_stride(period_fs: float, timestep_fs: float, molecules: bool = False) -> float:
     """The longest stride that is short against the fastest vibration, fs."""
-    fitting = [s for s in STRIDES_FS if s <= PERIODS_PER_STRIDE * period_fs and s >= FRAMES_PER_STRIDE * timestep_fs]
+    longest = (PERIODS_WITH_BONDS if molecules else PERIODS_PER_STRIDE) * period_fs
+    fitting = [s for s in STRIDES_FS if FRAMES_PER_STRIDE * timestep_fs <= s <= longest]
     return max(fitting, default=FRAMES_PER_STRIDE * timestep_fs)
 
 
@@ -118,9 +133,10 @@ def matching_timestep(timestep_fs: float, spacing_fs: float) -> float:
     )
 
 
-def number_of_kicks(stride_fs: float, period_fs: float) -> int:
-    """Drifts of a splitting, one each :data:`PERIODS_PER_KICK` periods."""
-    return max(1, math.ceil(stride_fs / (PERIODS_PER_KICK * period_fs) - 1e-9))
+def number_of_kicks(stride_fs: float, period_fs: float, molecules: bool = False) -> int:
+    """Drifts of a splitting, one each :data:`PERIODS_PER_KICK` periods, or :data:`PERIODS_WITH_BONDS`."""
+    periods = PERIODS_WITH_BONDS if molecules else PERIODS_PER_KICK
+    return max(1, math.ceil(stride_fs / (periods * period_fs) - 1e-9))
 
 
 def degree_of_moments(ms_per_step: Sequence[float], atoms: Sequence[int]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from flashmd_rs.reference.system import System
+from flashmd_train.data.topology import connect, covalent_reaches
 from flashmd_train.export.calibration import ENERGIES
 from flashmd_train.workflow import plan as rules
 from flashmd_train.workflow.costs import Probe
@@ -31,7 +32,8 @@ def make_plan(systems: Sequence[System], probes: Sequence[Probe], options: FitOp
     """
     period = min(probe.fastest_period_fs for probe in probes)
     timestep = min(probe.timestep_fs for probe in probes)
-    stride = options.stride_fs or rules.choose_stride(period, timestep)
+    molecules = _are_molecules(systems, period, options)
+    stride = options.stride_fs or rules.choose_stride(period, timestep, molecules)
     timestep = rules.matching_timestep(timestep, stride / rules.FRAMES_PER_STRIDE)
     temperatures = rules.data_temperatures(options.temperature_K)
     minutes = {name: 60 * share * options.hours for name, share in rules.SHARES.items()}
@@ -71,5 +73,27 @@ def make_plan(systems: Sequence[System], probes: Sequence[Probe], options: FitOp
         data_minutes=minutes["data"],
         training_minutes=minutes["training"],
         evaluation_minutes=minutes["evaluation"],
+        molecules=molecules,
         data_MB=sum(1e-6 * BYTES_PER_ATOM * n * frames * probe.atoms for n, probe in zip(segments, probes)),
     )
+
+
+def _are_molecules(systems: Sequence[System], period_fs: float, options: FitOptions) -> bool:
+    """If the model shall know bonds and angles.
+
+    Raises:
+        ValueError: it is asked to, and there are none.
+    """
+    if options.kind not in ("auto", "hybrid"):
+        return False
+    structures = [atoms for system in systems for atoms in system.structures]
+    bonds = 0
+    try:
+        for atoms in structures:
+            reaches = covalent_reaches(atoms.get_chemical_symbols())
+            bonds += len(connect(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, reaches).pairs)
+    except ValueError:
+        bonds = 0  # bonds across half of the cell: a crystal
+    if options.kind == "hybrid" and not bonds:
+        raise ValueError("no atoms are covalently bonded, so that a hybrid model has no bonds to know; leave kind out")
+    return options.kind == "hybrid" or rules.are_molecules(period_fs, bonds)

@@ -24,6 +24,8 @@ from flashmd_train.learning.config import DirectTraining, EnergyTraining, Splitt
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.energy import train_energy
 from flashmd_train.learning.splitting import train_splitting
+from flashmd_train.models.config import BondedConfig
+from flashmd_train.settings import Strict
 
 KINDS: dict[str, tuple[type, Any]] = {
     "energy": (EnergyTraining, train_energy),
@@ -81,11 +83,31 @@ class Training(NamedTuple):
         return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
+class KnownBonds(Strict):
+    """What a hybrid model of molecules knows.
+
+    Attributes:
+        bonded: kinds of bonds and angles.
+        inner_timestep_fs: time step under them, fs.
+        shortest_A: shortest distance of two atoms in the data, Å.
+    """
+
+    bonded: BondedConfig
+    inner_timestep_fs: float
+    shortest_A: float
+
+
 def model_settings(
-    kind: str, species: tuple[str, ...], cutoff_A: float, angular: int, stride_fs: float, kicks: int
+    kind: str,
+    species: tuple[str, ...],
+    cutoff_A: float,
+    angular: int,
+    stride_fs: float,
+    kicks: int,
+    known: KnownBonds | None = None,
 ) -> dict[str, Any]:
-    """The section ``model`` of a training for atoms without known bonds."""
-    energy = {
+    """The section ``model`` of a training; with ``known`` bonds of a splitting, or of the energy model beside it."""
+    energy: dict[str, Any] = {
         "species": list(species),
         "prior": "free",
         "cutoff_A": cutoff_A,
@@ -94,16 +116,27 @@ def model_settings(
         "hidden": 24,
         "angular": angular,
     }
+    if known is not None:
+        # Atoms that are bonded are near each other: there radial functions have to be as fine as far out.
+        energy |= {"spacing": 1.0, "first_A": known.shortest_A}
     if kind == "energy":
         return energy
     if kind == "splitting":
-        return {
+        settings = {
             "species": list(species),
             "stride_fs": stride_fs,
             "kicks": [0, *[1] * (kicks - 1), 0],
             "drifts": [1 / kicks] * kicks,
             "scalar": energy,
         }
+        if known is not None:
+            settings |= {
+                "inner_timestep_fs": known.inner_timestep_fs,
+                "bonded": known.bonded.model_dump(mode="json"),
+                "pair_timestep_fs": stride_fs / kicks,
+                "mollified": kicks > 1,
+            }
+        return settings
     return {
         "species": list(species),
         "stride_fs": stride_fs,
@@ -123,12 +156,16 @@ def write_settings(
     steps: int,
     force_steps: int,
     seed: int,
+    edges: int | None = None,
     start: Path | None = None,
 ) -> None:
     """Write the settings of a training; only that of a splitting has steps on forces before its own."""
     settings: dict[str, Any] = {
         "model": model,
-        "data": {"files": [os.path.relpath(path, training.settings.parent) for path in files]},
+        "data": {
+            "files": [os.path.relpath(path, training.settings.parent) for path in files],
+            **({} if edges is None else {"edges": edges}),
+        },
         "optimizer": {"steps": steps, "learning_rate": 1e-3, "warmup": min(100, steps // 4)},
         "every": max(1, math.ceil(steps / VALIDATIONS)),
         "seed": seed,
@@ -141,7 +178,9 @@ def write_settings(
         temporary.write_text(yaml.safe_dump(settings, sort_keys=False))
 
 
-def trial(kind: str, model: dict[str, Any], files: list[Path], folder: Path) -> tuple[float, dict[str, float]]:
+def trial(
+    kind: str, model: dict[str, Any], files: list[Path], folder: Path, edges: int | None = None
+) -> tuple[float, dict[str, float]]:
     """A short training.
 
     Returns:
@@ -150,7 +189,7 @@ def trial(kind: str, model: dict[str, Any], files: list[Path], folder: Path) -> 
     training = Training(kind, folder / f"{kind}.yaml", folder / kind)
     folder.mkdir(parents=True, exist_ok=True)
     if not training.settings.exists():
-        write_settings(training, model, files, steps=TRIAL_STEPS, force_steps=TRIAL_FORCE_STEPS, seed=0)
+        write_settings(training, model, files, steps=TRIAL_STEPS, force_steps=TRIAL_FORCE_STEPS, seed=0, edges=edges)
     settings, train = KINDS[kind]
     if not training.is_done:
         with open(_log(training), "a") as log, redirect_stdout(log):

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::linalg::norm;
 use crate::neighbors::{NeighborSearch, as_input};
 use crate::state::State;
+use crate::topology::bonded_pairs;
 
 /// Atoms are nearer than this only by mistake, Å: half of the shortest bond, that of H₂.
 const CLOSEST: f64 = 0.37;
@@ -41,6 +42,19 @@ impl Model {
         }
         Ok(surfaces(state, &metadata.domain, metadata.cutoff)
             .map(|found| format!("{found}; {} was trained on bulk without any", self.name())))
+    }
+
+    /// Decides which atoms of a structure are bonded, if the model's bonds act within its strides and nobody has yet.
+    ///
+    /// # Errors
+    /// `Input` if bonds cannot be looked for.
+    pub fn find_bonds(&self, state: &mut State) -> Result<()> {
+        if let Some(fast) = &self.metadata().fast
+            && state.bonds.is_empty()
+        {
+            state.bonds = bonded_pairs(state, &fast.reaches())?;
+        }
+        Ok(())
     }
 }
 

@@ -26,6 +26,8 @@ pub struct State {
     pub cell: Cell,
     /// Which atoms never move, `[N]`; empty if all do. They are walls: momentum is then not conserved.
     pub fixed: Vec<bool>,
+    /// Pairs of bonded atoms, the smaller index first, once they were looked for; they never break.
+    pub bonds: Vec<[u32; 2]>,
     /// Whose random numbers this simulation draws.
     pub key: Key,
     /// Strides done.
@@ -73,8 +75,8 @@ impl State {
         if let Some((i, &m)) = masses.iter().enumerate().find(|(_, m)| !(m.is_finite() && **m > 0.0)) {
             return Err(Error::Input(format!("the mass of atom {i} is {m} u; it must be a positive number")));
         }
-        let (fixed, key) = (Vec::new(), Key::default());
-        Ok(Self { positions, momenta, masses, numbers, cell, fixed, key, step: 0, time: 0.0 })
+        let (fixed, bonds, key) = (Vec::new(), Vec::new(), Key::default());
+        Ok(Self { positions, momenta, masses, numbers, cell, fixed, bonds, key, step: 0, time: 0.0 })
     }
 
     /// Checks that the atoms can be placed so.

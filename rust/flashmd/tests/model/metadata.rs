@@ -19,9 +19,9 @@ macro_rules! refused_with {
 
 #[test]
 fn the_version_and_the_kind_are_checked() {
-    refused_with!("\"contract\": 1" => "\"contract\": 3", ModelFault::OtherContract { got, oldest: 1, newest: 2 } if got == "3");
+    refused_with!("\"contract\": 1" => "\"contract\": 4", ModelFault::OtherContract { got, oldest: 1, newest: 3 } if got == "4");
     refused_with!("\"contract\": 1" => "\"contract\": \"1\"", ModelFault::OtherContract { got, .. } if got == "\"1\"");
-    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 2 });
+    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 3 });
     refused_with!("direct" => "oracle", ModelFault::UnknownKind { got, .. } if got == "\"oracle\"");
     refused_with!("\"kind\": \"direct\", " => "", ModelFault::UnknownKind { got, .. } if got == "missing");
 }
@@ -108,8 +108,8 @@ fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
     for (from, to, message) in [
         (
             "\"contract\": 1",
-            "\"contract\": 3",
-            "it follows contract 3, this version reads contracts 1 to 2; upgrade flashmd-rs",
+            "\"contract\": 4",
+            "it follows contract 4, this version reads contracts 1 to 3; upgrade flashmd-rs",
         ),
         ("5.0", "1e9", "`cutoff_A` in the metadata is 1000000000.0; it must be from 0.1 to 50"),
         ("direct", "splitting", "the metadata of a splitting model lacks `splitting`, its kicks and drifts"),
@@ -124,7 +124,7 @@ fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
         assert_eq!(error.to_string(), message);
         assert_eq!(error.in_model("a.onnx").in_model("b.onnx").to_string(), format!("a.onnx: {message}"));
     }
-    assert_eq!(ModelFault::NoContract { wanted: 2 }.name(), "NoContract");
+    assert_eq!(ModelFault::NoContract { wanted: 3 }.name(), "NoContract");
     assert_eq!(ModelFault::CutOff.name(), "CutOff");
 }
 

@@ -163,7 +163,7 @@ fn files_of_other_schemas_are_refused_by_name() {
     let bytes = fs::read(&path).unwrap();
     let this = b"\\\"schema\\\":3";
     let place = bytes.windows(this.len()).position(|window| window == this).unwrap();
-    for (digit, words) in [(b'2', "it follows schema 2, this version reads schema 3"), (b'4', "it follows schema 4")] {
+    for (digit, words) in [(b'3', "it follows schema 3, this version reads schema 4"), (b'5', "it follows schema 5")] {
         let mut other = bytes.clone();
         other[place + this.len() - 1] = digit;
         fs::write(&path, &other).unwrap();

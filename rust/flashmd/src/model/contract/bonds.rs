@@ -2,7 +2,7 @@
 
 use serde::Deserialize;
 
-use super::fast_forces::{FastForces, LONGEST_BOND};
+use super::fast_forces::{FastForces, LONGEST_BOND, element};
 use crate::elements;
 use crate::error::Result;
 use crate::linalg::norm;
@@ -63,8 +63,12 @@ fn rules<'a>(stated: &'a [BondCounts], fast: Option<&'a FastForces>) -> Vec<Rule
     stated.iter().flat_map(both).collect()
 }
 
-/// An atom that only one template bonds has at least one such bond, and two if an angle bends about it.
+/// An atom that only one template bonds has at least one such bond, and two if an angle bends about it. Environments say it
+/// themselves: where the bonds of a run are found, each has to fit a template.
 fn implied(fast: &FastForces) -> Vec<Rule<'_>> {
+    if fast.bonds.iter().flat_map(|bond| &bond.species).any(|name| name != element(name)) {
+        return Vec::new();
+    }
     let templates = |of: &str| fast.bonds.iter().filter(|bond| bond.species.iter().any(|s| s == of)).count();
     let bends = |of: &str| fast.angles.iter().any(|angle| angle.species[1] == of);
     let ends = fast.bonds.iter().flat_map(|bond| [(bond, 0, 1), (bond, 1, 0)]);

@@ -2,6 +2,8 @@
 
 use serde::Deserialize;
 
+use crate::topology::{Reach, either_way};
+
 /// Inner steps of a stride: each costs a look at every bond.
 const MOST_INNER_STEPS: f64 = 1024.0;
 /// Longest bond, Å.
@@ -11,7 +13,10 @@ const TABLE: std::ops::RangeInclusive<usize> = 2..=4096;
 /// A table has to end at zero, in eV and eV/Å, so that no force jumps at its end.
 const END: f64 = 1e-6;
 
-/// Harmonic bonds and angles by species, found by distance at the start of a run.
+/// Contract from which bonds and angles may be told apart by environments, and bonds may be Morse's.
+const ENVIRONMENTS_SINCE: u64 = 3;
+
+/// Bonds and angles by species or environment, found by distance at the start of a run.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub struct FastForces {
     /// Step of the inner loop of r-RESPA, fs.
@@ -29,16 +34,19 @@ pub struct FastForces {
     pub mollified: bool,
 }
 
-/// ½k(r − r₀)² between any two atoms of these species that are near enough at the start.
+/// ½k(r − r₀)², or Morse's k/2a²·(1 − exp(−a(r − r₀)))², between any two such atoms that are near enough at the start.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(non_snake_case)] // the keys of the contract carry their units
 pub struct BondTemplate {
-    /// Chemical symbols.
+    /// Chemical symbols, or [environments](crate::topology::environments).
     pub species: [String; 2],
     /// k, eV/Å².
     pub constant_eV_per_A2: f64,
     /// r₀, Å.
     pub length_A: f64,
+    /// a, 1/Å; 0 of a harmonic bond.
+    #[serde(default)]
+    pub morse_per_A: f64,
     /// Atoms nearer than this at the start are bonded, Å.
     pub longest_A: f64,
 }
@@ -47,7 +55,7 @@ pub struct BondTemplate {
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[allow(non_snake_case)]
 pub struct AngleTemplate {
-    /// Chemical symbols: end, middle, end.
+    /// Chemical symbols or environments: end, middle, end.
     pub species: [String; 3],
     /// k, eV/rad².
     pub constant_eV_per_rad2: f64,
@@ -136,11 +144,63 @@ impl PairTables {
     }
 }
 
+/// The element of a name: of an environment, what stands before its neighbours.
+pub fn element(name: &str) -> &str {
+    name.split('[').next().unwrap_or(name)
+}
+
+/// True if a template's name stands for an atom of this environment: itself, or its element's.
+pub fn fits(name: &str, environment: &str) -> bool {
+    name == environment || name == element(environment)
+}
+
+/// A name that stands for atoms, so that two of them can be compared either way round.
+#[derive(Clone, Copy)]
+struct Name<'a>(&'a str);
+
+impl PartialEq<Name<'_>> for Name<'_> {
+    /// True if one atom can be called both.
+    fn eq(&self, other: &Name<'_>) -> bool {
+        fits(self.0, other.0) || fits(other.0, self.0)
+    }
+}
+
+/// The first two of `templates` that one group of atoms fits.
+fn ambiguous<const N: usize>(templates: &[&[String; N]]) -> Option<String> {
+    let names = |k: usize| templates[k].each_ref().map(|name| Name(name));
+    let twice = |k: usize| (0..k).find(|&before| either_way(&names(before), names(k))).map(|before| (before, k));
+    (0..templates.len()).find_map(twice).map(|(first, second)| {
+        format!(
+            "has two entries for the same atoms, {} and {}",
+            templates[first].join("–"),
+            templates[second].join("–")
+        )
+    })
+}
+
 impl FastForces {
-    /// What is wrong with it, for a stride of `stride_fs` of a model of that cutoff (Å) and these species; None if nothing.
-    pub(super) fn problem(&self, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
+    /// Which distances are bonds.
+    pub fn reaches(&self) -> Vec<Reach<'_>> {
+        self.bonds
+            .iter()
+            .map(|bond| Reach { elements: bond.species.each_ref().map(|name| element(name)), longest: bond.longest_A })
+            .collect()
+    }
+
+    /// What is wrong with it, in a file of version `contract`, for a stride of `stride_fs` of a model of that cutoff (Å) and
+    /// these species; None if nothing.
+    pub(super) fn problem(&self, contract: u64, stride_fs: f64, cutoff: f64, species: &[String]) -> Option<String> {
         let positive = |value: f64| value.is_finite() && value > 0.0;
-        let known = |names: &[String]| names.iter().all(|name| species.contains(name));
+        let known = |names: &[String]| names.iter().all(|name| species.iter().any(|symbol| symbol == element(name)));
+        let plain = |names: &[String]| names.iter().all(|name| name == element(name));
+        if contract < ENVIRONMENTS_SINCE
+            && !(self.bonds.iter().all(|bond| plain(&bond.species) && bond.morse_per_A == 0.0)
+                && self.angles.iter().all(|angle| plain(&angle.species)))
+        {
+            return Some(format!(
+                "has environments or Morse bonds, which need contract {ENVIRONMENTS_SINCE}; the file says {contract}"
+            ));
+        }
         if !(positive(self.inner_timestep_fs)
             && self.inner_timestep_fs <= stride_fs
             && stride_fs / self.inner_timestep_fs <= MOST_INNER_STEPS)
@@ -157,13 +217,14 @@ impl FastForces {
             known(&b.species)
                 && positive(b.constant_eV_per_A2)
                 && positive(b.length_A)
+                && (b.morse_per_A == 0.0 || positive(b.morse_per_A))
                 && b.longest_A > b.length_A
                 && b.longest_A <= LONGEST_BOND
         };
         if let Some(bad) = self.bonds.iter().find(|b| !bond(b)) {
             return Some(format!(
-                "has the bond {bad:?}; wanted species of the model, a positive constant and length, and a longest_A beyond \
-                 the length, at most {LONGEST_BOND}"
+                "has the bond {bad:?}; wanted species of the model, a positive constant and length, no negative morse_per_A, \
+                 and a longest_A beyond the length, at most {LONGEST_BOND}"
             ));
         }
         let angle = |a: &&AngleTemplate| {
@@ -174,6 +235,9 @@ impl FastForces {
                 "has the angle {bad:?}; wanted species of the model, a positive constant and an angle from 0 to π"
             ));
         }
-        self.pairs.as_ref().and_then(|pairs| pairs.problem(self.inner_timestep_fs, stride_fs, cutoff, species))
+        let bonds: Vec<_> = self.bonds.iter().map(|bond| &bond.species).collect();
+        let angles: Vec<_> = self.angles.iter().map(|angle| &angle.species).collect();
+        let pairs = || self.pairs.as_ref()?.problem(self.inner_timestep_fs, stride_fs, cutoff, species);
+        ambiguous(&bonds).or_else(|| ambiguous(&angles)).or_else(pairs)
     }
 }

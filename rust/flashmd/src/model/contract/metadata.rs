@@ -11,8 +11,9 @@ use super::mean_field::MeanField;
 use crate::elements;
 use crate::error::{ModelFault, Result, one_line};
 
-/// Contract versions this crate reads. The second adds `mean_field`, without which energies would be other ones.
-pub const CONTRACTS: RangeInclusive<u64> = 1..=2;
+/// Contract versions this crate reads. The second adds `mean_field`, without which energies would be other ones; the third bonds and
+/// angles by environment.
+pub const CONTRACTS: RangeInclusive<u64> = 1..=3;
 
 /// Longest metadata, bytes.
 const LONGEST: usize = 1 << 20;
@@ -145,7 +146,7 @@ impl Metadata {
         };
         metadata.check(raw.stride_fs)?;
         metadata.check_mean_field(contract)?;
-        metadata.with_scheme(raw.splitting)?.with_fast_forces(raw.fast)
+        metadata.with_scheme(raw.splitting)?.with_fast_forces(contract, raw.fast)
     }
 
     fn with_scheme(self, scheme: Option<Scheme>) -> Result<Self> {
@@ -157,12 +158,12 @@ impl Metadata {
         Ok(Self { scheme, ..self })
     }
 
-    fn with_fast_forces(self, fast: Option<FastForces>) -> Result<Self> {
+    fn with_fast_forces(self, contract: u64, fast: Option<FastForces>) -> Result<Self> {
         if !self.kind.spec().has_fast_forces {
             return Ok(self);
         }
         let fast = fast.ok_or_else(|| self.lacks("fast", ", the bonds and angles between its kicks"))?;
-        match fast.problem(self.stride_fs, self.cutoff, &self.species) {
+        match fast.problem(contract, self.stride_fs, self.cutoff, &self.species) {
             Some(problem) => Err(ModelFault::UnsoundFastForces { problem }.into()),
             None => Ok(Self { fast: Some(fast), ..self }),
         }

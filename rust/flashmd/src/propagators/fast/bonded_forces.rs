@@ -1,19 +1,18 @@
 //! Bonded forces: the drifts of a `hybrid` stride, by r-RESPA.
 //!
-//! Harmonic bonds and angles are integrated by small steps of velocity Verlet, the inner loop of r-RESPA; where the model has
+//! Bonds and angles are integrated by small steps of velocity Verlet, the inner loop of r-RESPA; where the model has
 //! pair forces, these kick at larger steps around it.
 //!
 //! | symbol | here | unit |
 //! |---|---|---|
-//! | E = ½k(r − r₀)² | `Bond`: `constant`, `length` | k eV/Å², r₀ Å |
+//! | E = ½k(r − r₀)², k/2a²·(1 − exp(−a(r − r₀)))² | `Bond`: `constant`, `length`, `morse` | k eV/Å², r₀ Å, a 1/Å |
 //! | E = ½k(θ − θ₀)² | `Angle`: `constant`, `angle` | k eV/rad², θ₀ rad |
 //! | â, b̂, cos θ = â·b̂ | `a`, `b`, `cosine`: unit vectors along the two arms of an angle | |
 //! | k(θ − θ₀)/sin θ | `bend`: the force on the end of arm a is `bend`/|a|·(b̂ − cos θ·â) | eV |
 
-use super::bonds::{self, Arm, Bond, either_way};
+use super::bonds::{self, Arm, Bond, Bonds, fit};
 use super::mollified_impulse::Mollifier;
 use super::pair_forces::PairForces;
-use crate::elements;
 use crate::error::Result;
 use crate::linalg::{Vec3, dot, norm, scale, sub};
 use crate::model::fast_forces::FastForces;
@@ -51,18 +50,28 @@ struct Angle {
 }
 
 impl BondedForces {
-    /// The bonds and angles of `state` that `fast` names, by distance.
+    /// The bonds and angles of `state` that `fast` names: between the atoms that the state says are bonded, or by distance.
     ///
     /// # Errors
-    /// `Input` if the neighbour search fails.
+    /// `Input` for a bond that `fast` does not name, or if the neighbour search fails.
     pub fn find(state: &State, fast: &FastForces) -> Result<Self> {
-        let (bonds, arms) = bonds::find(state, &fast.bonds)?;
-        let angles = find_angles(state, fast, &arms);
+        let found = bonds::find(state, fast)?;
+        let angles = find_angles(fast, &found);
+        let bonds = found.bonds;
         let joined = || joined(state.len(), &bonds, &angles);
         let pairs = fast.pairs.as_ref().map(|tables| PairForces::new(state, tables, joined())).transpose()?;
         let mollifier = fast.mollified.then(|| Mollifier::new(state, &bonds));
         let terms = Terms { timestep: fast.inner_timestep_fs * FS, bonds, angles, forces: Vec::new() };
         Ok(Self { terms, pairs, mollifier })
+    }
+
+    /// True if every bond still reaches to the nearest image of its far end: where a host has put atoms elsewhere, it may not.
+    pub fn is_whole(&self, state: &State) -> bool {
+        let periodic = state.cell.pbc();
+        self.terms.bonds.iter().all(|bond| {
+            let vector = bond.arm.vector(&state.positions, &state.cell);
+            (0..3).all(|k| !periodic[k] || state.cell.coordinate(vector, k).abs() <= 0.5)
+        })
     }
 
     /// How the slow scalars see the molecules, if not as they are.
@@ -98,10 +107,8 @@ impl Forces for Terms {
         self.forces.clear();
         self.forces.resize(state.len(), [0.0; 3]);
         let Self { bonds, angles, forces, .. } = self;
-        for Bond { arm, constant, length } in bonds {
-            let vector = arm.vector(&state.positions, &state.cell);
-            let r = norm(vector);
-            arm.pull(forces, scale(-*constant * (r - *length) / r, vector));
+        for bond in bonds {
+            bond.arm.pull(forces, bond.force(bond.arm.vector(&state.positions, &state.cell)));
         }
         for Angle { arms, constant, angle } in angles {
             let vectors = arms.map(|arm| arm.vector(&state.positions, &state.cell));
@@ -120,15 +127,14 @@ impl Forces for Terms {
     }
 }
 
-/// Two arms from the same atom, wherever their species are those of a template; `arms` by the atom they start from.
-fn find_angles(state: &State, fast: &FastForces, arms: &[Vec<Arm>]) -> Vec<Angle> {
-    let symbols: Vec<&str> = state.numbers.iter().map(|&z| elements::symbol(z)).collect();
+/// Two arms from the same atom, wherever the atoms are those of a template.
+fn find_angles(fast: &FastForces, Bonds { arms, environments, .. }: &Bonds) -> Vec<Angle> {
     let mut angles = Vec::new();
     for (middle, arms) in arms.iter().enumerate() {
         for (k, &first) in arms.iter().enumerate() {
             for &second in &arms[k + 1..] {
-                let ends = [symbols[first.to], symbols[middle], symbols[second.to]];
-                if let Some(template) = fast.angles.iter().find(|angle| either_way(&angle.species, ends)) {
+                let atoms = [first.to, middle, second.to].map(|atom| environments[atom].as_str());
+                if let Some(template) = fast.angles.iter().find(|angle| fit(&angle.species, atoms)) {
                     let (constant, angle) = (template.constant_eV_per_rad2, template.angle_rad);
                     angles.push(Angle { arms: [first, second], constant, angle });
                 }

@@ -1,12 +1,10 @@
 //! The bonds of a system: which atoms they join is decided once, by distance.
 
-use crate::elements;
-use crate::error::Result;
-use crate::linalg::{Vec3, add, sub};
-use crate::model::fast_forces::BondTemplate;
-use crate::neighbors::full_list;
-use crate::state::Cell;
-use crate::state::State;
+use crate::error::{Error, Result};
+use crate::linalg::{Vec3, add, norm, scale, sub};
+use crate::model::fast_forces::{BondTemplate, FastForces, fits};
+use crate::state::{Cell, State};
+use crate::topology::{bonded_pairs, either_way, environments, nearest_shift};
 
 /// An arm from atom `from` to atom `to`, the latter `shift` cells away.
 #[derive(Debug, Clone, Copy)]
@@ -16,12 +14,24 @@ pub(super) struct Arm {
     pub(super) shift: [i64; 3],
 }
 
-/// ½k(r − r₀)² along an arm.
+/// ½k(r − r₀)² along an arm, or Morse's k/2a²·(1 − exp(−a(r − r₀)))².
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Bond {
     pub(super) arm: Arm,
-    pub(super) constant: f64,
+    constant: f64,
     pub(super) length: f64,
+    /// a, 1/Å; 0 of a harmonic bond.
+    morse: f64,
+}
+
+/// The bonds of one system.
+#[derive(Debug)]
+pub(super) struct Bonds {
+    pub(super) bonds: Vec<Bond>,
+    /// By atom, the arms from it.
+    pub(super) arms: Vec<Vec<Arm>>,
+    /// What surrounds each atom.
+    pub(super) environments: Vec<String>,
 }
 
 impl Arm {
@@ -42,38 +52,72 @@ impl Arm {
 }
 
 impl Bond {
+    fn new(arm: Arm, template: &BondTemplate) -> Self {
+        let &BondTemplate { constant_eV_per_A2: constant, length_A: length, morse_per_A: morse, .. } = template;
+        Self { arm, constant, length, morse }
+    }
+
+    /// The force on the far end, eV/Å, of the bond's vector.
+    pub(super) fn force(&self, vector: Vec3) -> Vec3 {
+        let r = norm(vector);
+        let stretch = r - self.length;
+        if self.morse == 0.0 {
+            return scale(-self.constant * stretch / r, vector);
+        }
+        let decay = (-self.morse * stretch).exp();
+        scale(-self.constant / self.morse * (1.0 - decay) * decay / r, vector)
+    }
+
     /// The same bond from its other end.
     pub(super) fn back(&self) -> Self {
         Self { arm: self.arm.back(), ..*self }
     }
 }
 
-/// The bonds of `state` that fit one of `templates`, and by atom the arms along them.
+/// The bonds of `state` by `templates`, and by atom the arms along them.
 ///
 /// # Errors
-/// `Input` if the neighbour search fails.
-pub(super) fn find(state: &State, templates: &[BondTemplate]) -> Result<(Vec<Bond>, Vec<Vec<Arm>>)> {
-    let symbols: Vec<&str> = state.numbers.iter().map(|&z| elements::symbol(z)).collect();
-    let reach = templates.iter().fold(0.0f64, |most, bond| most.max(bond.longest_A));
-    let list = full_list(&state.positions, &state.cell, reach)?;
+/// `Input` for a bond that no template fits, or if the neighbour search fails.
+pub(super) fn find(state: &State, fast: &FastForces) -> Result<Bonds> {
+    let pairs = if state.bonds.is_empty() { bonded_pairs(state, &fast.reaches())? } else { state.bonds.clone() };
+    let environments = environments(&state.numbers, &pairs);
     let mut arms: Vec<Vec<Arm>> = vec![Vec::new(); state.len()];
-    let mut bonds = Vec::new();
-    for edge in 0..list.i.len() {
-        let arm = Arm { from: list.i[edge] as usize, to: list.j[edge] as usize, shift: list.shifts[edge] };
-        let ends = [symbols[arm.from], symbols[arm.to]];
-        let near = |bond: &&BondTemplate| list.distances[edge] < bond.longest_A;
-        let template = templates.iter().filter(near).find(|bond| either_way(&bond.species, ends));
-        if let Some(template) = template {
-            arms[arm.from].push(arm);
-            if arm.from < arm.to {
-                bonds.push(Bond { arm, constant: template.constant_eV_per_A2, length: template.length_A });
-            }
-        }
+    let mut bonds = Vec::with_capacity(pairs.len());
+    for pair in pairs {
+        let [from, to] = pair.map(|atom| atom as usize);
+        let arm = Arm { from, to, shift: nearest_shift(state, [from, to]) };
+        let names = [from, to].map(|atom| environments[atom].as_str());
+        let template = fast.bonds.iter().find(|bond| fit(&bond.species, names));
+        bonds.push(Bond::new(arm, template.ok_or_else(|| unknown(arm, names, &fast.bonds))?));
+        arms[from].push(arm);
+        arms[to].push(arm.back());
     }
-    Ok((bonds, arms))
+    Ok(Bonds { bonds, arms, environments })
 }
 
-/// True if the symbols are these, read forwards or backwards.
-pub(super) fn either_way<const N: usize>(species: &[String; N], symbols: [&str; N]) -> bool {
-    species.iter().eq(symbols.iter()) || species.iter().eq(symbols.iter().rev())
+/// True if atoms of these environments are those of a template, read forwards or backwards.
+pub(super) fn fit<const N: usize>(template: &[String; N], environments: [&str; N]) -> bool {
+    either_way(&template.each_ref().map(|name| Named(name)), environments)
+}
+
+/// A name of a template, equal to the environments that it stands for.
+struct Named<'a>(&'a str);
+
+impl PartialEq<&str> for Named<'_> {
+    fn eq(&self, environment: &&str) -> bool {
+        fits(self.0, environment)
+    }
+}
+
+fn unknown(arm: Arm, names: [&str; 2], templates: &[BondTemplate]) -> Error {
+    let known: Vec<String> = templates.iter().map(|bond| bond.species.join("–")).collect();
+    Error::Input(format!(
+        "atoms {} ({}) and {} ({}) are bonded, and the model knows no such bond; it knows {}; give molecules of the kinds it \
+         was trained on",
+        arm.from,
+        names[0],
+        arm.to,
+        names[1],
+        known.join(", ")
+    ))
 }

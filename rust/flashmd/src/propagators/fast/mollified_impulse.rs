@@ -109,7 +109,7 @@ impl Leaf {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use super::*;
-    use crate::model::fast_forces::BondTemplate;
+    use crate::model::fast_forces::{BondTemplate, FastForces};
     use crate::propagators::fast::bonds::find;
     use crate::random::{Purpose, Stream};
     use crate::state::Cell;
@@ -136,11 +136,12 @@ mod tests {
             species: [a.into(), b.into()],
             constant_eV_per_A2: 30.0,
             length_A: length,
+            morse_per_A: 0.0,
             longest_A: 1.25 * length,
         };
-        let kinds = [bond("C", "H", 1.09), bond("H", "H", 0.74), bond("C", "O", 1.43), bond("O", "H", 0.96)];
-        let (bonds, _) = find(&state, &kinds).unwrap();
-        let mollifier = Mollifier::new(&state, &bonds);
+        let bonds = vec![bond("C", "H", 1.09), bond("H", "H", 0.74), bond("C", "O", 1.43), bond("O", "H", 0.96)];
+        let fast = FastForces { inner_timestep_fs: 0.5, bonds, angles: Vec::new(), pairs: None, mollified: true };
+        let mollifier = Mollifier::new(&state, &find(&state, &fast).unwrap().bonds);
         (state, mollifier)
     }
 

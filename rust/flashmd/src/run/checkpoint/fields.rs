@@ -71,6 +71,7 @@ const FIELDS: &[Field] = &[
     field!("masses", state.masses),
     field!("numbers", state.numbers),
     field!("fixed", state.fixed),
+    field!("bonds", state.bonds),
     CELL,
     PBC,
     field!("step", state.step),
@@ -141,12 +142,15 @@ fn blank(number: usize, file: &SafeTensors<'_>) -> Result<System> {
 
 /// Checks that the fields fit each other.
 fn check(system: &mut System) -> Result<()> {
-    let State { positions, momenta, masses, numbers, cell, fixed, key, step, time } = system.state.clone();
+    let State { positions, momenta, masses, numbers, cell, fixed, bonds, key, step, time } = system.state.clone();
     let atoms = positions.len();
     if !(fixed.is_empty() || fixed.len() == atoms) {
         return Err(damaged("fixed flags do not fit the atoms"));
     }
-    system.state = State { fixed, key, step, time, ..State::new(positions, momenta, masses, numbers, cell)? };
+    if !bonds.iter().all(|&[i, j]| i < j && (j as usize) < atoms) {
+        return Err(damaged("bonds do not fit the atoms"));
+    }
+    system.state = State { fixed, bonds, key, step, time, ..State::new(positions, momenta, masses, numbers, cell)? };
     let molecules = &mut system.molecules;
     molecules.count = molecules.of.iter().max().map_or(0, |&m| m as usize + 1);
     if molecules.of.len() != atoms || molecules.shifts.len() != atoms || molecules.count > atoms {

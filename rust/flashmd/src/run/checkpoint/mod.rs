@@ -20,7 +20,7 @@ use crate::state::State;
 use atomic_write::{atomic_write, previous};
 
 /// Version of what is in the file.
-pub const SCHEMA: u32 = 3;
+pub const SCHEMA: u32 = 4;
 
 /// Keys among the metadata of safetensors: the header, and the SHA-256 of it and of the tensors by name.
 const HEADER: &str = "flashmd";

@@ -142,22 +142,23 @@ impl Stored for Vec<bool> {
     }
 }
 
-macro_rules! triples {
-    ($type:ty, $number:ty) => {
+macro_rules! rows {
+    ($type:ty, $number:ty, $width:literal) => {
         impl Stored for Vec<$type> {
             fn store(&self) -> Tensor {
-                store(&[self.len(), 3], self.as_flattened().iter().copied())
+                store(&[self.len(), $width], self.as_flattened().iter().copied())
             }
 
             fn load(view: &TensorView<'_>) -> Option<Self> {
-                Some(load::<$number>(view, 1, &[3])?.as_chunks::<3>().0.to_vec())
+                Some(load::<$number>(view, 1, &[$width])?.as_chunks::<$width>().0.to_vec())
             }
         }
     };
 }
 
-triples!(Vec3, f64);
-triples!([i64; 3], i64);
+rows!(Vec3, f64, 3);
+rows!([i64; 3], i64, 3);
+rows!([u32; 2], u32, 2);
 
 impl Stored for Mat3 {
     fn store(&self) -> Tensor {

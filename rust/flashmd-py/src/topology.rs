@@ -1,0 +1,58 @@
+//! `bonded_pairs` and `environments`.
+
+use flashmd::State;
+use flashmd::topology::{self, Reach};
+use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
+use pyo3::prelude::*;
+
+use crate::convert;
+use crate::errors::{input_error, to_python};
+use crate::neighbors::finite_positions;
+
+/// Pairs of bonded atoms [B, 2].
+#[pyfunction]
+pub(crate) fn bonded_pairs<'py>(
+    py: Python<'py>,
+    numbers: PyReadonlyArray1<'py, i64>,
+    positions: PyReadonlyArray2<'py, f64>,
+    cell: PyReadonlyArray2<'py, f64>,
+    pbc: PyReadonlyArray1<'py, bool>,
+    reaches: Vec<(String, String, f64)>,
+) -> PyResult<Bound<'py, PyArray2<i64>>> {
+    let positions = finite_positions(py, &positions)?;
+    let atoms = positions.len();
+    let cell = convert::cell(py, &cell, &pbc)?;
+    let reaches: Vec<Reach<'_>> =
+        reaches.iter().map(|(a, b, longest)| Reach { elements: [a, b], longest: *longest }).collect();
+    let state = State::new(positions, vec![[0.0; 3]; atoms], vec![1.0; atoms], atomic_numbers(&numbers), cell);
+    let pairs = state.and_then(|state| topology::bonded_pairs(&state, &reaches)).map_err(|e| to_python(py, e))?;
+    let rows: Vec<Vec<i64>> = pairs.iter().map(|pair| pair.iter().map(|&atom| i64::from(atom)).collect()).collect();
+    if rows.is_empty() {
+        return Ok(PyArray2::zeros(py, [0, 2], false));
+    }
+    Ok(PyArray2::from_vec2(py, &rows)?)
+}
+
+/// What surrounds each atom, by pairs of bonded atoms [B, 2].
+#[pyfunction]
+pub(crate) fn environments(
+    py: Python<'_>,
+    numbers: PyReadonlyArray1<'_, i64>,
+    pairs: PyReadonlyArray2<'_, i64>,
+) -> PyResult<Vec<String>> {
+    let numbers = atomic_numbers(&numbers);
+    let within = |&atom: &i64| u32::try_from(atom).ok().filter(|&atom| (atom as usize) < numbers.len());
+    let rows = pairs.as_array();
+    let read = |row: numpy::ndarray::ArrayView1<'_, i64>| {
+        let [Some(i), Some(j)] = [row.first(), row.get(1)].map(|atom| atom.and_then(within)) else { return None };
+        Some([i, j])
+    };
+    let pairs: Option<Vec<[u32; 2]>> = rows.rows().into_iter().map(read).collect();
+    let pairs = pairs.ok_or_else(|| input_error(py, "pairs do not name two of the atoms each"))?;
+    Ok(topology::environments(&numbers, &pairs))
+}
+
+/// Numbers that no element has become the dummy "X".
+fn atomic_numbers(numbers: &PyReadonlyArray1<'_, i64>) -> Vec<u8> {
+    numbers.as_array().iter().map(|&z| u8::try_from(z).unwrap_or(0)).collect()
+}

@@ -1,0 +1,235 @@
+"""Bonds and angles of molecules: kinds by environment, constants from forces, forces as gradients, the runtime's stride."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+import torch
+from ase import Atoms, units
+from ase.build import molecule
+
+import flashmd_rs
+from flashmd_rs.reference.factories import Factory
+from flashmd_rs.reference.generate import generate
+from flashmd_rs.reference.potentials import CalculatorPotential
+from flashmd_rs.reference.recipe import Recipe
+from flashmd_rs.reference.system import System
+from flashmd_train.data.dataset import Dataset
+from flashmd_train.data.topology import connect, covalent_reaches, nearest_images
+from flashmd_train.export.publish import publish
+from flashmd_train.graph.nef import displaced, join
+from flashmd_train.learning.config import Data, Optimizer, SplittingTraining
+from flashmd_train.learning.fit_bonded import fit_bonded
+from flashmd_train.learning.splitting import train_splitting
+from flashmd_train.models.bonded_forces import BondedForces
+from flashmd_train.models.config import AngleKind, BondedConfig, BondKind, EnergyConfig, SplittingConfig
+from flashmd_train.models.mollified import leaves_at_rest
+from flashmd_train.models.splitting import Splitting
+
+# Those of the potential in methanol.py.
+METHANOL = BondedConfig(
+    bonds=(
+        BondKind(species=("C[H,H,H,O]", "H[C]"), constant_eV_per_A2=31.0, length_A=1.09, morse_per_A=1.7, longest_A=1.338),
+        BondKind(
+            species=("C[H,H,H,O]", "O[C,H]"), constant_eV_per_A2=25.0, length_A=1.41, morse_per_A=1.8, longest_A=1.775
+        ),
+        BondKind(species=("H[O]", "O[C,H]"), constant_eV_per_A2=45.0, length_A=0.96, morse_per_A=2.2, longest_A=1.212),
+    ),
+    angles=(
+        AngleKind(species=("C[H,H,H,O]", "O[C,H]", "H[O]"), constant_eV_per_rad2=4.0, angle_rad=1.88),
+        AngleKind(species=("H[C]", "C[H,H,H,O]", "H[C]"), constant_eV_per_rad2=3.0, angle_rad=1.9),
+        AngleKind(species=("H[C]", "C[H,H,H,O]", "O[C,H]"), constant_eV_per_rad2=3.6, angle_rad=1.92),
+    ),
+)
+
+
+def methanol() -> Atoms:
+    return molecule("CH3OH")
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Segments of methanol under its bonds and angles alone."""
+    path = tmp_path_factory.mktemp("methanol") / "methanol.h5"
+    system = System((methanol(),), CalculatorPotential(Factory(f"{Path(__file__).parent / 'methanol.py'}:Bonded"), "methanol"))
+    recipe = Recipe(
+        system=system,
+        temperatures_K=(300.0,),
+        timestep_fs=0.5,
+        spacing_fs=1.0,
+        length_fs=4.0,
+        decorrelation_fs=8.0,
+        equilibration_ps=0.05,
+    )
+    generate(path, recipe, 24, workers=1)
+    return path
+
+
+def loaded(path: Path, bonded: BondedConfig = METHANOL) -> Dataset:
+    data = Dataset([path])
+    data.find_bonds(bonded)
+    return data
+
+
+def test_constants_are_found_in_the_forces(data: Path) -> None:
+    """The reference is of this form, so that nothing is left of its forces and its constants come back."""
+    found, left = fit_bonded(Dataset([data]))
+    assert left < 1e-4
+    assert [kind.species for kind in found.bonds] == [kind.species for kind in METHANOL.bonds]
+    assert [kind.species for kind in found.angles] == [kind.species for kind in METHANOL.angles]
+    for ours, theirs in zip(found.bonds, METHANOL.bonds):
+        assert ours.length_A == pytest.approx(theirs.length_A, abs=1e-3)
+        assert ours.constant_eV_per_A2 == pytest.approx(theirs.constant_eV_per_A2, rel=1e-2)
+    for ours, theirs in zip(found.angles, METHANOL.angles):
+        assert ours.angle_rad == pytest.approx(theirs.angle_rad, abs=2e-3)
+        assert ours.constant_eV_per_rad2 == pytest.approx(theirs.constant_eV_per_rad2, rel=1e-2)
+
+
+def test_forces_are_those_of_the_energy(data: Path) -> None:
+    graph = loaded(data).frame_graph(0, 0, 0, 5.0)
+    forces = BondedForces(METHANOL, 0.5).forces(graph, torch.zeros_like(graph.momenta)).detach()
+    reference = torch.tensor(Dataset([data]).files[0].forces[0, 0])
+    assert float((forces - reference).abs().max()) < 2e-4 * float(reference.abs().max())
+
+
+def test_motion_is_that_of_the_reference(data: Path) -> None:
+    """The same steps under the same forces, of several molecules side by side."""
+    loaded_data = loaded(data)
+    file = loaded_data.files[0]
+    graph = join([loaded_data.frame_graph(0, segment, 0, 5.0) for segment in (0, 1)])
+    root = graph.masses.sqrt()[:, None]
+    zeros = torch.zeros_like(graph.momenta)
+    u, p = BondedForces(METHANOL, 0.5).advance(graph, zeros, graph.momenta * root, 4.0 * units.fs)
+    moved = np.concatenate([file.positions[s, -1] - file.positions[s, 0] for s in (0, 1)])
+    momenta = np.concatenate([file.momenta[s, -1] for s in (0, 1)])
+    assert np.abs(u.detach().numpy() - moved).max() < 2e-5
+    assert np.abs(p.detach().numpy() - momenta).max() < 2e-3
+
+
+def test_graphs_carry_their_bonds_along(data: Path) -> None:
+    """Displaced atoms have displaced bonds; joined are the ends of bonds and of angles, and nothing else."""
+    graph = loaded(data).frame_graph(0, 0, 0, 6.0)
+    assert len(graph.bonded.pairs) == 5
+    assert len(graph.bonded.arms) == 7
+    # All pairs of six atoms but the three of hydrogens on carbon with that on oxygen.
+    assert int(graph.bonded.joined.sum()) == 2 * (15 - 3)
+    u = torch.randn_like(graph.momenta)
+    after = displaced(graph, u * graph.masses.sqrt()[:, None], graph.momenta)
+    first, second = graph.bonded.pairs.unbind(1)
+    assert torch.allclose(after.bonded.vectors, graph.bonded.vectors + u[second] - u[first])
+
+
+def test_leaves_are_put_at_rest(data: Path) -> None:
+    """Bonds of hydrogens get their rest length, the centre of mass of each group stays, C–O is left alone."""
+    graph = loaded(data).frame_graph(0, 0, 0, 5.0)
+    bonded = graph.bonded
+    length = torch.tensor([kind.length_A for kind in METHANOL.bonds])[bonded.bond_kinds]
+    u = leaves_at_rest(graph, torch.zeros_like(graph.momenta), length)
+    moved, carbon_oxygen = bonded.moved(u), bonded.bond_kinds == 1
+    assert torch.allclose(moved[~carbon_oxygen].norm(dim=1), length[~carbon_oxygen], atol=1e-6)
+    assert (moved[carbon_oxygen].norm(dim=1) - length[carbon_oxygen]).abs() > 1e-4
+    for group in ([0, 2, 4, 5], [1, 3]):
+        assert torch.allclose((graph.masses[group, None] * u[group]).sum(0), torch.zeros(3), atol=1e-6)
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["plain", "mollified"])
+def trained(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A hybrid model of methanol after a few steps of training, beside its run."""
+    return train(data, tmp_path_factory.mktemp("hybrid"), request.param)
+
+
+def test_the_runtime_makes_the_same_stride(data: Path, trained: Path) -> None:
+    path = trained
+    metadata = flashmd_rs.Model(path).metadata
+    assert (metadata["contract"], metadata["kind"]) == (3, "hybrid")
+    assert metadata["fast"]["bonds"][0]["species"] == ["C[H,H,H,O]", "H[C]"]
+    model, loaded_data = saved_model(path.parent / "run"), loaded(data)
+    file = loaded_data.files[0]
+    atoms = Atoms(file.numbers, file.positions[0, 0].astype(float), masses=file.masses)
+    atoms.set_momenta(file.momenta[0, 0].astype(float))
+    graph = loaded_data.graph(0, atoms.positions, atoms.get_momenta(), model.config.cutoff_A + 1.0)
+    expected = model.predict(graph)
+    after = flashmd_rs.Model(path).stride(atoms)
+    root = np.sqrt(file.masses)[:, None]
+    assert np.abs((after.positions - atoms.positions) * root - expected.displacement.numpy()).max() < 1e-5
+    assert np.abs(after.get_momenta() / root - expected.momenta.numpy()).max() < 2e-5
+
+
+def test_restart_knows_its_bonds(trained: Path, tmp_path: Path) -> None:
+    """Bonds are those of the start: a run goes on to the last bit where one is longer by now than any at a start."""
+    path = trained
+    # Atoms that are as hot as nothing stays together at a start.
+    given = dict(model=path, temperature_K=15000, seed=3, guard="off", interval=1)
+    whole = flashmd_rs.rollout(methanol(), steps=60, **given)
+    longest = max(frame.get_distance(0, 2) for frame in whole.frames)
+    assert longest > METHANOL.bonds[0].longest_A, "the bond is never longer than at a start; make it hotter"
+    stretched = next(k for k, frame in enumerate(whole.frames) if frame.get_distance(0, 2) > METHANOL.bonds[0].longest_A)
+    checkpoint = tmp_path / "run.ckpt"
+    flashmd_rs.rollout(methanol(), steps=stretched, checkpoint=checkpoint, **given)
+    resumed = flashmd_rs.rollout(methanol(), steps=60, checkpoint=checkpoint, resume=True, **given)
+    assert np.array_equal(resumed.frames[-1].positions, whole.frames[-1].positions)
+
+
+def test_atoms_of_other_molecules_are_refused_by_name(trained: Path) -> None:
+    with pytest.raises(flashmd_rs.InputError, match=r"\(C\[H,H,H\]\).* are bonded, and the model knows no such bond"):
+        flashmd_rs.rollout(molecule("CH3CH2OH"), model=trained, steps=1, temperature_K=300, guard="off")
+
+
+def test_bonds_that_change_are_refused(data: Path, tmp_path: Path) -> None:
+    """A file in which a bond is broken in one segment has no bonds to know."""
+    broken = tmp_path / "broken.h5"
+    broken.write_bytes(data.read_bytes())
+    with h5py.File(broken, "r+") as file:
+        file["positions"][5, :, 3] += 3.0
+    with pytest.raises(ValueError, match="bonds that change cannot be known"):
+        fit_bonded(Dataset([broken]))
+
+
+def test_bonds_reach_across_the_cell() -> None:
+    cell, periodic = np.diag([9.0, 0.0, 11.0]), np.array([True, False, True])
+    vectors = nearest_images(np.array([[8.5, 8.5, -10.0]]), cell, periodic)
+    assert vectors[0] == pytest.approx([-0.5, 8.5, 1.0])
+    atoms = molecule("CH3OH", vacuum=3.0, pbc=True)
+    inside = connect(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, covalent_reaches(["C", "O", "H"]))
+    atoms.positions += 0.5 * atoms.cell.lengths()
+    atoms.wrap()
+    across = connect(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, covalent_reaches(["C", "O", "H"]))
+    assert inside.environments == across.environments
+    assert np.array_equal(inside.pairs, across.pairs)
+
+
+def train(data: Path, folder: Path, mollified: bool) -> Path:
+    """A hybrid model of methanol after a few steps of training."""
+    species = ("C", "O", "H")
+    scalar = EnergyConfig(species=species, prior="free", cutoff_A=4.0, radial=6, hidden=4, first_A=0.9)
+    config = SplittingConfig(
+        species=species,
+        stride_fs=2.0,
+        scalar=scalar,
+        inner_timestep_fs=0.5,
+        pair_timestep_fs=1.0,
+        bonded=METHANOL,
+        mollified=mollified,
+    )
+    settings = SplittingTraining(
+        model=config,
+        data=Data(files=(data,)),
+        optimizer=Optimizer(steps=3, warmup=1),
+        force_steps=3,
+        every=3,
+        threads=1,
+    )
+    train_splitting(settings, folder / "run")
+    path = folder / "methanol.onnx"
+    publish(folder / "run", path, [data], None, {})
+    return path
+
+
+def saved_model(run: Path) -> Splitting:
+    saved = torch.load(run / "checkpoint.pt", weights_only=False)
+    model = Splitting(SplittingConfig.model_validate(saved["config"]))
+    model.load_state_dict(saved["best"])
+    return model.eval()
