@@ -34,6 +34,7 @@ Comes with `pip install . ./training`; `flashmd-train COMMAND --help` prints all
 | `label FRAMES OUTPUT.h5` | simulates a segment from each frame |
 | `frames DATA.h5 OUTPUT.extxyz` | writes stored segments as frames for `mtt train` |
 | `config KIND` | prints every setting of a training run, with its default and its meaning |
+| `bonded DATA.h5 …` | prints the bonds and angles of molecules, fitted to forces, for settings of `splitting` |
 | `direct`, `splitting`, `energy`, `action` `CONFIG RUN` | trains a model of that kind |
 | `export RUN OUTPUT.onnx` | exports a run to the model contract, with figures measured on held-out data |
 | `pressure MODEL OUTPUT.onnx` | compares an energy model's pressures with its reference's, sets its mean field |

@@ -54,7 +54,9 @@ def fit_bonded(data: Dataset) -> tuple[BondedConfig, float]:
     shapes = [model.log_bonds.shape, model.log_angles.shape]
 
     def residual(logarithms: torch.Tensor) -> torch.Tensor:
-        bonds, angles = (part.reshape(shape) for part, shape in zip(logarithms.split([s.numel() for s in shapes]), shapes))
+        bonds, angles = (
+            part.reshape(shape) for part, shape in zip(logarithms.split([s.numel() for s in shapes]), shapes)
+        )
         of_these = {"log_bonds": bonds, "log_angles": angles}
         fitted = torch.func.functional_call(model, of_these, (atoms,))
         return (fitted - forces).flatten()

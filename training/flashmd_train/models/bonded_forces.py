@@ -56,6 +56,7 @@ class BondedForces(nn.Module):
 
     def trained(self) -> BondedConfig:
         """The kinds with the constants as trained, seven digits."""
+
         def rounded(row: list[float]) -> list[float]:
             return [float(f"{value:.7g}") for value in row]
 

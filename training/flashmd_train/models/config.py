@@ -129,7 +129,8 @@ class SplittingConfig(Strict):
         description="inner time step of r-RESPA, fs: bonds and angles act within the drifts; null: drifts are straight",
     )
     bonded: BondedConfig | None = Field(
-        None, description="bonds and angles of any molecule, which flashmd-train bonded fits; null: water's own, or none"
+        None,
+        description="bonds and angles of any molecule, which flashmd-train bonded fits; null: water's own, or none",
     )
     pair_timestep_fs: Positive | None = Field(
         None, description="time step of tabulated pair forces within the drifts, fs; null: the scalars have them"

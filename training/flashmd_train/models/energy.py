@@ -50,9 +50,7 @@ class Energy(nn.Module):
         self.kinds = kinds = len(config.species)
         if config.prior == "bonded":
             check_bonded_species(config.species)
-        self.field = PairField(
-            kinds, config.cutoff_A, config.radial, config.width, config.spacing, config.first_A
-        )
+        self.field = PairField(kinds, config.cutoff_A, config.radial, config.width, config.spacing, config.first_A)
         fan = kinds * config.radial
         # Pre-training sets ``whiten`` from the covariance of the radial functions.
         pairs = torch.triu_indices(kinds, kinds)

@@ -24,7 +24,7 @@ class FitOptions(Strict):
     hours: Positive = Field(1.0, description="wall time that everything together may take, h")
     kind: Kind = Field(
         "auto",
-        description="direct, splitting (symplectic), hybrid (splitting that knows bonds and angles), or auto: hybrid for "
+        description="direct, splitting (symplectic), hybrid (a splitting that knows bonds), or auto: hybrid of "
         "molecules, else splitting where it is faster than its reference",
     )
     stride_fs: Positive | None = Field(None, description="stride, fs; null: by the fastest vibration")

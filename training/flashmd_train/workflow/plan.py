@@ -13,8 +13,9 @@ segments       of two strides, with a bath of two strides between them; as many 
                from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
 baths          between segments: longer, up to ``LONGEST_BATH_FS``, where segments take less than ``BATHS_SHARE`` of
                the data's time, so that slow motions are seen; the rest is for a processor that others use too
-               Where bonds are known, of at most 0.25 periods, far from the resonance of kicks with it at half of one
-kicks          of a splitting: one each 0.1 periods of the fastest vibration, or 0.25 where bonds are known
+               Where bonds are known, of at most 0.45 periods
+kicks          of a splitting: one each 0.1 periods of the fastest vibration, or 0.45 where bonds are known: the kicks do
+               not see it then
 moments        of energies: with quadrupoles where the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
 =============  ========================================================================================================
 
@@ -31,8 +32,8 @@ from flashmd_train.settings import Strict
 STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 # Periods of the fastest vibration in a stride, at most, and between two kicks of a splitting.
 PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
-# Both, where bonds are known and act between the kicks.
-PERIODS_WITH_BONDS = 0.25
+# Both, where bonds are known and act between the kicks, which are mollified.
+PERIODS_WITH_BONDS = 0.45
 # Longest period of the fastest vibration of molecules, fs: that of a double bond is below 20.
 MOLECULES_FS = 25.0
 FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500

@@ -38,6 +38,8 @@ MOST_ENERGY_STEPS = 4000
 # Steps of a trial that is timed, and those on forces before them.
 TRIAL_STEPS, TRIAL_FORCE_STEPS = 90, 150
 VALIDATIONS = 8
+# Steps of pair tables between two kicks of a hybrid model.
+PAIR_STEPS = 2
 # Time between two looks at what is running, s.
 POLLING_S = 0.5
 
@@ -133,8 +135,8 @@ def model_settings(
             settings |= {
                 "inner_timestep_fs": known.inner_timestep_fs,
                 "bonded": known.bonded.model_dump(mode="json"),
-                "pair_timestep_fs": stride_fs / kicks,
-                "mollified": kicks > 1,
+                "pair_timestep_fs": stride_fs / kicks / PAIR_STEPS,
+                "mollified": True,
             }
         return settings
     return {

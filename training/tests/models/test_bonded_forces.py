@@ -1,4 +1,4 @@
-"""Bonds and angles of molecules: kinds by environment, constants from forces, forces as gradients, the runtime's stride."""
+"""Bonds and angles of molecules: constants from forces, forces, motion, and the runtime's stride."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ from flashmd_train.models.splitting import Splitting
 # Those of the potential in methanol.py.
 METHANOL = BondedConfig(
     bonds=(
-        BondKind(species=("C[H,H,H,O]", "H[C]"), constant_eV_per_A2=31.0, length_A=1.09, morse_per_A=1.7, longest_A=1.338),
+        BondKind(
+            species=("C[H,H,H,O]", "H[C]"), constant_eV_per_A2=31.0, length_A=1.09, morse_per_A=1.7, longest_A=1.338
+        ),
         BondKind(
             species=("C[H,H,H,O]", "O[C,H]"), constant_eV_per_A2=25.0, length_A=1.41, morse_per_A=1.8, longest_A=1.775
         ),
@@ -54,7 +56,9 @@ def methanol() -> Atoms:
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Segments of methanol under its bonds and angles alone."""
     path = tmp_path_factory.mktemp("methanol") / "methanol.h5"
-    system = System((methanol(),), CalculatorPotential(Factory(f"{Path(__file__).parent / 'methanol.py'}:Bonded"), "methanol"))
+    system = System(
+        (methanol(),), CalculatorPotential(Factory(f"{Path(__file__).parent / 'methanol.py'}:Bonded"), "methanol")
+    )
     recipe = Recipe(
         system=system,
         temperatures_K=(300.0,),
@@ -166,7 +170,9 @@ def test_restart_knows_its_bonds(trained: Path, tmp_path: Path) -> None:
     whole = flashmd_rs.rollout(methanol(), steps=60, **given)
     longest = max(frame.get_distance(0, 2) for frame in whole.frames)
     assert longest > METHANOL.bonds[0].longest_A, "the bond is never longer than at a start; make it hotter"
-    stretched = next(k for k, frame in enumerate(whole.frames) if frame.get_distance(0, 2) > METHANOL.bonds[0].longest_A)
+    stretched = next(
+        k for k, frame in enumerate(whole.frames) if frame.get_distance(0, 2) > METHANOL.bonds[0].longest_A
+    )
     checkpoint = tmp_path / "run.ckpt"
     flashmd_rs.rollout(methanol(), steps=stretched, checkpoint=checkpoint, **given)
     resumed = flashmd_rs.rollout(methanol(), steps=60, checkpoint=checkpoint, resume=True, **given)

@@ -161,7 +161,7 @@ fn files_of_other_schemas_are_refused_by_name() {
     let path = scratch("schema");
     checkpoint::save(&path, &systems(), "abc", String::new()).unwrap();
     let bytes = fs::read(&path).unwrap();
-    let this = b"\\\"schema\\\":3";
+    let this = b"\\\"schema\\\":4";
     let place = bytes.windows(this.len()).position(|window| window == this).unwrap();
     for (digit, words) in [(b'3', "it follows schema 3, this version reads schema 4"), (b'5', "it follows schema 5")] {
         let mut other = bytes.clone();
