@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from ase.data import chemical_symbols
@@ -30,6 +31,14 @@ def stratified(index: np.ndarray, count: int, rng: np.random.Generator | None = 
         else:
             rows.append(own[rng.integers(len(own), size=share)])
     return np.concatenate(rows)
+
+
+class Frame(NamedTuple):
+    """A stored frame: its file, segment, and number in it."""
+
+    file: int
+    segment: int
+    number: int
 
 
 class Dataset:
@@ -129,11 +138,11 @@ class Dataset:
             )
         return np.array(training_part), np.array(sorted(validation_part))[:, 1:]
 
-    def every_graph(self, cutoff: float) -> Iterator[Graph]:
-        """The graphs of all frames, with edges up to ``cutoff`` (Å)."""
+    def every_graph(self, cutoff: float) -> Iterator[tuple[Frame, Graph]]:
+        """All frames with their graphs, with edges up to ``cutoff`` (Å)."""
         for number, file in enumerate(self.files):
             for segment, frame in np.ndindex(file.positions.shape[:2]):
-                yield self.frame_graph(number, segment, frame, cutoff)
+                yield Frame(number, segment, frame), self.frame_graph(number, segment, frame, cutoff)
 
     def frame_graph(self, file: int, segment: int, frame: int, cutoff: float) -> Graph:
         """Graph of a stored frame, with edges up to ``cutoff`` (Å)."""

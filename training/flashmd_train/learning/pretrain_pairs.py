@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 
 from flashmd_train.backbones.pair_field import held_apart
-from flashmd_train.data.dataset import Dataset, stratified
+from flashmd_train.data.dataset import Dataset, Frame, stratified
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.graph.distances import cosine_cutoff, norm
 from flashmd_train.graph.gather import gather_rows
@@ -17,6 +19,8 @@ from flashmd_train.models.energy import Energy, radial_derivative, radial_terms
 from flashmd_train.models.splitting import LARGEST_RATIO, WALL_POWER, Splitting
 
 PRETRAINING_FRAMES = 40
+# Frames in which two species are nearest that tables are fitted to as well: nothing else says what repels them there.
+NEAREST = 20
 # Tables, which training does not change, are fitted to as many more frames of small structures as hold so many atoms.
 TABLES_ATOMS = 10000
 # A radial function whose mean square is below this share of the mean over all is one of distances at which the data
@@ -35,6 +39,7 @@ def fit_pairs(
     rng: np.random.Generator,
     closest: torch.Tensor | None = None,
     bonded: BondedForces | None = None,
+    nearest: Sequence[Frame] = (),
 ) -> None:
     """Set the pair weights by ridge regression of reference forces less bonds and angles.
 
@@ -46,12 +51,14 @@ def fit_pairs(
         rng: draws them.
         closest: distances of pairs of species below which pair terms do not change [S, S], Å.
         bonded: bonds and angles of the data's molecules, whose atoms have no pair terms with each other.
+        nearest: further frames, in which atoms are near each other.
     """
     fan, kinds = model.pair.shape[1], int(model.pair_of.max()) + 1
     xx, xy = torch.zeros(fan, fan, dtype=torch.float64), torch.zeros(fan, dtype=torch.float64)
     rows = 0
-    for pick in index[stratified(index, frames, rng)]:
-        graph, _, forces, _ = force_sample(data, pick, 0, model.config.cutoff_A)
+    first = [Frame(*pick, 0) for pick in index[stratified(index, frames, rng)]]
+    for frame in [*first, *nearest]:
+        graph, _, forces, _ = force_sample(data, np.array(frame[:2]), frame.number, model.config.cutoff_A)
         molecules = model.molecules(graph.species, graph.edge_vectors, graph.mask, graph.neighbors)
         slow, outside = forces, graph.mask
         if molecules is not None:
@@ -88,9 +95,10 @@ def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.rando
     energy, tables = model.scalar, model.tables
     atoms = sum(len(species) for species in data.species) / len(data.species)
     frames = max(PRETRAINING_FRAMES, round(TABLES_ATOMS / atoms))
-    fit_pairs(energy, data, index, frames, rng, bonded=model.bonded)
+    approach, nearest = closest_strangers(model, data)
+    fit_pairs(energy, data, index, frames, rng, bonded=model.bonded, nearest=nearest)
     weight = (energy.whiten.double() @ energy.pair[0].double()).reshape(-1, energy.config.radial)
-    closest = closest_strangers(model, data)[:, None]
+    closest = approach[:, None]
 
     def fitted(d: torch.Tensor) -> torch.Tensor:
         return torch.einsum("pr,prg->pg", weight, radial_terms(energy, d[:, None]))
@@ -112,13 +120,22 @@ def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.rando
     energy.pair.zero_()
 
 
-def closest_strangers(model: Splitting, data: Dataset) -> torch.Tensor:
-    """Smallest distance between atoms that bonds and angles do not join, by pair of species [P], Å, in all frames."""
-    pair_of = model.tables.pair_of
-    closest = torch.full((int(pair_of.max()) + 1,), model.config.cutoff_A, dtype=torch.float64)
-    for graph in data.every_graph(model.config.cutoff_A):
+def closest_strangers(model: Splitting, data: Dataset) -> tuple[torch.Tensor, list[Frame]]:
+    """Smallest distances between atoms that bonds and angles do not join, by pair of species [P], Å, of all frames.
+
+    Returns:
+        The distances, and the frames in which each is among the :data:`NEAREST` smallest.
+    """
+    pair_of, cutoff = model.tables.pair_of, model.config.cutoff_A
+    frames, closest = [], []
+    for frame, graph in data.every_graph(cutoff):
         pair = pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
         outside = graph.mask & ~model.joined(graph)
         d = norm(graph.edge_vectors).squeeze(-1).double()
-        closest = closest.scatter_reduce(0, pair[outside], d[outside], "amin")
-    return closest
+        none = torch.full((int(pair_of.max()) + 1,), cutoff, dtype=torch.float64)
+        frames.append(frame)
+        closest.append(none.scatter_reduce(0, pair[outside], d[outside], "amin"))
+    every = torch.stack(closest)
+    order = every.argsort(0)[:NEAREST]
+    near = {int(k) for k in order[every.gather(0, order) < cutoff]}
+    return every.amin(0), [frames[k] for k in sorted(near)]

@@ -65,7 +65,7 @@ def measure_closest(model: Splitting, data: Dataset) -> None:
     """
     kinds, cutoff = len(data.symbols), model.config.cutoff_A
     closest = torch.full((kinds * kinds,), cutoff)
-    for graph in data.every_graph(cutoff):
+    for _, graph in data.every_graph(cutoff):
         pair = kinds * graph.species[:, None] + gather_rows(graph.species, graph.neighbors)
         d = norm(graph.edge_vectors).squeeze(-1)
         closest.scatter_reduce_(0, pair[graph.mask].long(), d[graph.mask], "amin")

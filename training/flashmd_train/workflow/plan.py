@@ -14,8 +14,8 @@ segments       of two strides, with a bath of two strides between them; as many 
 baths          between segments: longer, up to ``LONGEST_BATH_FS``, where segments take less than ``BATHS_SHARE`` of
                the data's time, so that slow motions are seen; the rest is for a processor that others use too
                Where bonds are known, of at most 0.45 periods
-kicks          of a splitting: one each 0.1 periods of the fastest vibration, or 0.45 where bonds are known: the kicks do
-               not see it then
+kicks          of a splitting: one each 0.1 periods of the fastest vibration; 0.45 where bonds are known, which kicks
+               do not see
 moments        of energies: with quadrupoles where the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
 =============  ========================================================================================================
 
