@@ -16,7 +16,8 @@ CONFIG = SYSTEMS / "copper-gold" / "system.yaml"
 # The options of the run, and as flags.
 OPTIONS = dict(temperature_K=600, hours=1.0, stride_fs=32.0, equilibration_ps=0.3, evaluation_ps=1.0)
 SIZE = {"cells": 2}
-FLAGS = ["--structure-args", "cells=2", "--equilibration-ps", "0.3", "--evaluation-ps", "1", "--workers", "2"]
+SHORT = ["--equilibration-ps", "0.3", "--evaluation-ps", "1", "--workers", "2"]
+FLAGS = ["--structure-args", "cells=2", *SHORT]
 # What is decided before the data, and by it.
 DECIDED = ("request.json", "plan.json", "choices.json")
 

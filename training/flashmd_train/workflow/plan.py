@@ -5,15 +5,14 @@ temperatures   of the data: 0.75, 1 and 1.25 times the one asked for; of several
                1.15 times the highest
 molecules      bonds and angles are known to the model where atoms are bonded covalently and the fastest vibration is
                faster than ``MOLECULES_FS``
-stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, of no fewer than four
-               time steps
+stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, or 0.45 where bonds are
+               known, of no fewer than four time steps
 time step      of the reference: the longest of its own and its halves that divides the spacing
 spacing        a quarter of the stride, so that half and a quarter of it can be trained on the same data
 segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,
                from ``FEWEST_SEGMENTS`` to ``MOST_SEGMENTS``
 baths          between segments: longer, up to ``LONGEST_BATH_FS``, where segments take less than ``BATHS_SHARE`` of
                the data's time, so that slow motions are seen; the rest is for a processor that others use too
-               Where bonds are known, of at most 0.45 periods
 kicks          of a splitting: one each 0.1 periods of the fastest vibration; 0.45 where bonds are known, which kicks
                do not see
 moments        of energies: with quadrupoles where the reference takes more than ``EXPENSIVE_MS_PER_ATOM``
