@@ -31,6 +31,21 @@ def test_the_next_stride_begins_there(models, name):
         assert np.array_equal(a, b)
 
 
+@pytest.mark.parametrize("name", ["hybrid", "pulled", "mollified"])
+def test_bonds_reach_to_atoms_that_a_host_has_wrapped(models, name):
+    """Atoms at other images of themselves move as they would have: a bond reaches to the nearest image."""
+    crystal = make_crystal(3, seed=8)
+    crystal.positions -= 0.5  # of the atoms on the faces some are outside
+    plain, wrapped = (Simulation(crystal, models(name), rescale_energy=False) for _ in range(2))
+    there = wrapped.atoms
+    there.wrap()
+    assert np.abs(there.positions - crystal.positions).max() > 1.0
+    wrapped.atoms = there
+    for simulation in (plain, wrapped):
+        simulation.step(5)
+    assert wrapped.atoms.get_momenta() == pytest.approx(plain.atoms.get_momenta(), abs=1e-5)
+
+
 def test_placing_atoms_where_they_are_changes_no_bit(models, crystal):
     whole, placed = (Simulation(crystal, models("pair_stride"), **BATH) for _ in range(2))
     whole.step(4)

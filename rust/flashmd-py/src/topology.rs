@@ -2,6 +2,7 @@
 
 use flashmd::State;
 use flashmd::topology::{self, Reach};
+use numpy::ndarray::ArrayView1;
 use numpy::{PyArray2, PyReadonlyArray1, PyReadonlyArray2};
 use pyo3::prelude::*;
 
@@ -42,12 +43,11 @@ pub(crate) fn environments(
 ) -> PyResult<Vec<String>> {
     let numbers = atomic_numbers(&numbers);
     let within = |&atom: &i64| u32::try_from(atom).ok().filter(|&atom| (atom as usize) < numbers.len());
-    let rows = pairs.as_array();
-    let read = |row: numpy::ndarray::ArrayView1<'_, i64>| {
-        let [Some(i), Some(j)] = [row.first(), row.get(1)].map(|atom| atom.and_then(within)) else { return None };
-        Some([i, j])
+    let read = |row: ArrayView1<'_, i64>| -> Option<[u32; 2]> {
+        let atoms: Option<Vec<u32>> = row.iter().map(within).collect();
+        atoms?.try_into().ok()
     };
-    let pairs: Option<Vec<[u32; 2]>> = rows.rows().into_iter().map(read).collect();
+    let pairs: Option<Vec<[u32; 2]>> = pairs.as_array().rows().into_iter().map(read).collect();
     let pairs = pairs.ok_or_else(|| input_error(py, "pairs do not name two of the atoms each"))?;
     Ok(topology::environments(&numbers, &pairs))
 }
