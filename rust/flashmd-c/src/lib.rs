@@ -215,6 +215,7 @@ unsafe fn create(options: &Options, atoms: &Atoms) -> Result<Simulation> {
     // SAFETY: the caller's promise.
     let mut state = unsafe { start(atoms)? };
     state.key = options.seed.into();
+    model.find_bonds(&mut state)?;
     let rotate = metadata.kind == Kind::Direct && !metadata.equivariant;
     let randomness = Randomness { rotate, stochastic_noise: true };
     let propagator = prepare(&model, &[&state], randomness, !options.ignore_domain)?;

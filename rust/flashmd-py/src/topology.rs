@@ -26,8 +26,15 @@ pub(crate) fn bonded_pairs<'py>(
     let reaches: Vec<Reach<'_>> =
         reaches.iter().map(|(a, b, longest)| Reach { elements: [a, b], longest: *longest }).collect();
     let state = State::new(positions, vec![[0.0; 3]; atoms], vec![1.0; atoms], atomic_numbers(&numbers), cell);
-    let pairs = state.and_then(|state| topology::bonded_pairs(&state, &reaches)).map_err(|e| to_python(py, e))?;
-    let rows: Vec<Vec<i64>> = pairs.iter().map(|pair| pair.iter().map(|&atom| i64::from(atom)).collect()).collect();
+    let state = state.map_err(|e| to_python(py, e))?;
+    let pairs = topology::bonded_pairs(&state, &reaches).map_err(|e| to_python(py, e))?;
+    if let Some(([i, j], _)) = pairs.iter().find(|&(pair, shift)| !topology::is_nearest(&state, pair, shift)) {
+        return Err(input_error(
+            py,
+            &format!("atoms {i} and {j} are bonded across more than half of the cell; give a larger cell"),
+        ));
+    }
+    let rows: Vec<Vec<i64>> = pairs.atoms.iter().map(|pair| pair.map(i64::from).to_vec()).collect();
     if rows.is_empty() {
         return Ok(PyArray2::zeros(py, [0, 2], false));
     }

@@ -1,10 +1,10 @@
 //! Topology: which atoms are bonded, and what surrounds each of them.
 
 use crate::elements;
-use crate::error::{Error, Result};
-use crate::linalg::sub;
+use crate::error::Result;
+use crate::linalg::{add, sub};
 use crate::neighbors::full_list;
-use crate::state::State;
+use crate::state::{BondedPairs, State};
 
 /// Which distances are bonds.
 #[derive(Debug, Clone, Copy)]
@@ -15,39 +15,30 @@ pub struct Reach<'a> {
     pub longest: f64,
 }
 
-/// The bonded pairs of atoms of `state`, each with its smaller index first, in order.
+/// The bonded atoms of `state`, in order.
 ///
 /// # Errors
-/// `Input` where a bond is longer than half of the cell, or the neighbour search fails.
-pub fn bonded_pairs(state: &State, reaches: &[Reach<'_>]) -> Result<Vec<[u32; 2]>> {
-    let Some(farthest) = reaches.iter().map(|reach| reach.longest).max_by(f64::total_cmp) else {
-        return Ok(Vec::new());
-    };
+/// `Input` if the neighbour search fails.
+pub fn bonded_pairs(state: &State, reaches: &[Reach<'_>]) -> Result<BondedPairs> {
+    let mut found = BondedPairs::default();
+    let Some(farthest) = reaches.iter().map(|reach| reach.longest).max_by(f64::total_cmp) else { return Ok(found) };
     let list = full_list(&state.positions, &state.cell, farthest)?;
-    let mut pairs = Vec::new();
     for edge in 0..list.i.len() {
         let pair = [list.i[edge], list.j[edge]].map(|atom| atom as usize);
         let symbols = pair.map(|atom| elements::symbol(state.numbers[atom]));
-        let joins = |reach: &&Reach<'_>| either_way(&reach.elements, symbols) && list.distances[edge] < reach.longest;
-        if pair[0] > pair[1] || !reaches.iter().any(|reach| joins(&reach)) {
-            continue;
+        let joins = |reach: &Reach<'_>| either_way(&reach.elements, symbols) && list.distances[edge] < reach.longest;
+        if pair[0] < pair[1] && reaches.iter().any(joins) {
+            found.atoms.push(pair.map(|atom| atom as u32));
+            found.shifts.push(list.shifts[edge]);
         }
-        if pair[0] == pair[1] || list.shifts[edge] != nearest_shift(state, pair) {
-            return Err(Error::Input(format!(
-                "atoms {} and {} are bonded across more than half of the cell; give a larger cell, such as a supercell",
-                pair[0], pair[1]
-            )));
-        }
-        pairs.push(pair.map(|atom| atom as u32));
     }
-    Ok(pairs)
+    Ok(found)
 }
 
-/// S of the nearest image of the second atom beside the first, r_j − r_i + S·cell.
-pub fn nearest_shift(state: &State, [i, j]: [usize; 2]) -> [i64; 3] {
-    let between = sub(state.positions[j], state.positions[i]);
-    let images = |k: usize| if state.cell.pbc()[k] { -state.cell.coordinate(between, k).round() as i64 } else { 0 };
-    std::array::from_fn(images)
+/// True if the second of two atoms is bonded where it is nearest to the first, `shift` cells away.
+pub fn is_nearest(state: &State, [i, j]: [usize; 2], shift: [i64; 3]) -> bool {
+    let vector = add(sub(state.positions[j], state.positions[i]), state.cell.translation(shift));
+    (0..3).all(|k| !state.cell.pbc()[k] || state.cell.coordinate(vector, k).abs() < 0.5)
 }
 
 /// What surrounds each atom: its element, those it is bonded to, and whether it is in a ring, as in `C[C,H,H,H]` and
@@ -150,15 +141,17 @@ mod tests {
     }
 
     #[test]
-    fn bonds_reach_across_faces_but_not_across_half_of_the_cell() {
+    fn bonds_reach_across_faces() {
         let state = |edge: f64| {
             let cell = Cell::new([[edge, 0.0, 0.0], [0.0, 20.0, 0.0], [0.0, 0.0, 20.0]], [true; 3]).unwrap();
             let positions = vec![[0.3, 1.0, 1.0], [edge - 0.4, 1.0, 1.0]];
             State::new(positions, vec![[0.0; 3]; 2], vec![12.0, 1.0], vec![6, 1], cell).unwrap()
         };
         let reach = [Reach { elements: ["H", "C"], longest: 1.2 }];
-        assert_eq!(bonded_pairs(&state(10.0), &reach).unwrap(), [[0, 1]]);
-        let message = bonded_pairs(&state(1.3), &reach).unwrap_err().to_string();
-        assert!(message.contains("larger cell"), "{message}");
+        let found = |edge| bonded_pairs(&state(edge), &reach).unwrap();
+        assert_eq!((found(10.0).atoms, found(10.0).shifts), (vec![[0, 1]], vec![[-1, 0, 0]]));
+        assert!(is_nearest(&state(10.0), [0, 1], [-1, 0, 0]) && !is_nearest(&state(10.0), [0, 1], [0, 0, 0]));
+        // Both sides of the atom.
+        assert_eq!(found(1.3).atoms, [[0, 1], [0, 1]]);
     }
 }

@@ -5,8 +5,8 @@ temperatures   of the data: 0.75, 1 and 1.25 times the one asked for; of several
                1.15 times the highest
 molecules      bonds and angles are known to the model where atoms are bonded covalently and the fastest vibration is
                faster than ``MOLECULES_FS``
-stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, or 0.45 where bonds are
-               known, of no fewer than four time steps
+stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, or 0.45 where bonds
+               are known, of no fewer than four time steps
 time step      of the reference: the longest of its own and its halves that divides the spacing
 spacing        a quarter of the stride, so that half and a quarter of it can be trained on the same data
 segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,

@@ -79,15 +79,15 @@ impl Splitting {
         Ok(Self { network, scheme, forces: Vec::new(), known: None, bonded, monitor })
     }
 
-    /// Finds the bonds of systems anew whose atoms a host has put at other images of themselves.
-    fn keep_bonds_whole(&mut self, states: &[&mut State]) -> Result<()> {
+    /// Prepares the bonds of systems anew whose atoms a host has put at other images of themselves.
+    fn follow_bonds(&mut self, states: &[&mut State]) -> Result<()> {
         let (Some(bonded), Some(fast)) = (&mut self.bonded, &self.network.model().metadata().fast) else {
             return Ok(());
         };
         for state in states {
             let of_system = bonded.iter_mut().find(|(key, _)| *key == state.key);
             let (_, forces) = of_system.ok_or_else(unprepared)?;
-            if !forces.is_whole(state) {
+            if !forces.follow(state) {
                 *forces = BondedForces::find(state, fast)?;
             }
         }
@@ -186,7 +186,7 @@ impl Propagator for Splitting {
         let time = self.stride_fs() * FS;
         let mut results: Vec<Result<()>> = states.iter().map(|_| Ok(())).collect();
         let mut violations = Vec::new();
-        self.keep_bonds_whole(states)?;
+        self.follow_bonds(states)?;
         let Scheme { kicks, drifts } = self.scheme.clone();
         for (number, &scalar) in kicks.iter().enumerate() {
             self.evaluate(states, scalar, &mut results)?;

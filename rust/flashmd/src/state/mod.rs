@@ -26,14 +26,46 @@ pub struct State {
     pub cell: Cell,
     /// Which atoms never move, `[N]`; empty if all do. They are walls: momentum is then not conserved.
     pub fixed: Vec<bool>,
-    /// Pairs of bonded atoms, the smaller index first, once they were looked for; they never break.
-    pub bonds: Vec<[u32; 2]>,
+    /// Which atoms are bonded, once they were looked for; bonds never break.
+    pub bonds: BondedPairs,
     /// Whose random numbers this simulation draws.
     pub key: Key,
     /// Strides done.
     pub step: u64,
     /// Simulated time, Å·√(u/eV).
     pub time: f64,
+}
+
+/// Bonded atoms.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct BondedPairs {
+    /// Both atoms, the smaller index first, `[B]`.
+    pub atoms: Vec<[u32; 2]>,
+    /// Cells that the second is away from where it is given, `[B]`.
+    pub shifts: Vec<[i64; 3]>,
+}
+
+impl BondedPairs {
+    /// True if there are none.
+    pub fn is_empty(&self) -> bool {
+        self.atoms.is_empty()
+    }
+
+    /// Both atoms and the shift of each.
+    pub fn iter(&self) -> impl Iterator<Item = ([usize; 2], [i64; 3])> {
+        self.atoms.iter().zip(&self.shifts).map(|(pair, &shift)| (pair.map(|atom| atom as usize), shift))
+    }
+
+    /// Keeps bonds between the same images where atoms go from `positions` in `cell` to others.
+    fn follow(&mut self, positions: &[Vec3], cell: &Cell, to: &Placement) {
+        for (pair, shift) in self.atoms.iter().zip(&mut self.shifts) {
+            let [i, j] = pair.map(|atom| atom as usize);
+            for k in (0..3).filter(|&k| cell.pbc()[k]) {
+                let along = |cell: &Cell, q: &[Vec3]| cell.coordinate(q[j], k) - cell.coordinate(q[i], k);
+                shift[k] -= (along(&to.cell, &to.positions) - along(cell, positions)).round() as i64;
+            }
+        }
+    }
 }
 
 /// What a host program gives to a state in place of its own.
@@ -75,7 +107,7 @@ impl State {
         if let Some((i, &m)) = masses.iter().enumerate().find(|(_, m)| !(m.is_finite() && **m > 0.0)) {
             return Err(Error::Input(format!("the mass of atom {i} is {m} u; it must be a positive number")));
         }
-        let (fixed, bonds, key) = (Vec::new(), Vec::new(), Key::default());
+        let (fixed, bonds, key) = (Vec::new(), BondedPairs::default(), Key::default());
         Ok(Self { positions, momenta, masses, numbers, cell, fixed, bonds, key, step: 0, time: 0.0 })
     }
 
@@ -102,6 +134,7 @@ impl State {
 
     /// Places the atoms, of which fixed ones stay at rest, and returns where they were.
     pub fn place(&mut self, to: Placement) -> Placement {
+        self.bonds.follow(&self.positions, &self.cell, &to);
         let positions = std::mem::replace(&mut self.positions, to.positions);
         let momenta = std::mem::replace(&mut self.momenta, to.momenta);
         let cell = std::mem::replace(&mut self.cell, to.cell);

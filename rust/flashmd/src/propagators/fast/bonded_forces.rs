@@ -65,13 +65,10 @@ impl BondedForces {
         Ok(Self { terms, pairs, mollifier })
     }
 
-    /// True if every bond still reaches to the nearest image of its far end: where a host has put atoms elsewhere, it may not.
-    pub fn is_whole(&self, state: &State) -> bool {
-        let periodic = state.cell.pbc();
-        self.terms.bonds.iter().all(|bond| {
-            let vector = bond.arm.vector(&state.positions, &state.cell);
-            (0..3).all(|k| !periodic[k] || state.cell.coordinate(vector, k).abs() <= 0.5)
-        })
+    /// True if these are the bonds of `state` as it is: a host may have put atoms at other images of themselves.
+    pub fn follow(&self, state: &State) -> bool {
+        let shifts = self.terms.bonds.iter().map(|bond| &bond.arm.shift);
+        state.bonds.is_empty() || shifts.eq(&state.bonds.shifts)
     }
 
     /// How the slow scalars see the molecules, if not as they are.

@@ -4,7 +4,7 @@ use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, norm, scale, sub};
 use crate::model::fast_forces::{BondTemplate, FastForces, fits};
 use crate::state::{Cell, State};
-use crate::topology::{bonded_pairs, either_way, environments, nearest_shift};
+use crate::topology::{bonded_pairs, either_way, environments};
 
 /// An arm from atom `from` to atom `to`, the latter `shift` cells away.
 #[derive(Debug, Clone, Copy)]
@@ -80,12 +80,11 @@ impl Bond {
 /// `Input` for a bond that no template fits, or if the neighbour search fails.
 pub(super) fn find(state: &State, fast: &FastForces) -> Result<Bonds> {
     let pairs = if state.bonds.is_empty() { bonded_pairs(state, &fast.reaches())? } else { state.bonds.clone() };
-    let environments = environments(&state.numbers, &pairs);
+    let environments = environments(&state.numbers, &pairs.atoms);
     let mut arms: Vec<Vec<Arm>> = vec![Vec::new(); state.len()];
-    let mut bonds = Vec::with_capacity(pairs.len());
-    for pair in pairs {
-        let [from, to] = pair.map(|atom| atom as usize);
-        let arm = Arm { from, to, shift: nearest_shift(state, [from, to]) };
+    let mut bonds = Vec::with_capacity(pairs.atoms.len());
+    for ([from, to], shift) in pairs.iter() {
+        let arm = Arm { from, to, shift };
         let names = [from, to].map(|atom| environments[atom].as_str());
         let template = fast.bonds.iter().find(|bond| fit(&bond.species, names));
         bonds.push(Bond::new(arm, template.ok_or_else(|| unknown(arm, names, &fast.bonds))?));

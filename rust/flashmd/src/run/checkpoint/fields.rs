@@ -71,7 +71,8 @@ const FIELDS: &[Field] = &[
     field!("masses", state.masses),
     field!("numbers", state.numbers),
     field!("fixed", state.fixed),
-    field!("bonds", state.bonds),
+    field!("bonds.atoms", state.bonds.atoms),
+    field!("bonds.shifts", state.bonds.shifts),
     CELL,
     PBC,
     field!("step", state.step),
@@ -147,7 +148,7 @@ fn check(system: &mut System) -> Result<()> {
     if !(fixed.is_empty() || fixed.len() == atoms) {
         return Err(damaged("fixed flags do not fit the atoms"));
     }
-    if !bonds.iter().all(|&[i, j]| i < j && (j as usize) < atoms) {
+    if bonds.shifts.len() != bonds.atoms.len() || !bonds.iter().all(|([i, j], _)| i <= j && j < atoms) {
         return Err(damaged("bonds do not fit the atoms"));
     }
     system.state = State { fixed, bonds, key, step, time, ..State::new(positions, momenta, masses, numbers, cell)? };
