@@ -603,10 +603,10 @@ class TestRefused:
     def test_another_schema(self, saved, schema):
         """A file of an earlier or later version says so, and is not taken for a damaged one."""
         data = saved.read_bytes()
-        assert b'\\"schema\\":3' in data
-        saved.write_bytes(data.replace(b'\\"schema\\":3', b'\\"schema\\":%d' % schema, 1))
+        assert b'\\"schema\\":4' in data
+        saved.write_bytes(data.replace(b'\\"schema\\":4', b'\\"schema\\":%d' % schema, 1))
         (saved.parent / "c.previous").unlink()
-        with pytest.raises(CheckpointError, match=f"schema {schema}, this version reads schema 3"):
+        with pytest.raises(CheckpointError, match=f"schema {schema}, this version reads schema 4"):
             resume(saved)
 
     def test_the_trajectory_is_gone(self, models, tmp_path):
@@ -628,7 +628,7 @@ def test_the_file_is_safetensors(models, tmp_path):
     positions = np.frombuffer(data[8 + size + first : 8 + size + last], "<f8").reshape(-1, 3)
     np.testing.assert_array_equal(positions, run.frames[-1].positions)
     header = json.loads(head["__metadata__"]["flashmd"])
-    assert header["schema"] == 3
+    assert header["schema"] == 4
     assert header["step"] == 4
     assert header["model_sha256"] == models("pair_stride").sha256
 
