@@ -74,7 +74,7 @@ def test_command_for_molecules_makes_a_hybrid(tmp_path: Path, monkeypatch: pytes
     (command,) = COMMAND.findall(MOLECULES)
     _, name, *arguments = shlex.split(command)
     with toy_run.small():
-        result = CliRunner().invoke(trainer, [name, *arguments, *toy_run.SHORT])
+        result = CliRunner().invoke(trainer, [name, *arguments, *toy_run.SHORT, "--timestep-fs", "0.5"])
     assert result.exit_code == 0, f"{result.output}\n{result.exception!r}"
     assert "5 kinds of bonds, 7 of angles" in result.output
     metadata = Model("runs/ethanol/ethanol.onnx").metadata
