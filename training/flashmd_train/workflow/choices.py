@@ -146,7 +146,9 @@ class Trials:
             "energy_steps": 0,
         }
         while True:
-            chosen["kicks"] = number_of_kicks(chosen["stride_fs"], self.plan.fastest_period_fs, self.plan.molecules)
+            chosen["kicks"] = number_of_kicks(
+                chosen["stride_fs"], self.plan.fastest_period_fs, chosen["known_bonds"] is not None
+            )
             choices = Choices(**chosen)
             step_s, error = self._trial(choices)
             if error > LARGEST_TRIAL_ERROR and self._may_be_shorter(choices.stride_fs):
@@ -184,7 +186,13 @@ class Trials:
     def _known_bonds(self, data: Dataset) -> KnownBonds | None:
         if not self.plan.molecules:
             return None
-        bonded, left = fit_bonded(data)
+        try:
+            bonded, left = fit_bonded(data)
+        except ValueError as error:
+            if self.options.kind == "hybrid":
+                raise
+            self.say(f"  no bonds are taken for known: {error}")
+            return None
         self.say(
             f"  {len(bonded.bonds)} kinds of bonds, {len(bonded.angles)} of angles, which leave {100 * left:.0f} % of "
             "the forces"
