@@ -180,7 +180,10 @@ def test_options_are_checked_in_sentences() -> None:
         ({}, "got no temperature, wanted that of the runs"),
         ({"temperature_K": -1.0}, "greater than 0, got -1.0"),
         ({"temperature_K": 600, "hours": 0.0}, "hours: Input should be greater than 0"),
-        ({"temperature_K": 600, "kind": "best"}, "kind: Input should be 'auto', 'direct', 'splitting' or 'hybrid', got 'best'"),
+        (
+            {"temperature_K": 600, "kind": "best"},
+            "kind: Input should be 'auto', 'direct', 'splitting' or 'hybrid', got 'best'",
+        ),
         ({"temperature_K": 600, "hour": 1.0}, "hour: Extra inputs are not permitted"),
     ]:
         with pytest.raises(ValueError, match=said):
