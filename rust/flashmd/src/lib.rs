@@ -4,8 +4,8 @@
 //! tested without a network: [`propagators::Propagator`], [`potential_energy::PotentialEnergy`], [`run::Observer`].
 //! Units are ASE's, stated once in [`units`].
 //!
-//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`topology`], [`kernels`], [`model`], [`network`], [`propagators`] and
-//! [`filters`], [`run`].
+//! Rooms, each of which uses those before it: [`state`], [`neighbors`], [`topology`], [`kernels`], [`model`], [`network`],
+//! [`propagators`] and [`filters`], [`run`].
 
 pub mod elements;
 pub mod error;

@@ -56,9 +56,8 @@ pub fn environments(numbers: &[u8], pairs: &[[u32; 2]]) -> Vec<String> {
 }
 
 /// True if the names are these, read forwards or backwards.
-pub fn either_way<const N: usize, A: PartialEq<B>, B: Copy>(names: &[A; N], others: [B; N]) -> bool {
-    let forwards = names.iter().zip(others).all(|(a, b)| *a == b);
-    forwards || names.iter().rev().zip(others).all(|(a, b)| *a == b)
+pub fn either_way<const N: usize, T: PartialEq>(names: &[T; N], others: [T; N]) -> bool {
+    names.iter().eq(others.iter()) || names.iter().rev().eq(others.iter())
 }
 
 fn neighbors(atoms: usize, pairs: &[[u32; 2]]) -> Vec<Vec<usize>> {

@@ -1,7 +1,7 @@
 """Kinds of bonds and angles of a data set, with constants fitted to its forces.
 
-What is left of the forces decides how long a stride can be. Morse bonds and harmonic angles by environment leave 11 to
-20 % of the forces of ethanol; torsions and what acts between molecules is slow and left to the network.
+What they leave of the forces decides how long a stride can be. Torsions and what acts between molecules are slow and
+left to the network.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from ase import units
 from scipy.optimize import least_squares
 
 from flashmd_train.data.dataset import Dataset
-from flashmd_train.data.topology import Connections, connect, covalent_reaches, nearest_images
+from flashmd_train.data.segments import Segments
+from flashmd_train.data.topology import Connections, Reaches, connect, covalent_reaches, nearest_images
 from flashmd_train.graph.nef import join
 from flashmd_train.models.bonded_forces import BondedForces
 from flashmd_train.models.config import AngleKind, BondedConfig, BondKind
@@ -27,7 +28,7 @@ MORSE_PER_A = 2.0
 STRAIGHT_RAD = np.radians(165.0)
 # Tenths of logarithms that constants may change by in the fit: force constants tenfold, lengths and angles by a sixth.
 FREEDOM = np.array([23.0, 1.5, 9.0])
-# The forces are within this of a graph's cutoff; the bonds need no edges.
+# Cutoff of graphs of which only the bonds are looked at, Å.
 NO_EDGES_A = 0.1
 
 
@@ -87,15 +88,15 @@ def first_guess(data: Dataset) -> BondedConfig:
     angles: dict[tuple, list] = defaultdict(list)
     reaches = covalent_reaches(data.symbols)
     for number, file in enumerate(data.files):
-        found = _connections(data, number, 0)
+        found = _connections(file, 0, reaches)
         every = [segment for f, segment in data.evenly(LOOKED_AT) if f == number]
         for segment in every:
-            if not np.array_equal(_connections(data, number, segment).pairs, found.pairs):
+            if not np.array_equal(_connections(file, segment, reaches).pairs, found.pairs):
                 raise ValueError(
                     f"atoms of {file.path} that are bonded in segment 0 are not in segment {segment}, or the other way "
                     "round: bonds that change cannot be known; give kind splitting or direct"
                 )
-        vectors = np.stack([_vectors(data, number, segment, found) for segment in every])
+        vectors = np.stack([_vectors(file, segment, found) for segment in every])
         temperature = file.temperature_K[every]
         r = np.linalg.norm(vectors, axis=-1)
         for bond, name in enumerate(found.bond_names()):
@@ -125,14 +126,11 @@ def first_guess(data: Dataset) -> BondedConfig:
     return BondedConfig(bonds=tuple(bonds), angles=tuple(bends))
 
 
-def _connections(data: Dataset, number: int, segment: int) -> Connections:
-    file = data.files[number]
-    reaches = covalent_reaches(data.symbols)
+def _connections(file: Segments, segment: int, reaches: Reaches) -> Connections:
     return connect(file.numbers, file.positions[segment, 0], file.cell, file.periodic, reaches)
 
 
-def _vectors(data: Dataset, number: int, segment: int, found: Connections) -> np.ndarray:
-    file = data.files[number]
+def _vectors(file: Segments, segment: int, found: Connections) -> np.ndarray:
     positions = np.asarray(file.positions[segment, 0], float)
     vectors = positions[found.pairs[:, 1]] - positions[found.pairs[:, 0]]
     return nearest_images(vectors, np.asarray(file.cell, float), np.asarray(file.periodic, bool))
@@ -143,6 +141,6 @@ def _mean(seen: list[tuple[np.ndarray, np.ndarray]]) -> float:
 
 
 def _stiffness(seen: list[tuple[np.ndarray, np.ndarray]]) -> float:
-    """k_B T over the mean square fluctuation, of each atom's own about its own mean."""
+    """k_B T over the mean square fluctuation, of each bond or angle about its own mean."""
     fluctuation = np.mean([np.mean((values - values.mean()) ** 2 / (units.kB * t)) for values, t in seen])
     return float(f"{1 / fluctuation:.7g}")

@@ -78,7 +78,7 @@ class Splitting(nn.Module):
         heads = max(config.kicks) + 1
         self.scalar = Energy(config.scalar, heads, bonded=config.inner_timestep_fs is None)
         self.flows = self._bonded_flows(config)
-        self.bonded = config.bonded and BondedForces(config.bonded, float(config.inner_timestep_fs or 0.0))
+        self.bonded = config.bonded and BondedForces(config.bonded, config.inner_timestep_fs)
         self.tables = self._tables(config)
         # The share that makes the map velocity Verlet's if all scalars are their shares of one energy.
         ends = torch.arange(heads) == config.kicks[0]

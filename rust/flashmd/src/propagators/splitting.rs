@@ -87,7 +87,7 @@ impl Splitting {
         for state in states {
             let of_system = bonded.iter_mut().find(|(key, _)| *key == state.key);
             let (_, forces) = of_system.ok_or_else(unprepared)?;
-            if !forces.follow(state) {
+            if !forces.are_of(state) {
                 *forces = BondedForces::find(state, fast)?;
             }
         }

@@ -149,26 +149,26 @@ pub fn element(name: &str) -> &str {
     name.split('[').next().unwrap_or(name)
 }
 
-/// True if a template's name stands for an atom of this environment: itself, or its element's.
-pub fn fits(name: &str, environment: &str) -> bool {
-    name == environment || name == element(environment)
-}
-
-/// A name that stands for atoms, so that two of them can be compared either way round.
+/// A name that stands for atoms: an environment for its own, an element for all of its environments.
 #[derive(Clone, Copy)]
 struct Name<'a>(&'a str);
 
-impl PartialEq<Name<'_>> for Name<'_> {
+impl PartialEq for Name<'_> {
     /// True if one atom can be called both.
-    fn eq(&self, other: &Name<'_>) -> bool {
-        fits(self.0, other.0) || fits(other.0, self.0)
+    fn eq(&self, other: &Self) -> bool {
+        self.0 == other.0 || self.0 == element(other.0) || element(self.0) == other.0
     }
+}
+
+/// True if atoms of these names can be those of a template, read forwards or backwards.
+pub fn fit<const N: usize>(template: &[String; N], names: [&str; N]) -> bool {
+    either_way(&template.each_ref().map(|name| Name(name)), names.map(Name))
 }
 
 /// The first two of `templates` that one group of atoms fits.
 fn ambiguous<const N: usize>(templates: &[&[String; N]]) -> Option<String> {
-    let names = |k: usize| templates[k].each_ref().map(|name| Name(name));
-    let twice = |k: usize| (0..k).find(|&before| either_way(&names(before), names(k))).map(|before| (before, k));
+    let names = |k: usize| templates[k].each_ref().map(String::as_str);
+    let twice = |k: usize| (0..k).find(|&before| fit(templates[before], names(k))).map(|before| (before, k));
     (0..templates.len()).find_map(twice).map(|(first, second)| {
         format!(
             "has two entries for the same atoms, {} and {}",

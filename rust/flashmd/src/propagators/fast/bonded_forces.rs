@@ -10,12 +10,12 @@
 //! | â, b̂, cos θ = â·b̂ | `a`, `b`, `cosine`: unit vectors along the two arms of an angle | |
 //! | k(θ − θ₀)/sin θ | `bend`: the force on the end of arm a is `bend`/|a|·(b̂ − cos θ·â) | eV |
 
-use super::bonds::{self, Arm, Bond, Bonds, fit};
+use super::bonds::{self, Arm, Bond, Bonds};
 use super::mollified_impulse::Mollifier;
 use super::pair_forces::PairForces;
 use crate::error::Result;
 use crate::linalg::{Vec3, dot, norm, scale, sub};
-use crate::model::fast_forces::FastForces;
+use crate::model::fast_forces::{FastForces, fit};
 use crate::propagators::kick_drift_kick::{Forces, Steps, kick_drift_kick};
 use crate::state::State;
 use crate::units::FS;
@@ -66,7 +66,7 @@ impl BondedForces {
     }
 
     /// True if these are the bonds of `state` as it is: a host may have put atoms at other images of themselves.
-    pub fn follow(&self, state: &State) -> bool {
+    pub fn are_of(&self, state: &State) -> bool {
         let shifts = self.terms.bonds.iter().map(|bond| &bond.arm.shift);
         state.bonds.is_empty() || shifts.eq(&state.bonds.shifts)
     }

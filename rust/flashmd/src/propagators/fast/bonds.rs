@@ -2,9 +2,9 @@
 
 use crate::error::{Error, Result};
 use crate::linalg::{Vec3, add, norm, scale, sub};
-use crate::model::fast_forces::{BondTemplate, FastForces, fits};
+use crate::model::fast_forces::{BondTemplate, FastForces, fit};
 use crate::state::{Cell, State};
-use crate::topology::{bonded_pairs, either_way, environments};
+use crate::topology::{bonded_pairs, environments};
 
 /// An arm from atom `from` to atom `to`, the latter `shift` cells away.
 #[derive(Debug, Clone, Copy)]
@@ -92,20 +92,6 @@ pub(super) fn find(state: &State, fast: &FastForces) -> Result<Bonds> {
         arms[to].push(arm.back());
     }
     Ok(Bonds { bonds, arms, environments })
-}
-
-/// True if atoms of these environments are those of a template, read forwards or backwards.
-pub(super) fn fit<const N: usize>(template: &[String; N], environments: [&str; N]) -> bool {
-    either_way(&template.each_ref().map(|name| Named(name)), environments)
-}
-
-/// A name of a template, equal to the environments that it stands for.
-struct Named<'a>(&'a str);
-
-impl PartialEq<&str> for Named<'_> {
-    fn eq(&self, environment: &&str) -> bool {
-        fits(self.0, environment)
-    }
 }
 
 fn unknown(arm: Arm, names: [&str; 2], templates: &[BondTemplate]) -> Error {
