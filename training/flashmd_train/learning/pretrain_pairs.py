@@ -8,6 +8,7 @@ import numpy as np
 import torch
 
 from flashmd_train.backbones.pair_field import held_apart
+from flashmd_train.data.approaches import measure_approaches
 from flashmd_train.data.dataset import Dataset, Frame, stratified
 from flashmd_train.data.force_samples import force_sample
 from flashmd_train.graph.distances import cosine_cutoff, norm
@@ -19,8 +20,6 @@ from flashmd_train.models.energy import Energy, radial_derivative, radial_terms
 from flashmd_train.models.splitting import LARGEST_RATIO, WALL_POWER, Splitting
 
 PRETRAINING_FRAMES = 40
-# Frames in which two species are nearest that tables are fitted to as well: nothing else says what repels them there.
-NEAREST = 20
 # Tables, which training does not change, are fitted to as many more frames of small structures as hold so many atoms.
 TABLES_ATOMS = 10000
 # A radial function whose mean square is below this share of the mean over all is one of distances at which the data
@@ -95,10 +94,12 @@ def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.rando
     energy, tables = model.scalar, model.tables
     atoms = sum(len(species) for species in data.species) / len(data.species)
     frames = max(PRETRAINING_FRAMES, round(TABLES_ATOMS / atoms))
-    approach, nearest = closest_strangers(model, data)
-    fit_pairs(energy, data, index, frames, rng, bonded=model.bonded, nearest=nearest)
+    strangers = measure_approaches(
+        data, model.config.cutoff_A, tables.pair_of, lambda graph: graph.mask & ~model.joined(graph)
+    )
+    fit_pairs(energy, data, index, frames, rng, bonded=model.bonded, nearest=strangers.nearest(index))
     weight = (energy.whiten.double() @ energy.pair[0].double()).reshape(-1, energy.config.radial)
-    closest = approach[:, None]
+    closest = strangers.closest[:, None]
 
     def fitted(d: torch.Tensor) -> torch.Tensor:
         return torch.einsum("pr,prg->pg", weight, radial_terms(energy, d[:, None]))
@@ -118,24 +119,3 @@ def fit_tables(model: Splitting, data: Dataset, index: np.ndarray, rng: np.rando
     tables.energies.copy_(energies)
     tables.slopes.copy_(slopes)
     energy.pair.zero_()
-
-
-def closest_strangers(model: Splitting, data: Dataset) -> tuple[torch.Tensor, list[Frame]]:
-    """Smallest distances between atoms that bonds and angles do not join, by pair of species [P], Å, of all frames.
-
-    Returns:
-        The distances, and the frames in which each is among the :data:`NEAREST` smallest.
-    """
-    pair_of, cutoff = model.tables.pair_of, model.config.cutoff_A
-    frames, closest = [], []
-    for frame, graph in data.every_graph(cutoff):
-        pair = pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
-        outside = graph.mask & ~model.joined(graph)
-        d = norm(graph.edge_vectors).squeeze(-1).double()
-        none = torch.full((int(pair_of.max()) + 1,), cutoff, dtype=torch.float64)
-        frames.append(frame)
-        closest.append(none.scatter_reduce(0, pair[outside], d[outside], "amin"))
-    every = torch.stack(closest)
-    order = every.argsort(0)[:NEAREST]
-    near = {int(k) for k in order[every.gather(0, order) < cutoff]}
-    return every.amin(0), [frames[k] for k in sorted(near)]

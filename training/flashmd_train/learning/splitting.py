@@ -7,12 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from flashmd_train.data.approaches import Approaches, measure_approaches
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.force_samples import random_frame
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.data.sampler import Sampler
-from flashmd_train.graph.distances import norm
-from flashmd_train.graph.gather import gather_rows
 from flashmd_train.graph.nef import join
 from flashmd_train.learning.config import SplittingTraining
 from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, training_pairs
@@ -41,7 +40,6 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
     """
 
     def pretrain(model: Splitting, data: Dataset, index: np.ndarray) -> None:
-        measure_closest(model, data)
         fit_forces(model, data, index, settings)
 
     def refit(model: Splitting, data: Dataset, index: np.ndarray, new: list[str]) -> None:
@@ -58,18 +56,15 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
     return ready.run.averaged.model
 
 
-def measure_closest(model: Splitting, data: Dataset) -> None:
+def measure_closest(model: Splitting, data: Dataset) -> Approaches:
     """Put the wall at the closest approach of each pair of species in all frames, at the cutoff where none is nearer.
 
     Not at that of some frames: a wall and scalars that are held would act within the data.
     """
-    kinds, cutoff = len(data.symbols), model.config.cutoff_A
-    closest = torch.full((kinds * kinds,), cutoff)
-    for _, graph in data.every_graph(cutoff):
-        pair = kinds * graph.species[:, None] + gather_rows(graph.species, graph.neighbors)
-        d = norm(graph.edge_vectors).squeeze(-1)
-        closest.scatter_reduce_(0, pair[graph.mask].long(), d[graph.mask], "amin")
-    model.closest.copy_(closest.reshape(kinds, kinds))
+    pair_of = model.scalar.pair_of
+    found = measure_approaches(data, model.config.cutoff_A, pair_of, lambda graph: graph.mask)
+    model.closest.copy_(found.closest[pair_of])
+    return found
 
 
 @torch.no_grad()
@@ -92,7 +87,8 @@ def fit_forces(model: Splitting, data: Dataset, index: np.ndarray, settings: Spl
     if model.tables is not None:
         fit_tables(model, data, index, rng)
     else:
-        fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng, model.closest)
+        nearest = measure_closest(model, data).nearest(index)
+        fit_pairs(energy, data, index, PRETRAINING_FRAMES, rng, model.closest, nearest=nearest)
         measure_repulsion(model)
     with torch.no_grad():
         energy.pair.copy_(energy.share[:, None] * energy.pair[:1])

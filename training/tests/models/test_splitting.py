@@ -212,7 +212,6 @@ def test_forces_are_a_start_and_strides_improve_on_it(data_file: Path, data: Dat
     torch.manual_seed(0)
     model = Splitting(given.model)
     index, _ = data.split(0.05, seed=0)
-    measure_closest(model, data)
     fit_forces(model, data, index, given)
     pairs = StridePairs(data, index, 2.0, CUTOFF + 1.0)
     batch = pairs.unaugmented(0)
