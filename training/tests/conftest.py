@@ -8,6 +8,7 @@ import pytest
 import torch
 import toy_run
 from alloys import CUTOFF_A, SPECIES, alloy_data
+from methanols import methanol_data
 from small_models import CUTOFF
 
 import flashmd_train
@@ -67,6 +68,12 @@ def segments(data: Dataset) -> Segments:
 @pytest.fixture(scope="session")
 def alloy_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return alloy_data(tmp_path_factory.mktemp("alloy") / "alloy.h5")
+
+
+@pytest.fixture(scope="session")
+def methanol_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Segments of methanol under its bonds and angles alone."""
+    return methanol_data(tmp_path_factory.mktemp("methanol") / "methanol.h5")
 
 
 @pytest.fixture(scope="session")

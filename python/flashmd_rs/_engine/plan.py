@@ -469,7 +469,7 @@ def _choose_energy(
         if energy is None:
             what = next(name for name, needed in needs.items() if needed)
             raise InputError(f"{what} needs an energy, and {model.name} names no energy model: give energy_model")
-    if not automatic or settings.thermostat is not None or model.kind != "direct":
+    if not automatic or settings.thermostat is not None or model.kind not in ("direct", "driven"):
         return energy, rescaling, None
     try:
         energy = energy or reference_energy_model(model)

@@ -404,10 +404,10 @@ def _metropolis(wanted: Any, thermostat: Thermostat | None, model: Model) -> boo
     metropolis = _checks.flag("metropolis", wanted)
     if metropolis and thermostat is None:
         raise InputError("metropolis accepts strides at the temperature of a thermostat: give temperature_K")
-    if metropolis and model.kind == "direct":
+    if metropolis and model.kind in ("direct", "driven"):
         raise ModelError(
-            f"metropolis needs reversible strides, and {model.name} is of kind 'direct', whose are not: take a model "
-            "of kind splitting, hybrid or action, such as the bundled 'water-nve'"
+            f"metropolis needs reversible strides, and {model.name} is of kind {model.kind!r}, whose are not: take a "
+            "model of kind splitting, hybrid or action, such as the bundled 'water-nve'"
         )
     return metropolis
 
@@ -417,5 +417,5 @@ def _rotation(wanted: Any, model: Model) -> bool:
     if not isinstance(wanted, bool | str) or wanted not in _AUTO:
         raise InputError(f"got random_rotation={wanted!r}, wanted True, False or 'auto'")
     if wanted == "auto":
-        return model.kind == "direct" and not model.metadata.get("equivariant", False)
+        return model.kind in ("direct", "driven") and not model.metadata.get("equivariant", False)
     return bool(wanted)

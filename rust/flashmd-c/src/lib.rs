@@ -216,7 +216,7 @@ unsafe fn create(options: &Options, atoms: &Atoms) -> Result<Simulation> {
     let mut state = unsafe { start(atoms)? };
     state.key = options.seed.into();
     model.find_bonds(&mut state)?;
-    let rotate = metadata.kind == Kind::Direct && !metadata.equivariant;
+    let rotate = metadata.wants_rotation();
     let randomness = Randomness { rotate, stochastic_noise: true };
     let propagator = prepare(&model, &[&state], randomness, !options.ignore_domain)?;
     let stride_fs = propagator.stride_fs();

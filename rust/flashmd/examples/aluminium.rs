@@ -8,7 +8,7 @@ use std::sync::Arc;
 use flashmd::filters::guard::GuardPolicy;
 use flashmd::filters::thermostat::{Bussi, Thermostat};
 use flashmd::linalg::scale;
-use flashmd::model::{Device, Kernels, Kind, Model, Placement, library};
+use flashmd::model::{Device, Kernels, Model, Placement, library};
 use flashmd::propagators::{Randomness, prepare};
 use flashmd::random::{Purpose, Stream};
 use flashmd::run::{Schedule, Simulation, System};
@@ -30,7 +30,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
     let state = crystal(4, 4.05)?;
     // A direct model whose network is not equivariant wants its frame turned at random.
-    let rotate = model.metadata().kind == Kind::Direct && !model.metadata().equivariant;
+    let rotate = model.metadata().wants_rotation();
     let propagator = prepare(&model, &[&state], Randomness { rotate, stochastic_noise: true }, true)?;
     let stride_fs = propagator.stride_fs();
     let mut system = System::new(state);

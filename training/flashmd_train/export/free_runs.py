@@ -119,7 +119,7 @@ class FreeRuns:
         kinetic, each = np.zeros(len(members)), (p**2 / masses[:, None]).sum(1)
         before = self._start_energy(f, segment, q) + each.sum() / 2
         for number in range(strides):
-            stride = self.model.predict(self.validation.data.graph(f, q, p, self.model.config.cutoff_A))
+            stride = self.model.predict(self.validation.data.graph(f, q, p, self.validation.cutoff))
             moved = stride.displacement.numpy() / root
             # As in the runtime, the total momentum stays zero and the centre of mass where it is.
             q = q + moved - (masses[:, None] * moved).sum(0) / masses.sum()

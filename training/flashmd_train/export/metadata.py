@@ -12,12 +12,15 @@ from pathlib import Path
 from flashmd_train.data.bonds import bonds
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.models.bonded import WATER
+from flashmd_train.models.driven import Driven
 from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
 from flashmd_train.models.pair_tables import FIRST_A
 from flashmd_train.models.splitting import Splitting
 
 # Version of the contract that tells bonds apart by environment.
 ENVIRONMENTS = 3
+# Version that has models of kind driven.
+DRIVEN = 4
 
 
 def common_metadata(saved: dict, data: Dataset, cutoff: float, domain: dict) -> dict:
@@ -69,6 +72,12 @@ def bonded_terms(model: Splitting) -> dict:
     tables = model.tables.entries(model.config.species)
     pairs = dict(step_fs=model.config.pair_timestep_fs, first_A=FIRST_A, spacing_A=model.tables.spacing, tables=tables)
     return terms | dict(pairs=pairs)
+
+
+def driven_terms(model: Driven) -> dict:
+    """The entries of a driven model: what moves under its slow forces, and how many polynomials these are made of."""
+    fast = dict(inner_fs=model.config.inner_timestep_fs, **model.bonded.trained().model_dump(mode="json"))
+    return dict(fast=fast, legendre_orders=model.config.legendre_orders)
 
 
 def _water_terms(model: Splitting) -> dict:

@@ -13,7 +13,14 @@ from flashmd_train.data.domain import domain
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.calibration import ENERGIES, calibrate
 from flashmd_train.export.mean_field import FRAMES, add_mean_field
-from flashmd_train.export.metadata import ENVIRONMENTS, bonded_terms, common_metadata, reference_energy_model
+from flashmd_train.export.metadata import (
+    DRIVEN,
+    ENVIRONMENTS,
+    bonded_terms,
+    common_metadata,
+    driven_terms,
+    reference_energy_model,
+)
 from flashmd_train.export.uncertainty import largest_uncertainty, set_uncertainty
 from flashmd_train.learning.baselines import fit_baselines
 from flashmd_train.learning.checkpoint import best_weights, load_weights
@@ -24,6 +31,7 @@ from flashmd_train.model_files.exports import export_action, export_direct, expo
 from flashmd_train.model_files.parity import equivariance, rounding
 from flashmd_train.models.build import build, kind_of
 from flashmd_train.models.direct import Direct
+from flashmd_train.models.driven import Driven
 from flashmd_train.models.energy import Energy
 from flashmd_train.models.molecules import BOND_LENGTH_MAX_A
 from flashmd_train.models.pet import PETAction, PETEnergy, Solved
@@ -96,22 +104,25 @@ def _publish_direct(
     potential: Potential | None,
     energies: int,
 ) -> dict:
-    config = model.config
+    config, driven = model.config, isinstance(model, Driven)
+    data.find_bonds(config.bonded)
+    reach = config.cutoff_A + (MARGIN_A if driven else 0.0)
     training_part, validation_part = data.split(VALIDATION_SHARE, seed=0)
-    training = StridePairs(data, training_part, config.stride_fs, config.cutoff_A)
-    validation = StridePairs(data, validation_part, config.stride_fs, config.cutoff_A)
+    training = StridePairs(data, training_part, config.stride_fs, reach)
+    validation = StridePairs(data, validation_part, config.stride_fs, reach)
     calibrated: dict[str, object] = {"calibration": "none: momenta are as trained"}
     if any(calibrating) and model.noise is None:
         equilibrium = validation_part[[calibrating[f] for f, _ in validation_part]]
-        pairs = StridePairs(data, equilibrium, config.stride_fs, config.cutoff_A)
+        pairs = StridePairs(data, equilibrium, config.stride_fs, reach)
         calibrated = calibrate(model, pairs, potential, energies)
     errors = stride_errors(model, validation, boxes=len(validation_part))
     ranks = set_uncertainty(model, training, validation)
     graph, parity_error = export_direct(model, data.masses)
     probe = probes(config.prior, config.cutoff_A, data.masses)[-1]
-    departure = equivariance(graph, probe)
+    vectors = 1 if driven else 2
+    departure = equivariance(graph, probe, vectors)
     # Ten times PyTorch's own rounding error, as of an export's parity, where that is larger.
-    allowed = max(EQUIVARIANCE, 10 * float(rounding(model, DIRECT_INPUTS, [probe])[:2].max()))
+    allowed = max(EQUIVARIANCE, 10 * float(rounding(model, DIRECT_INPUTS, [probe])[:vectors].max()))
     if model.backbone.equivariant and departure > allowed:
         raise ValueError(f"the exported graph departs from equivariance by {departure:.1e}, allowed {allowed:.0e}")
     limits = domain(data, config.cutoff_A)
@@ -119,8 +130,9 @@ def _publish_direct(
     # With bonds, the atoms of a molecule too, and those of the outermost neighbours.
     field = model.backbone.reach * config.cutoff_A + (4 * BOND_LENGTH_MAX_A if config.prior == "bonded" else 0.0)
     metadata = common_metadata(saved, data, config.cutoff_A, limits) | dict(
-        kind="direct",
+        kind="driven" if driven else "direct",
         stride_fs=config.stride_fs,
+        **({"contract": DRIVEN} | driven_terms(model) if driven else {}),
         receptive_field_A=field,
         equivariant=bool(model.backbone.equivariant and departure <= EQUIVARIANCE),
         energy_model=reference_energy_model(energy_model),

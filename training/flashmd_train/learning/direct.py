@@ -19,6 +19,7 @@ from flashmd_train.learning.loop import MARGIN_A, fit_strides, prepared_run, tra
 from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.learning.pretrain_lookahead import fit_linear
 from flashmd_train.learning.units import measure_direct
+from flashmd_train.models.build import build_direct
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.prior import NoPrior
 
@@ -40,11 +41,14 @@ def train_direct(settings: DirectTraining, folder: Path, stop_after: int | None 
         ValueError: data, model and folder do not go together.
     """
 
+    # Edges that come within the cutoff where the network looks later than at the start.
+    within = 0.0 if settings.model.bonded is None else MARGIN_A
+
     def plain_pairs(data: Dataset, index: np.ndarray) -> StridePairs:
-        return StridePairs(data, index, settings.model.stride_fs, settings.model.cutoff_A)
+        return StridePairs(data, index, settings.model.stride_fs, settings.model.cutoff_A + within)
 
     def pairs_of(model: Direct, data: Dataset, index: np.ndarray) -> StridePairs:
-        margin = MARGIN_A if settings.loss.strides > 1 or settings.loss.energy_weight > 0 else 0.0
+        margin = MARGIN_A if settings.loss.strides > 1 or settings.loss.energy_weight > 0 else within
         return training_pairs(settings, data, index, margin, settings.data.rotate and not model.backbone.equivariant)
 
     def pretrain(model: Direct, data: Dataset, index: np.ndarray) -> None:
@@ -58,7 +62,7 @@ def train_direct(settings: DirectTraining, folder: Path, stop_after: int | None 
         if new and isinstance(model.prior, NoPrior):
             measure_direct(model, plain_pairs(data, index), new)
 
-    with prepared_run(settings, folder, lambda: Direct(settings.model), pretrain, refit, stop_after) as ready:
+    with prepared_run(settings, folder, lambda: build_direct(settings.model), pretrain, refit, stop_after) as ready:
         validation = plain_pairs(ready.data, ready.validation)
         energy = frozen_energy(settings, ready.data, ready.device)
         objective = StrideObjective(ready.run.model, settings.loss, energy)

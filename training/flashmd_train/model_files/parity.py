@@ -100,9 +100,15 @@ def _difference(got: np.ndarray, wanted: np.ndarray) -> float:
     return float(np.abs(got - wanted).max() / np.abs(wanted).max())
 
 
-def equivariance(model: onnx.ModelProto, graph: Graph) -> float:
-    """Largest departure of a direct model's stride from O(3) equivariance, relative to the largest value."""
+def equivariance(model: onnx.ModelProto, graph: Graph, vectors: int = 2) -> float:
+    """Largest departure of a direct model's stride from O(3) equivariance, relative to the largest value.
+
+    Args:
+        model: of inputs as in the contract.
+        graph: of atoms.
+        vectors: outputs that turn with the atoms, the first ones.
+    """
     rotation = random_orthogonal(np.random.default_rng(1))
     rotated_graph = graph._replace(edge_vectors=graph.edge_vectors @ rotation.T, momenta=graph.momenta @ rotation.T)
-    plain, rotated = (run_onnx(model, g, DIRECT_INPUTS)[:2] for g in (graph, rotated_graph))
+    plain, rotated = (run_onnx(model, g, DIRECT_INPUTS)[:vectors] for g in (graph, rotated_graph))
     return max(float(np.abs(a @ rotation.numpy().T - b).max() / np.abs(a).max()) for a, b in zip(plain, rotated))

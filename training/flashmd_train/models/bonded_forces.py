@@ -99,9 +99,13 @@ class BondedForces(nn.Module):
         atoms = known_bonds(graph)
         return self(atoms._replace(vectors=atoms.moved(displacement)))
 
+    def steps(self, time: float) -> int:
+        """Time steps in ``time``, Å √(u/eV)."""
+        return max(1, round(time / self.timestep))
+
     def advance(self, graph: Graph, u: Tensor, p: Tensor, time: float) -> tuple[Tensor, Tensor]:
         """Displacements [N, 3] (Å) and momenta [N, 3] (√(eV·u)) after ``time`` (Å √(u/eV)) under these forces."""
-        steps = max(1, round(time / self.timestep))
+        steps = self.steps(time)
         step_time, mass = time / steps, graph.masses[:, None]
 
         def kick(u: Tensor, p: Tensor, step: int) -> Tensor:

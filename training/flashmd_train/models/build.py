@@ -8,6 +8,7 @@ from torch import nn
 
 from flashmd_train.models.config import ActionConfig, DirectConfig, EnergyConfig, SplittingConfig
 from flashmd_train.models.direct import Direct
+from flashmd_train.models.driven import Driven
 from flashmd_train.models.energies import build_energy
 from flashmd_train.models.pet import PETAction
 from flashmd_train.models.splitting import Splitting
@@ -22,8 +23,13 @@ class Kind(NamedTuple):
     build: Any
 
 
+def build_direct(config: DirectConfig) -> Direct:
+    """A direct model with random weights, driven where bonds are given."""
+    return Direct(config) if config.bonded is None else Driven(config)
+
+
 KINDS = {
-    "direct": Kind(DirectConfig, Direct),
+    "direct": Kind(DirectConfig, build_direct),
     "splitting": Kind(SplittingConfig, Splitting),
     "energy": Kind(EnergyConfig, build_energy),
     "action": Kind(ActionConfig, PETAction),

@@ -9,6 +9,31 @@ from pydantic import Field, model_validator
 from flashmd_train.settings import NotNegative, Positive, Strict
 
 
+class BondKind(Strict):
+    """½k(r − r₀)², or Morse's k/2a²·(1 − exp(−a(r − r₀)))², between atoms of two environments."""
+
+    species: tuple[str, str] = Field(description="environments, as in O[C,H]: an element and what it is bonded to")
+    constant_eV_per_A2: Positive = Field(description="k, eV/Å²")
+    length_A: Positive = Field(description="r₀, Å")
+    morse_per_A: NotNegative = Field(0.0, description="a, 1/Å; 0 for a harmonic bond")
+    longest_A: Positive = Field(description="atoms of these elements nearer than this at the start are bonded, Å")
+
+
+class AngleKind(Strict):
+    """½k(θ − θ₀)² between two bonds that meet in an atom."""
+
+    species: tuple[str, str, str] = Field(description="environments: end, middle, end")
+    constant_eV_per_rad2: Positive = Field(description="k, eV/rad²")
+    angle_rad: Positive = Field(description="θ₀, rad")
+
+
+class BondedConfig(Strict):
+    """Kinds of bonds and angles, with the constants that training starts from."""
+
+    bonds: tuple[BondKind, ...] = Field(min_length=1, description="kinds of bonds")
+    angles: tuple[AngleKind, ...] = Field((), description="kinds of angles")
+
+
 class DirectConfig(Strict):
     """Everything that fixes a direct model; stored in checkpoints and in the provenance of exported files."""
 
@@ -22,6 +47,11 @@ class DirectConfig(Strict):
         "bonded",
         description="bonded: water's bonds and angle are known; free: Newton's second law alone; none: the network "
         "gives q' - q and p' itself, as published FlashMD does",
+    )
+    bonded: BondedConfig | None = Field(
+        None,
+        description="bonds and angles of any molecule, which flashmd-train bonded fits: the network drives them "
+        "through the stride; null: water's own with prior bonded, or none",
     )
     momenta_as_difference: bool = Field(False, description="with prior none: the network gives p' - p instead of p'")
     inner_timestep_fs: Positive = Field(0.8, description="inner time step of the bonded prior, fs")
@@ -45,6 +75,15 @@ class DirectConfig(Strict):
             raise ValueError(f"prior none is for backbone pet; {self.backbone} gives forces: take prior free")
         if self.momenta_as_difference and self.prior != "none":
             raise ValueError("momenta_as_difference is for prior none; the others add to free flight by themselves")
+        return self
+
+    @model_validator(mode="after")
+    def _bonds_of_the_settings(self) -> DirectConfig:
+        if self.bonded is not None and (self.prior != "free" or self.backbone == "lookahead" or self.noise):
+            raise ValueError(
+                "bonded wants prior free, beside which it stands, noise false, and backbone edgemp, painn or pet: "
+                "lookahead asks its prior where the atoms will be, and would not know the bonds"
+            )
         return self
 
 
@@ -89,31 +128,6 @@ class ActionConfig(Strict):
     stride_fs: Positive = Field(16.0, description="stride of the map, fs")
     cutoff_A: Positive = Field(4.5, description="cutoff of the neighbours, Å")
     options: dict = Field({}, description="preset and further settings of PET")
-
-
-class BondKind(Strict):
-    """½k(r − r₀)², or Morse's k/2a²·(1 − exp(−a(r − r₀)))², between atoms of two environments."""
-
-    species: tuple[str, str] = Field(description="environments, as in O[C,H]: an element and what it is bonded to")
-    constant_eV_per_A2: Positive = Field(description="k, eV/Å²")
-    length_A: Positive = Field(description="r₀, Å")
-    morse_per_A: NotNegative = Field(0.0, description="a, 1/Å; 0 for a harmonic bond")
-    longest_A: Positive = Field(description="atoms of these elements nearer than this at the start are bonded, Å")
-
-
-class AngleKind(Strict):
-    """½k(θ − θ₀)² between two bonds that meet in an atom."""
-
-    species: tuple[str, str, str] = Field(description="environments: end, middle, end")
-    constant_eV_per_rad2: Positive = Field(description="k, eV/rad²")
-    angle_rad: Positive = Field(description="θ₀, rad")
-
-
-class BondedConfig(Strict):
-    """Kinds of bonds and angles, with the constants that training starts from."""
-
-    bonds: tuple[BondKind, ...] = Field(min_length=1, description="kinds of bonds")
-    angles: tuple[AngleKind, ...] = Field((), description="kinds of angles")
 
 
 class SplittingConfig(Strict):

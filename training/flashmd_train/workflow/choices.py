@@ -132,7 +132,7 @@ class Trials:
         chosen: dict[str, Any] = {
             "cutoff_A": cutoff,
             "pair_force_errors": {f"{c:g} A": round(error, 4) for c, error in errors.items()},
-            "kind": "direct" if self.options.kind == "direct" else "splitting",
+            "kind": "direct" if self.options.kind in ("direct", "driven") else "splitting",
             "stride_fs": self.plan.stride_fs,
             "species": data.symbols,
             "angular": self.options.angular or self._degree_of_moments(),
@@ -189,7 +189,7 @@ class Trials:
         try:
             bonded, left = fit_bonded(data)
         except ValueError as error:
-            if self.options.kind == "hybrid":
+            if self.options.kind in ("hybrid", "driven"):
                 raise
             self.say(f"  no bonds are taken for known: {error}")
             return None

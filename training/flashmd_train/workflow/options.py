@@ -8,7 +8,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from flashmd_train.settings import NotNegative, Positive, Strict, problems
 
-Kind = Literal["auto", "direct", "splitting", "hybrid"]
+Kind = Literal["auto", "direct", "splitting", "hybrid", "driven"]
 
 
 def _several(value: Any) -> Any:
@@ -24,8 +24,8 @@ class FitOptions(Strict):
     hours: Positive = Field(1.0, description="wall time that everything together may take, h")
     kind: Kind = Field(
         "auto",
-        description="direct, splitting (symplectic), hybrid (a splitting that knows bonds), or auto: hybrid of "
-        "molecules, else splitting where it is faster than its reference",
+        description="direct, splitting (symplectic), hybrid (a splitting that knows bonds), driven (bonds under slow "
+        "forces), or auto: hybrid of molecules, else splitting where it is faster than its reference",
     )
     stride_fs: Positive | None = Field(None, description="stride, fs; null: by the fastest vibration")
     cutoff_A: Positive | None = Field(None, description="cutoff, Å; null: by the error of pair forces")

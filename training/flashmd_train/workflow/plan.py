@@ -5,8 +5,8 @@ temperatures   of the data: 0.75, 1 and 1.25 times the one asked for; of several
                1.15 times the highest
 molecules      bonds and angles are known to the model where atoms are bonded covalently and the fastest vibration is
                faster than ``MOLECULES_FS``
-stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration, or 0.45 where bonds
-               are known, of no fewer than four time steps
+stride         the longest of ``STRIDES_FS`` that is at most 0.3 periods of the fastest vibration (0.45 of a hybrid
+               model, 1 of a driven one), of no fewer than four time steps
 time step      of the reference: the longest of its own and its halves that divides the spacing
 spacing        a quarter of the stride, so that half and a quarter of it can be trained on the same data
 segments       of two strides, with a bath of two strides between them; as many as fit into their share of the time,
@@ -33,6 +33,8 @@ STRIDES_FS = (0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 24.0, 32.0, 48.0, 64.0)
 PERIODS_PER_STRIDE, PERIODS_PER_KICK = 0.3, 0.1
 # Both, where bonds are known and act between the kicks, which are mollified.
 PERIODS_WITH_BONDS = 0.45
+# In a stride whose bonds move under slow forces.
+PERIODS_DRIVEN = 1.0
 # Longest period of the fastest vibration of molecules, fs: that of a double bond is below 20.
 MOLECULES_FS = 25.0
 FEWEST_SEGMENTS, MOST_SEGMENTS = 60, 1500
@@ -109,9 +111,9 @@ def data_temperatures(wanted_K: tuple[float, ...]) -> tuple[float, ...]:
     return tuple(round(first + k * (last - first) / 3, 1) for k in range(4))
 
 
-def choose_stride(period_fs: float, timestep_fs: float, molecules: bool = False) -> float:
-    """The longest stride that is short against the fastest vibration, fs."""
-    longest = (PERIODS_WITH_BONDS if molecules else PERIODS_PER_STRIDE) * period_fs
+def choose_stride(period_fs: float, timestep_fs: float, periods: float = PERIODS_PER_STRIDE) -> float:
+    """The longest stride of at most so many periods of the fastest vibration, fs."""
+    longest = periods * period_fs
     fitting = [s for s in STRIDES_FS if FRAMES_PER_STRIDE * timestep_fs <= s <= longest]
     return max(fitting, default=FRAMES_PER_STRIDE * timestep_fs)
 

@@ -33,7 +33,10 @@ def make_plan(systems: Sequence[System], probes: Sequence[Probe], options: FitOp
     period = min(probe.fastest_period_fs for probe in probes)
     timestep = min(probe.timestep_fs for probe in probes)
     molecules = _are_molecules(systems, period, options)
-    stride = options.stride_fs or rules.choose_stride(period, timestep, molecules)
+    periods = rules.PERIODS_PER_STRIDE
+    if molecules:
+        periods = rules.PERIODS_DRIVEN if options.kind == "driven" else rules.PERIODS_WITH_BONDS
+    stride = options.stride_fs or rules.choose_stride(period, timestep, periods)
     timestep = rules.matching_timestep(timestep, stride / rules.FRAMES_PER_STRIDE)
     temperatures = rules.data_temperatures(options.temperature_K)
     minutes = {name: 60 * share * options.hours for name, share in rules.SHARES.items()}
@@ -84,7 +87,8 @@ def _are_molecules(systems: Sequence[System], period_fs: float, options: FitOpti
     Raises:
         ValueError: it is asked to, and there are none.
     """
-    if options.kind not in ("auto", "hybrid"):
+    knows_bonds = options.kind in ("hybrid", "driven")
+    if options.kind != "auto" and not knows_bonds:
         return False
     structures = [atoms for system in systems for atoms in system.structures]
     bonds = 0
@@ -94,6 +98,8 @@ def _are_molecules(systems: Sequence[System], period_fs: float, options: FitOpti
             bonds += len(connect(atoms.numbers, atoms.positions, atoms.cell.array, atoms.pbc, reaches).pairs)
     except ValueError:
         bonds = 0  # bonds across half of the cell: a crystal
-    if options.kind == "hybrid" and not bonds:
-        raise ValueError("no atoms are covalently bonded, so that a hybrid model has no bonds to know; leave kind out")
-    return options.kind == "hybrid" or rules.are_molecules(period_fs, bonds)
+    if knows_bonds and not bonds:
+        raise ValueError(
+            f"no atoms are covalently bonded, so that a {options.kind} model has no bonds to know; leave kind out"
+        )
+    return knows_bonds or rules.are_molecules(period_fs, bonds)

@@ -40,6 +40,8 @@ TRIAL_STEPS, TRIAL_FORCE_STEPS = 90, 150
 VALIDATIONS = 8
 # Steps of pair tables between two kicks of a hybrid model.
 PAIR_STEPS = 2
+# Legendre polynomials of a driven model's slow forces.
+DRIVEN_ORDERS = 4
 # Time between two looks at what is running, s.
 POLLING_S = 0.5
 
@@ -86,7 +88,7 @@ class Training(NamedTuple):
 
 
 class KnownBonds(Strict):
-    """What a hybrid model of molecules knows.
+    """What a hybrid or a driven model of molecules knows.
 
     Attributes:
         bonded: kinds of bonds and angles.
@@ -108,7 +110,7 @@ def model_settings(
     kicks: int,
     known: KnownBonds | None = None,
 ) -> dict[str, Any]:
-    """The section ``model`` of a training; with ``known`` bonds of a splitting, or of the energy model beside it."""
+    """The section ``model`` of a training; with ``known`` bonds, of models of molecules."""
     energy: dict[str, Any] = {
         "species": list(species),
         "prior": "free",
@@ -139,6 +141,17 @@ def model_settings(
                 "mollified": True,
             }
         return settings
+    if known is not None:
+        return {
+            "species": list(species),
+            "stride_fs": stride_fs,
+            "cutoff_A": cutoff_A,
+            "prior": "free",
+            "backbone": "painn",
+            "legendre_orders": DRIVEN_ORDERS,
+            "inner_timestep_fs": known.inner_timestep_fs,
+            "bonded": known.bonded.model_dump(mode="json"),
+        }
     return {
         "species": list(species),
         "stride_fs": stride_fs,

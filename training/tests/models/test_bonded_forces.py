@@ -10,13 +10,9 @@ import pytest
 import torch
 from ase import Atoms, units
 from ase.build import molecule
+from methanols import METHANOL, bonded_data, methanol
 
 import flashmd_rs
-from flashmd_rs.reference.factories import Factory
-from flashmd_rs.reference.generate import generate
-from flashmd_rs.reference.potentials import CalculatorPotential
-from flashmd_rs.reference.recipe import Recipe
-from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.topology import connect, covalent_reaches, nearest_images
 from flashmd_train.export.publish import publish
@@ -25,62 +21,14 @@ from flashmd_train.learning.config import Data, Optimizer, SplittingTraining
 from flashmd_train.learning.fit_bonded import fit_bonded
 from flashmd_train.learning.splitting import train_splitting
 from flashmd_train.models.bonded_forces import BondedForces
-from flashmd_train.models.config import AngleKind, BondedConfig, BondKind, EnergyConfig, SplittingConfig
+from flashmd_train.models.config import EnergyConfig, SplittingConfig
 from flashmd_train.models.mollified import leaves_at_rest
 from flashmd_train.models.splitting import Splitting
 
-# Those of the potential in methanol.py.
-METHANOL = BondedConfig(
-    bonds=(
-        BondKind(
-            species=("C[H,H,H,O]", "H[C]"), constant_eV_per_A2=31.0, length_A=1.09, morse_per_A=1.7, longest_A=1.338
-        ),
-        BondKind(
-            species=("C[H,H,H,O]", "O[C,H]"), constant_eV_per_A2=25.0, length_A=1.41, morse_per_A=1.8, longest_A=1.775
-        ),
-        BondKind(species=("H[O]", "O[C,H]"), constant_eV_per_A2=45.0, length_A=0.96, morse_per_A=2.2, longest_A=1.212),
-    ),
-    angles=(
-        AngleKind(species=("C[H,H,H,O]", "O[C,H]", "H[O]"), constant_eV_per_rad2=4.0, angle_rad=1.88),
-        AngleKind(species=("H[C]", "C[H,H,H,O]", "H[C]"), constant_eV_per_rad2=3.0, angle_rad=1.9),
-        AngleKind(species=("H[C]", "C[H,H,H,O]", "O[C,H]"), constant_eV_per_rad2=3.6, angle_rad=1.92),
-    ),
-)
 
-
-def methanol() -> Atoms:
-    return molecule("CH3OH")
-
-
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Segments of methanol under its bonds and angles alone."""
-    path = tmp_path_factory.mktemp("methanol") / "methanol.h5"
-    system = System(
-        (methanol(),), CalculatorPotential(Factory(f"{Path(__file__).parent / 'methanol.py'}:Bonded"), "methanol")
-    )
-    recipe = Recipe(
-        system=system,
-        temperatures_K=(300.0,),
-        timestep_fs=0.5,
-        spacing_fs=1.0,
-        length_fs=4.0,
-        decorrelation_fs=8.0,
-        equilibration_ps=0.05,
-    )
-    generate(path, recipe, 24, workers=1)
-    return path
-
-
-def loaded(path: Path, bonded: BondedConfig = METHANOL) -> Dataset:
-    data = Dataset([path])
-    data.find_bonds(bonded)
-    return data
-
-
-def test_constants_are_found_in_the_forces(data: Path) -> None:
+def test_constants_are_found_in_the_forces(methanol_file: Path) -> None:
     """The reference is of this form, so that nothing is left of its forces and its constants come back."""
-    found, left = fit_bonded(Dataset([data]))
+    found, left = fit_bonded(Dataset([methanol_file]))
     assert left < 1e-4
     assert [kind.species for kind in found.bonds] == [kind.species for kind in METHANOL.bonds]
     assert [kind.species for kind in found.angles] == [kind.species for kind in METHANOL.angles]
@@ -92,16 +40,16 @@ def test_constants_are_found_in_the_forces(data: Path) -> None:
         assert ours.constant_eV_per_rad2 == pytest.approx(theirs.constant_eV_per_rad2, rel=1e-2)
 
 
-def test_forces_are_those_of_the_energy(data: Path) -> None:
-    graph = loaded(data).frame_graph(0, 0, 0, 5.0)
+def test_forces_are_those_of_the_energy(methanol_file: Path) -> None:
+    graph = bonded_data(methanol_file).frame_graph(0, 0, 0, 5.0)
     forces = BondedForces(METHANOL, 0.5).forces(graph, torch.zeros_like(graph.momenta)).detach()
-    reference = torch.tensor(Dataset([data]).files[0].forces[0, 0])
+    reference = torch.tensor(Dataset([methanol_file]).files[0].forces[0, 0])
     assert float((forces - reference).abs().max()) < 2e-4 * float(reference.abs().max())
 
 
-def test_motion_is_that_of_the_reference(data: Path) -> None:
+def test_motion_is_that_of_the_reference(methanol_file: Path) -> None:
     """The same steps under the same forces, of several molecules side by side."""
-    loaded_data = loaded(data)
+    loaded_data = bonded_data(methanol_file)
     file = loaded_data.files[0]
     graph = join([loaded_data.frame_graph(0, segment, 0, 5.0) for segment in (0, 1)])
     root = graph.masses.sqrt()[:, None]
@@ -113,9 +61,9 @@ def test_motion_is_that_of_the_reference(data: Path) -> None:
     assert np.abs(p.detach().numpy() - momenta).max() < 2e-3
 
 
-def test_graphs_carry_their_bonds_along(data: Path) -> None:
+def test_graphs_carry_their_bonds_along(methanol_file: Path) -> None:
     """Displaced atoms have displaced bonds; joined are the ends of bonds and of angles, and nothing else."""
-    graph = loaded(data).frame_graph(0, 0, 0, 6.0)
+    graph = bonded_data(methanol_file).frame_graph(0, 0, 0, 6.0)
     assert len(graph.bonded.pairs) == 5
     assert len(graph.bonded.arms) == 7
     # All pairs of six atoms but the three of hydrogens on carbon with that on oxygen.
@@ -126,9 +74,9 @@ def test_graphs_carry_their_bonds_along(data: Path) -> None:
     assert torch.allclose(after.bonded.vectors, graph.bonded.vectors + u[second] - u[first])
 
 
-def test_leaves_are_put_at_rest(data: Path) -> None:
+def test_leaves_are_put_at_rest(methanol_file: Path) -> None:
     """Bonds of hydrogens get their rest length, the centre of mass of each group stays, C–O is left alone."""
-    graph = loaded(data).frame_graph(0, 0, 0, 5.0)
+    graph = bonded_data(methanol_file).frame_graph(0, 0, 0, 5.0)
     bonded = graph.bonded
     length = torch.tensor([kind.length_A for kind in METHANOL.bonds])[bonded.bond_kinds]
     u = leaves_at_rest(graph, torch.zeros_like(graph.momenta), length)
@@ -140,17 +88,17 @@ def test_leaves_are_put_at_rest(data: Path) -> None:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["plain", "mollified"])
-def trained(request: pytest.FixtureRequest, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(request: pytest.FixtureRequest, methanol_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A hybrid model of methanol after a few steps of training, beside its run."""
-    return train(data, tmp_path_factory.mktemp("hybrid"), request.param)
+    return train(methanol_file, tmp_path_factory.mktemp("hybrid"), request.param)
 
 
-def test_the_runtime_makes_the_same_stride(data: Path, trained: Path) -> None:
+def test_the_runtime_makes_the_same_stride(methanol_file: Path, trained: Path) -> None:
     path = trained
     metadata = flashmd_rs.Model(path).metadata
     assert (metadata["contract"], metadata["kind"]) == (3, "hybrid")
     assert metadata["fast"]["bonds"][0]["species"] == ["C[H,H,H,O]", "H[C]"]
-    model, loaded_data = saved_model(path.parent / "run"), loaded(data)
+    model, loaded_data = saved_model(path.parent / "run"), bonded_data(methanol_file)
     file = loaded_data.files[0]
     atoms = Atoms(file.numbers, file.positions[0, 0].astype(float), masses=file.masses)
     atoms.set_momenta(file.momenta[0, 0].astype(float))
@@ -184,10 +132,10 @@ def test_atoms_of_other_molecules_are_refused_by_name(trained: Path) -> None:
         flashmd_rs.rollout(molecule("CH3CH2OH"), model=trained, steps=1, temperature_K=300, guard="off")
 
 
-def test_bonds_that_change_are_refused(data: Path, tmp_path: Path) -> None:
+def test_bonds_that_change_are_refused(methanol_file: Path, tmp_path: Path) -> None:
     """A file in which a bond is broken in one segment has no bonds to know."""
     broken = tmp_path / "broken.h5"
-    broken.write_bytes(data.read_bytes())
+    broken.write_bytes(methanol_file.read_bytes())
     with h5py.File(broken, "r+") as file:
         file["positions"][5, :, 3] += 3.0
     with pytest.raises(ValueError, match="bonds that change cannot be known"):

@@ -163,7 +163,8 @@ impl Network {
             return Ok(results);
         }
         let Self { edges, species, momenta, masses, systems: system, head, outputs, .. } = self;
-        let batch = Batch { edges, species, momenta, masses, system, head };
+        let legendre_orders = self.model.metadata().legendre_orders;
+        let batch = Batch { edges, species, momenta, masses, system, head, legendre_orders };
         let done = self.model.run(batch, wanted, outputs);
         self.timing.network += ready.elapsed();
         self.timing.runs += 1;

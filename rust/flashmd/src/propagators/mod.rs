@@ -3,6 +3,7 @@
 mod action;
 mod anderson;
 mod direct;
+mod driven;
 pub mod fast;
 pub mod kick_drift_kick;
 mod propagator;
@@ -11,6 +12,7 @@ pub mod verlet;
 
 pub use action::Action;
 pub use direct::{Direct, Randomness};
+pub use driven::Driven;
 pub use propagator::{Outcome, Propagator, SolverStatistics};
 pub use splitting::Splitting;
 
@@ -42,6 +44,7 @@ pub fn prepare(
     let model = Arc::clone(model);
     Ok(match kind {
         Kind::Splitting | Kind::Hybrid => Box::new(Splitting::new(model, states, check_domain)?),
+        Kind::Driven => Box::new(Driven::new(model, states, randomness.rotate, check_domain)?),
         Kind::Action => Box::new(Action::new(model, states, check_domain)?),
         Kind::Direct | Kind::Energy => Box::new(Direct::new(model, states, randomness, check_domain)?),
     })

@@ -16,15 +16,13 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::fast::{BondedForces, Mollifier};
+use super::fast::{BondedSystems, Mollifier};
 use super::{Outcome, Propagator};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::linalg::{Mat3, Vec3};
-use crate::model::fast_forces::FastForces;
 use crate::model::metadata::Scheme;
 use crate::model::{Kind, Model, Output};
 use crate::network::{DomainMonitor, Network, Timing, View, gradient};
-use crate::random::Key;
 use crate::state::State;
 use crate::units::FS;
 use crate::violation::Violation;
@@ -39,7 +37,7 @@ pub struct Splitting {
     /// What they belong to: the last kick of a stride is the first of the next.
     known: Option<Known>,
     /// The bonds and angles of each system; None where drifts are straight.
-    bonded: Option<Vec<(Key, BondedForces)>>,
+    bonded: Option<BondedSystems>,
     monitor: DomainMonitor,
 }
 
@@ -71,44 +69,26 @@ impl Splitting {
         }
         let (scheme, fast) = (model.metadata().scheme.clone(), model.metadata().fast.clone());
         let network = Network::new(model, states)?;
-        let find = |fast: &FastForces| {
-            states.iter().map(|state| Ok((state.key, BondedForces::find(state, fast)?))).collect::<Result<_>>()
-        };
-        let bonded = fast.as_ref().map(find).transpose()?;
+        let bonded = fast.map(|fast| BondedSystems::find(states, fast)).transpose()?;
         let monitor = DomainMonitor::new(check_domain);
         Ok(Self { network, scheme, forces: Vec::new(), known: None, bonded, monitor })
     }
 
-    /// Prepares the bonds of systems anew whose atoms a host has put at other images of themselves.
-    fn follow_bonds(&mut self, states: &[&mut State]) -> Result<()> {
-        let (Some(bonded), Some(fast)) = (&mut self.bonded, &self.network.model().metadata().fast) else {
-            return Ok(());
-        };
-        for state in states {
-            let of_system = bonded.iter_mut().find(|(key, _)| *key == state.key);
-            let (_, forces) = of_system.ok_or_else(unprepared)?;
-            if !forces.are_of(state) {
-                *forces = BondedForces::find(state, fast)?;
-            }
-        }
-        Ok(())
-    }
-
     /// One drift of a system: straight, or with the inner loop of its bonds and angles.
     fn drift(&mut self, state: &mut State, time: f64) -> Result<()> {
-        let Some(bonded) = &mut self.bonded else {
-            state.drift(time);
-            return Ok(());
-        };
-        let of_system = bonded.iter_mut().find(|(key, _)| *key == state.key);
-        of_system.ok_or_else(unprepared)?.1.advance(state, time)
+        match &mut self.bonded {
+            Some(bonded) => bonded.of_mut(state)?.advance(state, time),
+            None => {
+                state.drift(time);
+                Ok(())
+            }
+        }
     }
 
     /// How the scalars see the molecules of a system, if not as they are.
     fn mollifier(&self, state: &State) -> Result<Option<&Mollifier>> {
         let Some(bonded) = &self.bonded else { return Ok(None) };
-        let of_system = bonded.iter().find(|(key, _)| *key == state.key);
-        Ok(of_system.ok_or_else(unprepared)?.1.mollifier())
+        Ok(bonded.of(state)?.mollifier())
     }
 
     /// The systems as the scalars see them.
@@ -173,10 +153,6 @@ impl Splitting {
     }
 }
 
-fn unprepared() -> Error {
-    Error::Input("a system was moved for which this model was not prepared; prepare it first".into())
-}
-
 impl Propagator for Splitting {
     fn stride_fs(&self) -> f64 {
         self.network.model().metadata().stride_fs
@@ -186,7 +162,9 @@ impl Propagator for Splitting {
         let time = self.stride_fs() * FS;
         let mut results: Vec<Result<()>> = states.iter().map(|_| Ok(())).collect();
         let mut violations = Vec::new();
-        self.follow_bonds(states)?;
+        if let Some(bonded) = &mut self.bonded {
+            bonded.follow(states)?;
+        }
         let Scheme { kicks, drifts } = self.scheme.clone();
         for (number, &scalar) in kicks.iter().enumerate() {
             self.evaluate(states, scalar, &mut results)?;

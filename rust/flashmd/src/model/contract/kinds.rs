@@ -15,6 +15,8 @@ pub enum Kind {
     Action,
     /// A potential energy.
     Energy,
+    /// Slow forces through a stride, under which bonds and angles move.
+    Driven,
 }
 
 /// What is the same for all models of a kind.
@@ -28,8 +30,10 @@ pub struct KindSpec {
     pub moves_atoms: bool,
     /// True if its metadata have `splitting`, its kicks and drifts.
     pub has_kicks: bool,
-    /// True if its metadata have `fast`, the bonded forces of its drifts.
+    /// True if its metadata have `fast`, bonded forces that the runtime integrates.
     pub has_fast_forces: bool,
+    /// True if its metadata have `legendre_orders`, how many polynomials its slow forces are made of.
+    pub has_slow_forces: bool,
     /// True if it may be looked at from a frame that turns; what conserves a scalar's own energy may not.
     pub frame_may_turn: bool,
     /// Outputs that every model of the kind has.
@@ -41,8 +45,10 @@ pub struct KindSpec {
 }
 
 /// Every kind, in the order of [`Kind`].
-const KINDS: [KindSpec; 5] = {
-    use Output::{Displacement, EdgeGradient, Energy, MomentaOut, MomentumGradient, ResidualScale, Uncertainty};
+const KINDS: [KindSpec; 6] = {
+    use Output::{
+        Displacement, EdgeGradient, Energy, MomentaOut, MomentumGradient, ResidualScale, SlowForces, Uncertainty,
+    };
     /// A kind of gradients of scalars.
     const SCALAR: KindSpec = KindSpec {
         kind: Kind::Splitting,
@@ -50,6 +56,7 @@ const KINDS: [KindSpec; 5] = {
         moves_atoms: true,
         has_kicks: true,
         has_fast_forces: false,
+        has_slow_forces: false,
         frame_may_turn: false,
         required: &[EdgeGradient],
         probed: &[EdgeGradient],
@@ -62,6 +69,7 @@ const KINDS: [KindSpec; 5] = {
             moves_atoms: true,
             has_kicks: false,
             has_fast_forces: false,
+            has_slow_forces: false,
             frame_may_turn: true,
             required: &[Displacement, MomentaOut],
             probed: &[Displacement, MomentaOut, ResidualScale, Uncertainty],
@@ -85,6 +93,18 @@ const KINDS: [KindSpec; 5] = {
             required: &[Energy],
             probed: &[Energy, EdgeGradient],
             ..SCALAR
+        },
+        KindSpec {
+            kind: Kind::Driven,
+            name: "driven",
+            moves_atoms: true,
+            has_kicks: false,
+            has_fast_forces: true,
+            has_slow_forces: true,
+            frame_may_turn: true,
+            required: &[SlowForces],
+            probed: &[SlowForces, Uncertainty],
+            ignored: &[],
         },
     ]
 };
@@ -122,6 +142,6 @@ mod tests {
     #[test]
     fn the_table_is_in_the_order_of_its_names() {
         assert!(KINDS.iter().enumerate().all(|(index, spec)| spec.kind as usize == index));
-        assert_eq!(Kind::list(), r#""direct", "splitting", "hybrid", "action" or "energy""#);
+        assert_eq!(Kind::list(), r#""direct", "splitting", "hybrid", "action", "energy" or "driven""#);
     }
 }

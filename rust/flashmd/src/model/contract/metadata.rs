@@ -12,8 +12,8 @@ use crate::elements;
 use crate::error::{ModelFault, Result, one_line};
 
 /// Contract versions this crate reads. The second adds `mean_field`, without which energies would be other ones; the third bonds and
-/// angles by environment.
-pub const CONTRACTS: RangeInclusive<u64> = 1..=3;
+/// angles by environment; the fourth models of kind `driven`.
+pub const CONTRACTS: RangeInclusive<u64> = 1..=4;
 
 /// Longest metadata, bytes.
 const LONGEST: usize = 1 << 20;
@@ -24,6 +24,10 @@ const MASSES: RangeInclusive<f64> = 1e-3..=1e6;
 const CUTOFFS: RangeInclusive<f64> = 0.1..=50.0;
 /// Kicks of a splitting stride: each is a run of the network.
 const MOST_KICKS: usize = 65;
+/// Legendre polynomials of a slow force.
+const ORDERS: RangeInclusive<f64> = 1.0..=32.0;
+/// Contract from which models may be driven.
+const DRIVEN_SINCE: u64 = 4;
 /// Closest approaches, Å, that the random structure of the load check can be spaced by.
 const DISTANCES: RangeInclusive<f64> = 0.0..=100.0;
 
@@ -88,8 +92,10 @@ pub struct Metadata {
     pub domain: Domain,
     /// Order of kicks and drifts; one scalar for other kinds than `splitting` and `hybrid`.
     pub scheme: Scheme,
-    /// The bonded and pair forces of the drifts of kind `hybrid`.
+    /// The bonded forces of kind `driven`, and those and pair forces of the drifts of kind `hybrid`.
     pub fast: Option<FastForces>,
+    /// Legendre polynomials of the slow forces of kind `driven`; 0 of other kinds.
+    pub legendre_orders: usize,
     /// What kind `energy` adds to the energies of the network.
     pub mean_field: Option<MeanField>,
 }
@@ -113,6 +119,7 @@ struct Raw {
     domain: Domain,
     splitting: Option<Scheme>,
     fast: Option<FastForces>,
+    legendre_orders: Option<usize>,
     mean_field: Option<MeanField>,
 }
 
@@ -142,11 +149,15 @@ impl Metadata {
             domain: raw.domain,
             scheme: Scheme::default(),
             fast: None,
+            legendre_orders: 0,
             mean_field: raw.mean_field,
         };
         metadata.check(raw.stride_fs)?;
         metadata.check_mean_field(contract)?;
-        metadata.with_scheme(raw.splitting)?.with_fast_forces(contract, raw.fast)
+        metadata
+            .with_scheme(raw.splitting)?
+            .with_fast_forces(contract, raw.fast)?
+            .with_slow_forces(contract, raw.legendre_orders)
     }
 
     fn with_scheme(self, scheme: Option<Scheme>) -> Result<Self> {
@@ -162,11 +173,34 @@ impl Metadata {
         if !self.kind.spec().has_fast_forces {
             return Ok(self);
         }
-        let fast = fast.ok_or_else(|| self.lacks("fast", ", the bonds and angles between its kicks"))?;
+        let fast = fast.ok_or_else(|| self.lacks("fast", ", its bonds and angles"))?;
         match fast.problem(contract, self.stride_fs, self.cutoff, &self.species) {
             Some(problem) => Err(ModelFault::UnsoundFastForces { problem }.into()),
             None => Ok(Self { fast: Some(fast), ..self }),
         }
+    }
+
+    fn with_slow_forces(self, contract: u64, orders: Option<usize>) -> Result<Self> {
+        if !self.kind.spec().has_slow_forces {
+            return Ok(self);
+        }
+        let unsound = |problem: String| Err(ModelFault::UnsoundFastForces { problem }.into());
+        if contract < DRIVEN_SINCE {
+            return unsound(format!(
+                "is of a driven model, which needs contract {DRIVEN_SINCE}; the file says {contract}"
+            ));
+        }
+        if self.fast.as_ref().is_some_and(|fast| fast.pairs.is_some() || fast.mollified) {
+            return unsound("has pairs or is mollified, which is for models of kind hybrid".into());
+        }
+        let legendre_orders = orders.ok_or_else(|| self.lacks("legendre_orders", ", of its slow forces"))?;
+        within("legendre_orders", legendre_orders as f64, &ORDERS)?;
+        Ok(Self { legendre_orders, ..self })
+    }
+
+    /// True if strides want their frame turned at random: the network's symmetry is learned, and no scalar is conserved.
+    pub fn wants_rotation(&self) -> bool {
+        self.kind.spec().frame_may_turn && !self.equivariant
     }
 
     fn lacks(&self, key: &'static str, meaning: &'static str) -> ModelFault {

@@ -152,7 +152,7 @@ fn check_value(port: &'static str, value: &ValueInfo, spec: &TensorSpec) -> Resu
     for (axis, (dim, &wanted)) in shape.dim.iter().zip(spec.shape).enumerate() {
         match (dim.dim_value, wanted.size().map(|size| size as i64)) {
             (None, _) => {}
-            (Some(_), None) if wanted == Dim::H => {} // fixed by the model, and by its metadata
+            (Some(_), None) if matches!(wanted, Dim::H | Dim::P) => {} // fixed by the model, and by its metadata
             (Some(got), Some(wanted)) if got == wanted => {}
             (Some(got), Some(wanted)) => return Err(ModelFault::WrongSize { port, name, axis, got, wanted }.into()),
             (Some(size), None) => return Err(ModelFault::FixedSize { port, name, axis, size }.into()),

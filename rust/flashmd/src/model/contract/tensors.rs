@@ -20,6 +20,8 @@ pub enum Dim {
     K,
     /// Scalars of the model.
     H,
+    /// Legendre polynomials of the model.
+    P,
     /// Two numbers.
     Two,
     /// Three numbers.
@@ -30,7 +32,7 @@ impl Dim {
     /// Size of an axis that is always the same.
     pub fn size(self) -> Option<usize> {
         match self {
-            Self::N | Self::K | Self::H => None,
+            Self::N | Self::K | Self::H | Self::P => None,
             Self::Two => Some(2),
             Self::Three => Some(3),
         }
@@ -46,6 +48,8 @@ pub struct Sizes {
     pub max_neighbors: usize,
     /// Scalars of the model, H.
     pub scalars: usize,
+    /// Legendre polynomials of the model, P.
+    pub legendre_orders: usize,
 }
 
 /// What the contract says of a tensor.
@@ -76,6 +80,7 @@ impl TensorSpec {
             Dim::N => sizes.atoms,
             Dim::K => sizes.max_neighbors,
             Dim::H => sizes.scalars,
+            Dim::P => sizes.legendre_orders,
             Dim::Two => 2,
             Dim::Three => 3,
         };
@@ -165,11 +170,13 @@ pub enum Output {
     MomentumGradient,
     /// Calibrated standard deviations of (displacement, momenta_out), in their units.
     Uncertainty,
+    /// Legendre coefficients of the slow force through a stride, eV/Å.
+    SlowForces,
 }
 
 /// Every output, in the order of [`Output`].
 const OUTPUTS: [(Output, TensorSpec); Output::COUNT] = {
-    use Dim::{K, N, Three, Two};
+    use Dim::{K, N, P, Three, Two};
     use Element::Float32;
     [
         (Output::Displacement, TensorSpec::vector("displacement", &[N, Three])),
@@ -179,12 +186,13 @@ const OUTPUTS: [(Output, TensorSpec); Output::COUNT] = {
         (Output::EdgeGradient, TensorSpec::vector("edge_gradient", &[N, K, Three])),
         (Output::MomentumGradient, TensorSpec::vector("momentum_gradient", &[N, Three])),
         (Output::Uncertainty, TensorSpec::new("uncertainty", Float32, &[N, Two])),
+        (Output::SlowForces, TensorSpec::vector("slow_forces", &[N, P, Three])),
     ]
 };
 
 impl Output {
     /// How many there are.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
 
     /// Every output.
     pub fn all() -> impl Iterator<Item = Self> {

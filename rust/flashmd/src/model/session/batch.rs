@@ -18,6 +18,8 @@ pub struct Batch<'a> {
     pub system: &'a [i32],
     /// Weights of the model's scalars, `[H]`.
     pub head: &'a [f32],
+    /// Legendre polynomials of the model.
+    pub legendre_orders: usize,
 }
 
 /// The numbers of an input.
@@ -32,7 +34,7 @@ impl<'a> Batch<'a> {
     /// Sizes of the axes.
     pub(super) fn sizes(&self) -> Sizes {
         let PaddedEdges { atoms, max_neighbors, .. } = *self.edges;
-        Sizes { atoms, max_neighbors, scalars: self.head.len() }
+        Sizes { atoms, max_neighbors, scalars: self.head.len(), legendre_orders: self.legendre_orders }
     }
 
     /// The numbers of `input`; `ones` are as many as there are atoms.

@@ -107,6 +107,7 @@ struct Probe {
     cell: Cell,
     cutoff: f64,
     head: Vec<f32>,
+    legendre_orders: usize,
 }
 
 /// Values of one output on the real atoms, as scalars or vectors by (atom, slot).
@@ -136,6 +137,7 @@ impl Probe {
             positions,
             species,
             head: vec![1.0],
+            legendre_orders: metadata.legendre_orders,
         })
     }
 
@@ -175,8 +177,15 @@ impl Probe {
         let mut momenta: Vec<f32> = self.momenta.iter().flat_map(frame).collect();
         momenta.resize(3 * edges.atoms, 0.0);
         let system = vec![0; edges.atoms];
-        let batch =
-            Batch { edges, species: &species, momenta: &momenta, masses: &masses, system: &system, head: &self.head };
+        let batch = Batch {
+            edges,
+            species: &species,
+            momenta: &momenta,
+            masses: &masses,
+            system: &system,
+            head: &self.head,
+            legendre_orders: self.legendre_orders,
+        };
         let mut computed = Outputs::default();
         session.run(batch, outputs, &mut computed)?;
         for &output in outputs {

@@ -227,6 +227,7 @@ fn graph_inputs(contract: &Contract) -> Vec<GraphInput> {
         Dim::N => Axis::Atoms,
         Dim::K => Axis::Slots,
         Dim::H => Axis::Fixed(contract.metadata.scheme.scalars()),
+        Dim::P => Axis::Fixed(contract.metadata.legendre_orders),
         Dim::Two => Axis::Fixed(2),
         Dim::Three => Axis::Fixed(3),
     };

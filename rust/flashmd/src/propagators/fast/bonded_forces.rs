@@ -1,4 +1,4 @@
-//! Bonded forces: the drifts of a `hybrid` stride, by r-RESPA.
+//! Bonded forces: the drifts of a `hybrid` stride, by r-RESPA, and the motion of a `driven` one.
 //!
 //! Bonds and angles are integrated by small steps of velocity Verlet, the inner loop of r-RESPA; where the model has
 //! pair forces, these kick at larger steps around it.
@@ -13,6 +13,7 @@
 use super::bonds::{self, Arm, Bond, Bonds};
 use super::mollified_impulse::Mollifier;
 use super::pair_forces::PairForces;
+use super::slow_forces::SlowForces;
 use crate::error::Result;
 use crate::linalg::{Vec3, dot, norm, scale, sub};
 use crate::model::fast_forces::{FastForces, fit};
@@ -85,6 +86,41 @@ impl BondedForces {
         let Some(pairs) = pairs else { return terms.inner_loop(state, time) };
         let steps = Steps::nearest(time, pairs.timestep());
         kick_drift_kick(state, steps, pairs, |state, dt| terms.inner_loop(state, dt))
+    }
+
+    /// Moves `state` for `time` (Å·√(u/eV)) under bonds, angles and a slow force that changes through it.
+    ///
+    /// # Errors
+    /// None of its own.
+    pub fn advance_driven(&mut self, state: &mut State, time: f64, slow: &SlowForces) -> Result<()> {
+        let steps = Steps::nearest(time, self.terms.timestep);
+        let mut forces = Driven { terms: &mut self.terms, slow, steps: steps.count, step: 0 };
+        kick_drift_kick(state, steps, &mut forces, |state, dt| {
+            state.drift(dt);
+            Ok(())
+        })
+    }
+}
+
+/// Bonds and angles under a slow force, at equal steps through its time.
+struct Driven<'a> {
+    terms: &'a mut Terms,
+    slow: &'a SlowForces,
+    steps: u64,
+    /// How many times the forces have been computed.
+    step: u64,
+}
+
+impl Forces for Driven<'_> {
+    fn update(&mut self, state: &State) -> Result<()> {
+        self.terms.update(state)?;
+        self.slow.add_to(&mut self.terms.forces, self.step as f64 / self.steps as f64);
+        self.step += 1;
+        Ok(())
+    }
+
+    fn get(&self) -> &[Vec3] {
+        self.terms.get()
     }
 }
 
