@@ -80,10 +80,15 @@ def pulled(**change):
     return {"kind": "hybrid", "splitting": VERLET, "fast": FAST | {"pairs": PAIRS | change}}
 
 
+def driven(**change):
+    """Metadata of a driven model with something changed."""
+    return with_change({"contract": 4, "kind": "driven", "fast": FAST, "legendre_orders": 3}, change)
+
+
 # Change to good metadata of a direct model, and a word of the loader's message.
 REFUSED = {
     "no_contract": ({"contract": DELETE}, "contract"),
-    "contract_4": ({"contract": 4}, "contract 4"),
+    "contract_5": ({"contract": 5}, "contract 5"),
     "contract_in_words": ({"contract": "1"}, "contract"),
     "no_kind": ({"kind": DELETE}, "kind"),
     "unknown_kind": ({"kind": "oracle"}, "oracle"),
@@ -105,6 +110,14 @@ REFUSED = {
     "mean_field_of_a_stride": ({"contract": 2, "mean_field": FIELD}, "for models of kind energy"),
     "mean_field_in_words": ({"contract": 2, "kind": "energy", "mean_field": "yes"}, "flashmd"),
     "endless_mean_field": ({"contract": 2, "kind": "energy", "mean_field": {"pairs": [ENDLESS]}}, "has the term"),
+    "driven_of_contract_3": (driven(contract=3), "needs contract 4"),
+    "driven_without_bonds": (driven(fast=DELETE), "lacks `fast`"),
+    "driven_without_orders": (driven(legendre_orders=DELETE), "lacks `legendre_orders`"),
+    "no_orders": (driven(legendre_orders=0), "legendre_orders"),
+    "too_many_orders": (driven(legendre_orders=33), "legendre_orders"),
+    "half_an_order": (driven(legendre_orders=2.5), "flashmd"),
+    "driven_and_pulled": (driven(fast=FAST | {"pairs": PAIRS}), "models of kind hybrid"),
+    "driven_and_mollified": (driven(fast=FAST | {"mollified": True}), "models of kind hybrid"),
     "no_scheme": ({"kind": "splitting"}, "lacks `splitting`"),
     "kick_in_words": ({"kind": "splitting", "splitting": {"kicks": ["W"], "drifts": []}}, "flashmd"),
     "no_drifts": ({"kind": "splitting", "splitting": {"kicks": [0]}}, "drifts"),

@@ -3,15 +3,14 @@
 from itertools import pairwise
 from types import MappingProxyType
 
-import ase
 import numpy as np
 import pytest
 from ase import units
 from ase.constraints import FixAtoms
 from ase.md.verlet import VelocityVerlet
+from waters import bonded_forces, two_waters
 
 from flashmd_rs import CellRescaling, FlashMDWarning, InputError, Langevin, ModelError, StabilityError, rollout
-from flashmd_rs.temperature import draw_momenta
 
 from conftest import make_crystal
 
@@ -91,26 +90,6 @@ def test_forward_flip_back_returns(models, crystal, name):
     assert np.abs(back.positions - crystal.positions).max() < 1e-5
 
 
-def bonded_energy(q):
-    """Harmonic bonds and angle of one water (O, H, H), as the fixture ``hybrid`` has them, eV."""
-    a, b = q[1] - q[0], q[2] - q[0]
-    la, lb = np.linalg.norm(a), np.linalg.norm(b)
-    angle = np.arccos(a @ b / (la * lb))
-    return 0.5 * 39.0 * ((la - 0.96) ** 2 + (lb - 0.96) ** 2) + 0.5 * 4.3 * (angle - 1.82) ** 2
-
-
-def bonded_forces(q):
-    """−∂/∂q of all molecules [N,3] by central differences."""
-    forces, step = np.zeros_like(q), 1e-5
-    for first in range(0, len(q), 3):
-        for k in np.ndindex(3, 3):
-            up, down = q[first : first + 3].copy(), q[first : first + 3].copy()
-            up[k] += step
-            down[k] -= step
-            forces[first + k[0], k[1]] = (bonded_energy(down) - bonded_energy(up)) / (2 * step)
-    return forces
-
-
 def table_forces(q, symbols, edge):
     """Forces [N,3] of the fixture ``pulled``: E = k(r − 4.5 Å)² between atoms of different waters, nearest images."""
     forces = np.zeros_like(q)
@@ -148,11 +127,7 @@ def test_known_bonds_swing_between_the_kicks(models, name):
     """Against r-RESPA by hand, across a face: the network's forces every 2 fs, those of the tables every 0.5 fs in
     ``pulled``, bonds and angles by Verlet of 0.25 fs; ``mollified`` kicks by what the network says of bonds at rest.
     """
-    water = 0.97 * np.array([[0, 0, 0], [0.79, 0.61, 0], [-0.79, 0.61, 0]])
-    places = np.array([[0.1, 5.0, 5.0], [3.0, 5.5, 4.6]])
-    atoms = ase.Atoms("OHHOHH", (places[:, None] + water).reshape(-1, 3), cell=np.eye(3) * 11, pbc=True)
-    atoms.set_masses([15.999, 1.008, 1.008] * 2)
-    atoms.set_momenta(draw_momenta(atoms.get_masses(), 300.0, seed=2))
+    atoms = two_waters()
     evaluate, m = energy_of(models), atoms.get_masses()[:, None]
     q, p = atoms.positions.copy(), atoms.get_momenta()
     outer, middle, inner = 2.0 * units.fs, 0.5 * units.fs, 0.25 * units.fs
@@ -176,7 +151,7 @@ def test_known_bonds_swing_between_the_kicks(models, name):
             p = p + 0.5 * middle * pulls(q)
         p = p + 0.5 * outer * kicks(q)
     atoms.wrap()  # a molecule is then cut by a face of the cell
-    shift = atoms.positions - (places[:, None] + water).reshape(-1, 3)
+    shift = atoms.positions - two_waters().positions
     end = run(models, name, atoms, 20).frames[-1]
     assert np.abs(shift).max() > 1.0
     np.testing.assert_allclose(end.positions - shift, q, atol=1e-5)

@@ -108,15 +108,15 @@ fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
     for (from, to, message) in [
         (
             "\"contract\": 1",
-            "\"contract\": 4",
-            "it follows contract 4, this version reads contracts 1 to 3; upgrade flashmd-rs",
+            "\"contract\": 5",
+            "it follows contract 5, this version reads contracts 1 to 4; upgrade flashmd-rs",
         ),
         ("5.0", "1e9", "`cutoff_A` in the metadata is 1000000000.0; it must be from 0.1 to 50"),
         ("direct", "splitting", "the metadata of a splitting model lacks `splitting`, its kicks and drifts"),
         (
             "direct",
             "oracle",
-            "its kind is \"oracle\", wanted \"direct\", \"splitting\", \"hybrid\", \"action\" or \"energy\"",
+            "its kind is \"oracle\", wanted \"direct\", \"splitting\", \"hybrid\", \"action\", \"energy\" or \"driven\"",
         ),
         ("\"O\"", "\"Xx\"", "`species` in the metadata holds \"Xx\", which is not a chemical symbol"),
     ] {
