@@ -20,7 +20,7 @@ extern "C" {
 
 typedef struct flashmd_simulation flashmd_simulation;
 
-/* Without a thermostat, models of kind "direct" do not keep the energy; those of other kinds do. */
+/* Without a thermostat, models of kinds "direct" and "driven" do not keep the energy; those of other kinds do. */
 typedef enum { FLASHMD_NVE = 0, FLASHMD_LANGEVIN = 1, FLASHMD_BUSSI = 2 } flashmd_thermostat;
 
 typedef struct {

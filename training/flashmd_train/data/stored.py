@@ -1,4 +1,4 @@
-"""Arrays that stay on disk: HDF5 data sets, read where they are indexed."""
+"""Arrays of HDF5 files, read where they are indexed; small ones are kept."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+# Bytes of an array up to which it is read once, at the first index: small structures are read more often than computed.
+KEPT = 2**25
+
 
 def open_segments(path: Path) -> h5py.File:
     """The file opened for reading, beside a writer too, and after one that was killed."""
@@ -16,9 +19,10 @@ def open_segments(path: Path) -> h5py.File:
 
 
 class StoredArray:
-    """The first S segments of a data set [S, F, ...]; indexing reads from disk and gives a NumPy array.
+    """The first S segments of a data set [S, F, ...]; indexing gives a NumPy array.
 
-    The file is opened at the first read in each process. Copies and pickles hold its path alone.
+    The file is opened at the first read in each process; of more than :data:`KEPT` bytes only what is indexed is read.
+    Copies and pickles hold its path alone.
 
     Args:
         path: HDF5 file.
@@ -28,7 +32,7 @@ class StoredArray:
 
     def __init__(self, path: Path, name: str, shape: tuple[int, ...]) -> None:
         self.path, self.name, self.shape = path, name, shape
-        self._opened: tuple[int, h5py.File] | None = None
+        self._opened: tuple[int, h5py.Dataset | np.ndarray] | None = None
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -43,7 +47,7 @@ class StoredArray:
             raise IndexError(f"segment {segment} of {len(self)} in {self.path}")
         segment = int(segment) % len(self)
         if not isinstance(frames, np.ndarray):
-            return self._data[segment, frames]
+            return np.array(self._data[segment, frames])
         # HDF5 reads one span faster than single frames.
         first = int(frames.min())
         return self._data[segment, first : int(frames.max()) + 1][frames - first]
@@ -52,8 +56,10 @@ class StoredArray:
         return self.__dict__ | {"_opened": None}
 
     @property
-    def _data(self) -> h5py.Dataset:
+    def _data(self) -> h5py.Dataset | np.ndarray:
         # A file handle does not survive a fork.
         if self._opened is None or self._opened[0] != os.getpid():
-            self._opened = os.getpid(), open_segments(self.path)
-        return self._opened[1][self.name]
+            stored = open_segments(self.path)[self.name]
+            small = np.prod(self.shape) * stored.dtype.itemsize <= KEPT
+            self._opened = os.getpid(), stored[: len(self)] if small else stored
+        return self._opened[1]

@@ -32,13 +32,13 @@ class BondedAtoms(NamedTuple):
 
     def moved(self, displacement: Tensor) -> Tensor:
         """The vectors [B, 3] after the atoms moved by ``displacement`` [N, 3], Å."""
-        first, second = self.pairs.unbind(1)
-        return self.vectors + displacement[second] - displacement[first]
+        first, second = displacement[self.pairs].unbind(1)
+        return self.vectors + second - first
 
     def to_atoms(self, gradient: Tensor) -> Tensor:
         """Forces on the atoms [N, 3] of ∂E/∂vectors [B, 3], eV/Å."""
         forces = gradient.new_zeros(len(self.joined), 3)
-        return forces.index_add(0, self.pairs[:, 0], gradient).index_add(0, self.pairs[:, 1], -gradient)
+        return forces.index_add(0, self.pairs.T.flatten(), torch.cat([gradient, -gradient]))
 
 
 def join_bonded(parts: Sequence[BondedAtoms]) -> BondedAtoms:

@@ -14,6 +14,8 @@ a            steepness of a Morse bond, by kind; 0: harmonic   1/Å
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from ase import units
 from torch import Tensor, nn
@@ -26,6 +28,23 @@ from flashmd_train.models.kick_drift_kick import kick_drift_kick, verlet_share
 
 # Beyond it the sine of an angle is taken as that of this cosine, as in the runtime.
 STRAIGHTEST = 0.999
+
+
+class Terms(NamedTuple):
+    """Constants of every bond, each [B, 1], and of every angle, each [A, 1]; symbols as above.
+
+    Attributes:
+        k, length, a: of bonds; a is 1 of harmonic ones.
+        morse: True of the others.
+        bend, rest: k_θ and θ₀.
+    """
+
+    k: Tensor
+    length: Tensor
+    a: Tensor
+    morse: Tensor
+    bend: Tensor
+    rest: Tensor
 
 
 class BondedForces(nn.Module):
@@ -70,34 +89,20 @@ class BondedForces(nn.Module):
         ]
         return BondedConfig(bonds=tuple(bonds), angles=tuple(angles))
 
-    def gradient(self, atoms: BondedAtoms, vectors: Tensor) -> Tensor:
-        """∂E/∂vectors [B, 3] (eV/Å) of bonds that are ``vectors`` [B, 3] (Å) now."""
+    def terms(self, atoms: BondedAtoms) -> Terms:
+        """The constants of these bonds and angles, which many steps are taken with."""
         k, length, a = self.bond_constants()[atoms.bond_kinds].unsqueeze(-1).unbind(1)
-        r = norm(vectors)
-        stretch, steepness = r - length, torch.where(a > 0, a, 1.0)
-        decay = torch.exp(-steepness * stretch)
-        slope = torch.where(a > 0, k / steepness * (1 - decay) * decay, k * stretch)
-        gradient = slope * vectors / r
-        if not len(atoms.arms):
-            return gradient
-        k, rest = self.angle_constants()[atoms.angle_kinds].unsqueeze(-1).unbind(1)
-        first, second = (atoms.signs[:, end, None] * vectors[atoms.arms[:, end]] for end in (0, 1))
-        lengths = norm(first), norm(second)
-        one, other = first / lengths[0], second / lengths[1]
-        cosine = (one * other).sum(1, keepdim=True).clamp(-STRAIGHTEST, STRAIGHTEST)
-        bend = k * (torch.acos(cosine) - rest) / torch.sqrt(1 - cosine * cosine)
-        on_first = -atoms.signs[:, 0, None] * bend / lengths[0] * (other - cosine * one)
-        on_second = -atoms.signs[:, 1, None] * bend / lengths[1] * (one - cosine * other)
-        return gradient.index_add(0, atoms.arms[:, 0], on_first).index_add(0, atoms.arms[:, 1], on_second)
+        bend, rest = self.angle_constants()[atoms.angle_kinds].unsqueeze(-1).unbind(1)
+        return Terms(k, length, torch.where(a > 0, a, 1.0), a > 0, bend, rest)
 
     def forward(self, atoms: BondedAtoms) -> Tensor:
         """Forces on the atoms [N, 3], eV/Å."""
-        return atoms.to_atoms(self.gradient(atoms, atoms.vectors))
+        return atoms.to_atoms(gradient(atoms, atoms.vectors, self.terms(atoms)))
 
-    def forces(self, graph: Graph, displacement: Tensor) -> Tensor:
-        """Forces on the atoms [N, 3] (eV/Å) after ``displacement`` [N, 3] (Å)."""
+    def forces(self, graph: Graph, displacement: Tensor, terms: Terms | None = None) -> Tensor:
+        """Forces on the atoms [N, 3] (eV/Å) after ``displacement`` [N, 3] (Å); ``terms`` are those of its bonds."""
         atoms = known_bonds(graph)
-        return self(atoms._replace(vectors=atoms.moved(displacement)))
+        return atoms.to_atoms(gradient(atoms, atoms.moved(displacement), terms or self.terms(atoms)))
 
     def steps(self, time: float) -> int:
         """Time steps in ``time``, Å √(u/eV)."""
@@ -106,15 +111,31 @@ class BondedForces(nn.Module):
     def advance(self, graph: Graph, u: Tensor, p: Tensor, time: float) -> tuple[Tensor, Tensor]:
         """Displacements [N, 3] (Å) and momenta [N, 3] (√(eV·u)) after ``time`` (Å √(u/eV)) under these forces."""
         steps = self.steps(time)
-        step_time, mass = time / steps, graph.masses[:, None]
+        step_time, mass, terms = time / steps, graph.masses[:, None], self.terms(known_bonds(graph))
 
         def kick(u: Tensor, p: Tensor, step: int) -> Tensor:
-            return p + verlet_share(step, steps) * step_time * self.forces(graph, u)
+            return p + verlet_share(step, steps) * step_time * self.forces(graph, u, terms)
 
         def drift(u: Tensor, p: Tensor, _: int) -> tuple[Tensor, Tensor]:
             return u + step_time * p / mass, p
 
         return kick_drift_kick(u, p, steps, kick, drift)
+
+
+def gradient(atoms: BondedAtoms, vectors: Tensor, terms: Terms) -> Tensor:
+    """∂E/∂vectors [B, 3] (eV/Å) of bonds that are ``vectors`` [B, 3] (Å) now."""
+    r = norm(vectors)
+    along, stretch = vectors / r, r - terms.length
+    decay = torch.exp(-terms.a * stretch)
+    slope = torch.where(terms.morse, terms.k / terms.a * (1 - decay) * decay, terms.k * stretch)
+    if not len(atoms.arms):
+        return slope * along
+    signs = atoms.signs[..., None]
+    arms = signs * along[atoms.arms]
+    cosine = arms.prod(1).sum(1, keepdim=True).clamp(-STRAIGHTEST, STRAIGHTEST)
+    bend = terms.bend * (torch.acos(cosine) - terms.rest) / torch.sqrt(1 - cosine * cosine)
+    on_ends = -signs * (bend[:, None] / r[atoms.arms]) * (arms.flip(1) - cosine[:, None] * arms)
+    return (slope * along).index_add(0, atoms.arms.flatten(), on_ends.flatten(0, 1))
 
 
 def known_bonds(graph: Graph) -> BondedAtoms:

@@ -23,7 +23,7 @@ from ase import units
 from torch import Tensor
 
 from flashmd_train.graph.nef import Graph, displaced
-from flashmd_train.models.bonded_forces import BondedForces
+from flashmd_train.models.bonded_forces import BondedForces, known_bonds
 from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.direct import Direct
 from flashmd_train.models.kick_drift_kick import kick_drift_kick, verlet_share
@@ -49,8 +49,10 @@ class Driven(Direct):
     def midway(self, graph: Graph) -> Graph:
         """Where bonds and angles alone take the atoms in half of the stride: Φ_{Δ/2}(q, p)."""
         root = graph.masses[:, None].sqrt()
-        u, p = self.bonded.advance(graph, torch.zeros_like(graph.momenta), graph.momenta * root, 0.5 * self.stride)
-        return displaced(graph, u * root, p / root)
+        # Of the bonds' constants, the stride itself is gradient enough.
+        with torch.set_grad_enabled(torch.is_grad_enabled() and graph.momenta.requires_grad):
+            u, p = self.bonded.advance(graph, torch.zeros_like(graph.momenta), graph.momenta * root, 0.5 * self.stride)
+            return displaced(graph, u * root, p / root)
 
     def slow_forces(self, seen: Graph) -> tuple[Tensor, Tensor]:
         """F_p [N, P, 3] (eV/Å) of atoms midway, and what the last layer is linear in."""
@@ -66,10 +68,10 @@ class Driven(Direct):
         steps = self.bonded.steps(self.stride)
         time, mass = self.stride / steps, graph.masses[:, None]
         table = legendre(np.arange(steps + 1) / steps, coefficients.shape[1]).to(coefficients)
-        slow = torch.einsum("pt,npx->tnx", table, coefficients)
+        slow, terms = torch.einsum("pt,npx->tnx", table, coefficients), self.bonded.terms(known_bonds(graph))
 
         def kick(u: Tensor, p: Tensor, step: int) -> Tensor:
-            return p + verlet_share(step, steps) * time * (self.bonded.forces(graph, u) + slow[step])
+            return p + verlet_share(step, steps) * time * (self.bonded.forces(graph, u, terms) + slow[step])
 
         def drift(u: Tensor, p: Tensor, _: int) -> tuple[Tensor, Tensor]:
             return u + time * p / mass, p

@@ -42,6 +42,8 @@ VALIDATIONS = 8
 PAIR_STEPS = 2
 # Legendre polynomials of a driven model's slow forces.
 DRIVEN_ORDERS = 4
+# Inner time steps of its stride, or as many as the reference's.
+DRIVEN_STEPS = 16
 # Time between two looks at what is running, s.
 POLLING_S = 0.5
 
@@ -149,7 +151,7 @@ def model_settings(
             "prior": "free",
             "backbone": "painn",
             "legendre_orders": DRIVEN_ORDERS,
-            "inner_timestep_fs": known.inner_timestep_fs,
+            "inner_timestep_fs": max(known.inner_timestep_fs, stride_fs / DRIVEN_STEPS),
             "bonded": known.bonded.model_dump(mode="json"),
         }
     return {

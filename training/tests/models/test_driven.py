@@ -20,6 +20,8 @@ from flashmd_train.models.config import DirectConfig
 from flashmd_train.models.driven import Driven
 
 STRIDE_FS = 4.0
+# Small networks.
+OPTIONS = {"painn": {"features": 8}, "edgemp": {"features": 8}, "pet": {"preset": "tiny"}}
 
 
 def config(**changes: object) -> DirectConfig:
@@ -93,12 +95,12 @@ def test_gains_heat_and_cool(methanol_file: Path) -> None:
     assert sizes[0] < sizes[1] < sizes[2]
 
 
-@pytest.fixture(scope="module", params=["painn", "edgemp"])
+@pytest.fixture(scope="module", params=["painn", "edgemp", "pet"])
 def trained(request: pytest.FixtureRequest, methanol_file: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A driven model of methanol after a few steps of training, beside its run."""
     folder = tmp_path_factory.mktemp("driven")
     settings = DirectTraining(
-        model=config(backbone=request.param),
+        model=config(backbone=request.param, options=OPTIONS[request.param]),
         data=Data(files=(methanol_file,)),
         optimizer=Optimizer(steps=3, warmup=1),
         loss=Loss(),
