@@ -27,6 +27,7 @@ from flashmd_rs.reference.system import System
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.export.publish import publish
 from flashmd_train.learning.fit_bonded import fit_bonded
+from flashmd_train.models.bonded_forces import BondedForces
 from flashmd_train.settings import Strict
 from flashmd_train.workflow.clock import Clock
 from flashmd_train.workflow.costs import ms_per_stride
@@ -126,8 +127,10 @@ class Trials:
             ValueError: there is no time left to train.
         """
         data, cutoff, errors = Dataset(self.files), self.options.cutoff_A, {}
+        known = self._known_bonds(data)
         if cutoff is None:
-            cutoff, errors = choose_cutoff(data, self.options.seed)
+            bonded = known and BondedForces(known.bonded, known.inner_timestep_fs)
+            cutoff, errors = choose_cutoff(data, self.options.seed, bonded)
             self.say(f"  cutoff {cutoff:g} Å, where pair forces are {100 * errors[cutoff]:.1f} % off")
         chosen: dict[str, Any] = {
             "cutoff_A": cutoff,
@@ -136,7 +139,7 @@ class Trials:
             "stride_fs": self.plan.stride_fs,
             "species": data.symbols,
             "angular": self.options.angular or self._degree_of_moments(),
-            "known_bonds": self._known_bonds(data),
+            "known_bonds": known,
             "edges": FEWEST_EDGES if _most_edges(data, cutoff) < FEWEST_EDGES else None,
             # Known after the trials.
             "kicks": 1,
