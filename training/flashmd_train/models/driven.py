@@ -4,6 +4,10 @@ The network looks at the atoms where bonds and angles alone take them in half of
 will be, and gives the slow force as a polynomial of time: what acts is then right to second order in the stride before
 anything is learned of how it changes. Bonds are too fast for that and never part of it; they are integrated.
 
+Backwards in time the same forces act, in the opposite order: F_p(q, −p) = (−1)^p F_p(q, p). The network is made so by
+looking twice, p and −p. Without it what is learned of momenta holds a friction, as least squares shrink what they
+cannot predict, and strides cool all that they move.
+
 =======  =========================================================================  =========  ==========
 Φ_t      motion under bonds and angles alone, velocity Verlet of
          ``inner_timestep_fs``
@@ -57,7 +61,12 @@ class Driven(Direct):
     def slow_forces(self, seen: Graph) -> tuple[Tensor, Tensor]:
         """F_p [N, P, 3] (eV/Å) of atoms midway, and what the last layer is linear in."""
         seen = seen._replace(mask=self.inside(seen.edge_vectors, seen.mask))
-        coefficients, _, last = self.backbone(seen, self.prior, self.prior.bind(seen))
+        reversed_graph = seen._replace(momenta=-seen.momenta)
+        (forward, _, last), (backward, _, _) = (
+            self.backbone(graph, self.prior, self.prior.bind(graph)) for graph in (seen, reversed_graph)
+        )
+        parity = (-1.0) ** torch.arange(forward.shape[1], dtype=forward.dtype, device=forward.device)
+        coefficients = 0.5 * (forward + parity[:, None] * backward)
         gain = self.momentum_scale[seen.species.long()][:, None] - 1
         friction = gain * seen.momenta * seen.masses[:, None].sqrt() / self.stride
         return torch.cat([coefficients[:, :1] + friction[:, None], coefficients[:, 1:]], 1), last

@@ -13,6 +13,7 @@ from methanols import METHANOL, bonded_data, methanol
 import flashmd_rs
 from flashmd_train.data.pairs import StridePairs
 from flashmd_train.export.publish import publish
+from flashmd_train.graph.nef import Graph
 from flashmd_train.learning.config import Data, DirectTraining, Loss, Optimizer
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.models.build import build
@@ -43,9 +44,11 @@ def pushed(order: int, force: np.ndarray) -> Driven:
     """A model in 64 bits whose slow force is one polynomial of time, the same vector for every atom."""
     model = build(config()).double().eval()
 
-    def backbone(seen: object, *_: object) -> tuple[torch.Tensor, None, None]:
+    def backbone(seen: Graph, *_: object) -> tuple[torch.Tensor, None, None]:
         coefficients = torch.zeros(len(seen.species), 3, 3, dtype=torch.float64)
-        coefficients[:, order] = torch.tensor(force)
+        # Of an odd order it changes its sign with the momenta.
+        sign = torch.sign(seen.momenta[0, 0]) if order % 2 else 1.0
+        coefficients[:, order] = sign * torch.tensor(force)
         return coefficients, None, None
 
     model.backbone = torch.nn.Module()
@@ -81,6 +84,21 @@ def test_without_slow_forces_bonds_alone_move_the_atoms(methanol_file: Path) -> 
             stride = model.predict(batch.graph)
             assert float((stride.displacement - batch.displacement[0]).abs().max()) < 1e-4
             assert float((stride.momenta - batch.momenta[0]).abs().max()) < 5e-4
+
+
+@pytest.mark.parametrize("backbone", OPTIONS)
+def test_forces_backwards_in_time_are_the_same(methanol_file: Path, backbone: str) -> None:
+    """F_p of reversed momenta is (−1)^p F_p, so that no friction can be learned."""
+    graph = bonded_data(methanol_file).frame_graph(0, 0, 0, 5.0)
+    torch.manual_seed(1)
+    model = build(config(backbone=backbone, options=OPTIONS[backbone])).eval()
+    with torch.no_grad():
+        for weight in model.backbone.parameters():
+            weight.add_(0.1 * torch.randn_like(weight))
+        there, _ = model.slow_forces(graph)
+        back, _ = model.slow_forces(graph._replace(momenta=-graph.momenta))
+    assert float(there[:, 1].abs().max()) > 1e-3
+    assert torch.allclose(back, there * torch.tensor([1.0, -1.0, 1.0])[:, None], atol=1e-5 * float(there.abs().max()))
 
 
 def test_gains_heat_and_cool(methanol_file: Path) -> None:

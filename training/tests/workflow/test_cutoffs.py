@@ -35,7 +35,7 @@ def dipeptide(tmp_path_factory: pytest.TempPathFactory) -> Dataset:
 
 
 def test_charges_reach_across_a_molecule(dipeptide: Dataset) -> None:
-    """Pair terms stand in for bonds if these are not known, and those are short; of what they leave charges are a part."""
+    """Pair terms stand in for bonds where these are not known, and are short; charges are not."""
     short, _ = choose_cutoff(dipeptide)
     kinds, _ = fit_bonded(dipeptide)
     dipeptide.find_bonds(kinds)
