@@ -38,10 +38,10 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
         seeds=2,
         equilibration_ps=0.5,
         frames=100,
-        dihedrals=((0, 1, 4, 13),),
+        dihedrals=((0, 1, 4, 13), (1, 4, 13, 2)),
     )
     texts = ["verlet:2", ENERGY, MODEL, f"{MODEL}:metropolis"]
-    page = evaluate(texts, protocol, tmp_path, workers=2, floors=Floors(100.0, 0.5, 0.5))
+    page = evaluate(texts, protocol, tmp_path, workers=2, floors=Floors(100.0, 0.5, 0.5, 1.0))
     text, summary = page.read_text(), json.loads((tmp_path / "evaluation.json").read_text())
     for part in (
         "## Claims",
@@ -51,11 +51,13 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
         "1 bar, 0.2 ps",
         "## Momenta",
         "start by start",
+        "Jensen–Shannon divergence of 0,1,4,13 and 1,4,13,2, bits",
     ):
         assert part in text
     for ensemble in ("nve", "nvt", "npt"):
         assert (tmp_path / f"pairs-{ensemble}.png").exists()
         assert (tmp_path / f"dihedrals-{ensemble}.png").exists()
+        assert (tmp_path / f"maps-{ensemble}.png").exists()
     found = {t: load_results(tmp_path, parse_integrator(t), protocol) for t in texts}
     reference, by_energy, model = (found[t]["nve"][0] for t in texts[:3])
     assert by_energy["trace"] == reference["trace"]
@@ -81,7 +83,7 @@ def test_every_part_of_an_evaluation(tmp_path: Path) -> None:
     assert {claim["verdict"] for claim in stable} == {"met"}
 
     before = stamps(tmp_path)
-    assert evaluate(texts, protocol, tmp_path, workers=1, floors=Floors(100.0, 0.5, 0.5)).read_text() == text
+    assert evaluate(texts, protocol, tmp_path, workers=1, floors=Floors(100.0, 0.5, 0.5, 1.0)).read_text() == text
     assert stamps(tmp_path) == before
     alone = evaluate(["verlet:2"], replace(protocol, nve_ps=0.0, npt_ps=0.0), tmp_path, workers=1).read_text()
     assert "## NVE" not in alone

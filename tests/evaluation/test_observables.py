@@ -21,6 +21,7 @@ from flashmd_rs.evaluation.measures.nve import measure_run
 from flashmd_rs.evaluation.measures.observables import (
     diffusion,
     dihedral_blocks,
+    dihedral_map,
     internal_positions,
     mean_square_displacement,
     neighbor_density,
@@ -88,6 +89,17 @@ def test_pairs_of_crystals_slabs_and_clusters() -> None:
     r, pair = neighbor_density([ase.Atoms("CO", [[0, 0, 0], [0, 0, 1.12]])], ("C", "O"), r_max_A=8.0)
     assert np.isclose(pair.sum() * 0.05, 1.0)
     assert abs(r[np.argmax(pair)] - 1.12) < 0.05
+
+
+def test_two_dihedrals_are_found_together_where_they_were_set() -> None:
+    """φ of −75° and ψ of 145° fall into one bin of the map, the first angle along its first axis."""
+    chain = ase.Atoms("CCCCC", np.array([[0, 0, 0], [1, 1, 0], [2, 0, 0], [3, 1, 0], [4, 0, 0.5]], float))
+    chain.set_dihedral(0, 1, 2, 3, -75.0 % 360, indices=[3, 4])
+    chain.set_dihedral(1, 2, 3, 4, 145.0, indices=[4])
+    angles, blocks = dihedral_map([chain] * 20, (0, 1, 2, 3), (1, 2, 3, 4))
+    assert blocks.sum((1, 2)) == pytest.approx(np.ones(len(blocks)))
+    phi, psi = np.unravel_index(blocks[0].argmax(), blocks[0].shape)
+    assert (angles[phi], angles[psi]) == (-75.0, 145.0)
 
 
 def test_a_dihedral_is_found_where_it_was_set() -> None:

@@ -55,6 +55,13 @@ def evaluate(
     floor_diffusion: Annotated[
         float | None, typer.Option(help="Claim: diffusion coefficients within this share, or within noise.")
     ] = None,
+    floor_dihedral: Annotated[
+        float | None,
+        typer.Option(
+            help="Claim: Jensen–Shannon divergences of dihedral angles, and of successive ones together, from the "
+            "reference's within so many bits, or within noise."
+        ),
+    ] = None,
     workers: Annotated[int, typer.Option(help="Processes, of one thread each.")] = 2,
 ) -> None:
     """Compare models and integrators with a reference: energy, temperatures, structure, motion, cost, and verdicts."""
@@ -79,7 +86,7 @@ def evaluate(
             anneal_K=anneal_k,
             dihedrals=tuple(map(_four_atoms, dihedral or ())),
         )
-        floors = Floors(floor_temperature_k, floor_rdf, floor_diffusion)
+        floors = Floors(floor_temperature_k, floor_rdf, floor_diffusion, floor_dihedral)
         command = shlex.join(["flashmd-rs", *sys.argv[1:]])
         typer.echo(evaluation.evaluate(integrators, protocol, folder, workers, floors, command))
     except ValueError as error:

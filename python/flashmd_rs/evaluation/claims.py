@@ -9,6 +9,7 @@ import numpy as np
 
 from flashmd_rs._structure import F64
 from flashmd_rs.evaluation.estimates import Estimate, difference, over_starts
+from flashmd_rs.evaluation.measures.divergence import divergence
 from flashmd_rs.evaluation.page.tables import completed
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import Results, RunFigures, baseline
@@ -31,11 +32,14 @@ class Floors(NamedTuple):
         temperature_K: largest distance from the bath's temperature, of all atoms and of each species, K.
         rdf: largest distance of a g(r) from the reference's, as a share of the reference's highest peak.
         diffusion: largest distance of a diffusion coefficient from the reference's, as a share of it.
+        dihedral: largest Jensen–Shannon divergence of the distribution of a dihedral angle, or of two successive ones
+            together, from the reference's, bits.
     """
 
     temperature_K: float | None = None
     rdf: float | None = None
     diffusion: float | None = None
+    dihedral: float | None = None
 
 
 class Claim(NamedTuple):
@@ -68,6 +72,7 @@ def claims(results: Results, protocol: EvaluationProtocol, floors: Floors) -> li
       runs in the bath at constant volume if there are any, else without a bath. They also meet a claim if they differ
       from the reference's by no more than chance: g(r) by a permutation test on blocks of frames, diffusion
       coefficients by their joint 95 % interval.
+    - Distributions of dihedral angles, likewise by a permutation test on blocks of frames.
     - That all runs were stable until their end, and met nothing beyond the domain of the model.
     """
     made = list(_stable(results, protocol)) if any(floor is not None for floor in floors) else []
@@ -83,6 +88,8 @@ def claims(results: Results, protocol: EvaluationProtocol, floors: Floors) -> li
                 made += _structure(text, runs, theirs, floors.rdf)
             if floors.diffusion is not None:
                 made += _diffusion(text, runs, theirs, floors.diffusion)
+            if floors.dihedral is not None:
+                made += _dihedrals(text, runs, theirs, floors.dihedral)
     return sorted(made, key=lambda claim: list(results).index(claim.integrator))
 
 
@@ -150,7 +157,12 @@ def named_temperatures(estimates: Mapping[str, object]) -> list[str]:
 
 def pair_blocks(runs: list[RunFigures], pair: str) -> F64 | None:
     """Blocks [B, R] of the distribution of a pair of all runs; None if no run has it."""
-    blocks = [block for run in runs if pair in run.get("pairs", {}) for block in run["pairs"][pair]["blocks"]]
+    return _blocks(runs, "pairs", pair)
+
+
+def _blocks(runs: list[RunFigures], kind: str, name: str) -> F64 | None:
+    """Blocks [B, …] of a distribution of all runs; None if no run has it."""
+    blocks = [block for run in runs if name in run.get(kind, {}) for block in run[kind][name]["blocks"]]
     return np.array(blocks) if blocks else None
 
 
@@ -172,6 +184,25 @@ def _structure(text: str, runs: list[RunFigures], reference: list[RunFigures], f
         freedom = len(ours) + len(theirs) - 2.0
         judged = verdict(Estimate(value, error, freedom), floor, probability >= BY_CHANCE)
         yield Claim(text, quantity, value, error, floor, judged, f"by chance with probability {probability:.2g}")
+
+
+def _dihedrals(text: str, runs: list[RunFigures], reference: list[RunFigures], floor: float) -> Iterator[Claim]:
+    for kind in ("dihedrals", "dihedral_maps"):
+        for name in next((run[kind] for run in [*reference, *runs] if kind in run), {}):
+            ours, theirs = _blocks(runs, kind, name), _blocks(reference, kind, name)
+            quantity = f"Jensen–Shannon divergence of {name}, bits"
+            if ours is None or theirs is None:
+                yield _without(text, quantity, floor, runs)
+                continue
+            value, error, probability = divergence(_flat(ours), _flat(theirs), SPLITS)
+            freedom = len(ours) + len(theirs) - 2.0
+            judged = verdict(Estimate(value, error, freedom), floor, probability >= BY_CHANCE)
+            yield Claim(text, quantity, value, error, floor, judged, f"by chance with probability {probability:.2g}")
+
+
+def _flat(blocks: F64) -> F64:
+    flat: F64 = blocks.reshape(len(blocks), -1)
+    return flat
 
 
 def highest(ours: F64, theirs: F64) -> float:

@@ -19,11 +19,13 @@ from flashmd_rs.evaluation.measures.nve import measure_bath, measure_run, settle
 from flashmd_rs.evaluation.measures.observables import (
     diffusion,
     dihedral_blocks,
+    dihedral_map,
     internal_positions,
     mean_square_displacement,
     pair_blocks,
     pairs_of,
     species_of,
+    successive,
     vibrations,
 )
 from flashmd_rs.evaluation.measures.symplecticity import reversibility, symplecticity
@@ -184,7 +186,12 @@ def _structure(frames: list[Atoms], protocol: EvaluationProtocol) -> RunFigures:
     for dihedral in protocol.dihedrals:
         degrees, blocks = dihedral_blocks(frames, dihedral)
         angles[",".join(map(str, dihedral))] = {"degrees": _rounded(degrees), "blocks": _rounded(blocks)}
-    return {"pairs": pairs, "periodic": bool(frames[0].pbc.all()), "dihedrals": angles}
+    maps = {}
+    for first, second in successive(protocol.dihedrals):
+        degrees, blocks = dihedral_map(frames, first, second)
+        name = " and ".join(",".join(map(str, dihedral)) for dihedral in (first, second))
+        maps[name] = {"degrees": _rounded(degrees), "blocks": _rounded(blocks)}
+    return {"pairs": pairs, "periodic": bool(frames[0].pbc.all()), "dihedrals": angles, "dihedral_maps": maps}
 
 
 def _rounded(values: F64) -> Any:

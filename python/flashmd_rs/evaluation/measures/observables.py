@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from itertools import combinations_with_replacement
 
 import numpy as np
@@ -15,6 +16,9 @@ from flashmd_rs.analysis import radial_distribution
 from flashmd_rs.evaluation.estimates import BLOCKS, Estimate, of_blocks
 from flashmd_rs.neighbors import neighbor_list
 
+# Four atoms.
+Dihedral = tuple[int, int, int, int]
+
 # A diffusion coefficient is fitted to lag times from FIRST_LAG_PS up to the share LAST_SHARE of the run.
 FIRST_LAG_PS, LAST_SHARE = 1.0, 0.1
 # Number of lag times of a mean-square displacement, and of blocks of origins that give its error.
@@ -26,6 +30,8 @@ PER_CM_OF_PER_FS = 1e15 / (units._c * 100)
 LARGEST_DISTANCE_A, BIN_A = 8.0, 0.05
 # Pairs are those of the most abundant species.
 MOST_SPECIES = 3
+# Bins of each angle of a map of two dihedral angles.
+MAP_BINS = 36
 # Bins of a dihedral angle.
 DIHEDRAL_BINS = 36
 
@@ -133,14 +139,36 @@ def neighbor_density(
     return 0.5 * (edges[1:] + edges[:-1]), total / len(frames) / masks[pair[0]].sum() / bin_A
 
 
-def dihedral_blocks(frames: list[Atoms], dihedral: tuple[int, int, int, int]) -> tuple[F64, F64]:
+def dihedral_blocks(frames: list[Atoms], dihedral: Dihedral) -> tuple[F64, F64]:
     """Distribution of a dihedral angle by block of successive frames.
 
     Returns:
         Angles [D], degrees from −180 to 180, and densities [B, D], 1/degree.
     """
-    angles = np.array([frame.get_dihedral(*dihedral, mic=bool(frame.pbc.any())) for frame in frames])
-    angles = (angles + 180.0) % 360.0 - 180.0
+    angles = dihedral_angles(frames, dihedral)
     edges = np.linspace(-180.0, 180.0, DIHEDRAL_BINS + 1)
     blocks = [np.histogram(block, edges, density=True)[0] for block in np.array_split(angles, BLOCKS)]
     return 0.5 * (edges[1:] + edges[:-1]), np.array(blocks)
+
+
+def dihedral_angles(frames: list[Atoms], dihedral: Dihedral) -> F64:
+    """A dihedral angle of every frame, degrees from −180 to 180."""
+    angles = np.array([frame.get_dihedral(*dihedral, mic=bool(frame.pbc.any())) for frame in frames])
+    return (angles + 180.0) % 360.0 - 180.0
+
+
+def dihedral_map(frames: list[Atoms], first: Dihedral, second: Dihedral) -> tuple[F64, F64]:
+    """Joint distribution of two dihedral angles by block of successive frames, such as a Ramachandran map.
+
+    Returns:
+        Angles [:data:`MAP_BINS`], degrees from −180 to 180, and shares of the frames [B, M, M], the first angle first.
+    """
+    edges = np.linspace(-180.0, 180.0, MAP_BINS + 1)
+    both = np.stack([dihedral_angles(frames, dihedral) for dihedral in (first, second)], 1)
+    blocks = [np.histogramdd(block, (edges, edges))[0] / len(block) for block in np.array_split(both, BLOCKS)]
+    return 0.5 * (edges[1:] + edges[:-1]), np.array(blocks)
+
+
+def successive(dihedrals: Sequence[Dihedral]) -> list[tuple[Dihedral, Dihedral]]:
+    """Pairs of dihedral angles of which the second begins at the first's second atom, as ψ at φ's."""
+    return [(one, other) for one in dihedrals for other in dihedrals if one[1:] == other[:3]]

@@ -15,7 +15,7 @@ from flashmd_rs.evaluation.page.common_tables import (
     structure_table,
 )
 from flashmd_rs.evaluation.page.nve_tables import energy_table, equipartition_table, starts_table, stride_table
-from flashmd_rs.evaluation.page.pictures import draw_dihedrals, draw_energy, draw_motion, draw_pairs
+from flashmd_rs.evaluation.page.pictures import draw_dihedrals, draw_energy, draw_maps, draw_motion, draw_pairs
 from flashmd_rs.evaluation.page.tables import paragraph
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import Results, Runs
@@ -92,6 +92,7 @@ def _pictures(ensemble: str, runs: Runs, folder: Path) -> list[str]:
         ("pairs", draw_pairs, "Distributions of pairs"),
         ("motion", draw_motion, "Mean-square displacements and vibrations"),
         ("dihedrals", draw_dihedrals, "Dihedral angles"),
+        ("maps", draw_maps, "Free energies by two dihedral angles"),
     ):
         if draw(runs, folder / f"{name}-{ensemble}.png"):
             lines.append(f"![{words}]({name}-{ensemble}.png)")

@@ -11,6 +11,9 @@ from matplotlib.figure import Figure
 from flashmd_rs.evaluation.page.tables import completed
 from flashmd_rs.evaluation.results import Runs
 
+# Free energies beyond it have no colour of their own, kT.
+MOST_KT = 8.0
+
 
 def draw_energy(nve: Runs, path: Path) -> None:
     """Draw total energy and temperature against time while runs are stable; the mean where several starts all are."""
@@ -52,6 +55,30 @@ def draw_pairs(integrators: Runs, path: Path) -> bool:
 def draw_dihedrals(integrators: Runs, path: Path) -> bool:
     """Draw the distributions of dihedral angles; False if there is none."""
     return _draw_blocks(integrators, "dihedrals", "degrees", "angle / degree", path)
+
+
+def draw_maps(integrators: Runs, path: Path) -> bool:
+    """Draw free energies by two dihedral angles, a panel for each integrator, in kT; False if there is none."""
+    known = {name: runs for name, runs in integrators.items() if any(run.get("dihedral_maps") for run in runs)}
+    names = [name for runs in list(known.values())[:1] for run in runs[:1] for name in run["dihedral_maps"]]
+    if not names:
+        return False
+    figure = Figure(figsize=(1 + 4 * len(known), 3.7 * len(names)), layout="constrained")
+    panels = figure.subplots(len(names), len(known), squeeze=False)
+    for row, name in zip(panels, names, strict=True):
+        first, second = name.split(" and ")
+        for axis, runs in zip(row, known.values(), strict=True):
+            blocks = [block for run in runs for block in run.get("dihedral_maps", {}).get(name, {}).get("blocks", [])]
+            shares = np.mean(blocks, 0)
+            with np.errstate(divide="ignore"):
+                energy = -np.log(shares / shares.max())
+            image = axis.imshow(
+                energy.T, origin="lower", extent=(-180, 180, -180, 180), cmap="viridis", vmin=0, vmax=MOST_KT
+            )
+            axis.set(title=runs[0]["name"], xlabel=f"{first} / degree", ylabel=f"{second} / degree")
+        figure.colorbar(image, ax=list(row), label="free energy / kT")
+    figure.savefig(path, dpi=150)
+    return True
 
 
 def _draw_blocks(integrators: Runs, kind: str, abscissa: str, label: str, path: Path) -> bool:
