@@ -1,13 +1,18 @@
 """Strides of kind ``driven``: bonds and angles under slow forces, against an integration by hand."""
 
+import json
+
 import ase
 import numpy as np
+import onnx
 import pytest
 from ase import units
 from ase.constraints import FixAtoms
 from waters import bonded_forces, two_waters
 
-from flashmd_rs import rollout
+from flashmd_rs import Model, ModelError, rollout
+
+from conftest import fixture_model
 
 STRIDE, INNER = 4.0 * units.fs, 0.25 * units.fs
 # As the fixture has it, √eV/Å.
@@ -115,3 +120,14 @@ def test_strangers_move_as_free_atoms_under_slow_forces(models):
     end = run(models, atoms, 10).frames[-1]
     assert np.abs(end.positions - atoms.positions).max() > 1e-3
     assert np.abs(end.get_momenta().sum(0)).max() < 1e-12
+
+
+def test_orders_that_are_not_the_graphs_are_refused(tmp_path):
+    """Two polynomials in the graph, three in the metadata."""
+    model = onnx.load(fixture_model("driven"))
+    entry = json.loads(model.metadata_props[0].value) | {"legendre_orders": 3}
+    onnx.helper.set_model_props(model, {"flashmd": json.dumps(entry)})
+    path = tmp_path / "three.onnx"
+    onnx.save(model, path)
+    with pytest.raises(ModelError, match="slow_forces"):
+        Model(path)

@@ -14,6 +14,7 @@ a            steepness of a Morse bond, by kind; 0: harmonic   1/Å
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import torch
@@ -105,8 +106,8 @@ class BondedForces(nn.Module):
         return atoms.to_atoms(gradient(atoms, atoms.moved(displacement), terms or self.terms(atoms)))
 
     def steps(self, time: float) -> int:
-        """Time steps in ``time``, Å √(u/eV)."""
-        return max(1, round(time / self.timestep))
+        """Time steps in ``time`` (Å √(u/eV)), halves rounded up as in the runtime."""
+        return max(1, math.floor(time / self.timestep + 0.5))
 
     def advance(self, graph: Graph, u: Tensor, p: Tensor, time: float) -> tuple[Tensor, Tensor]:
         """Displacements [N, 3] (Å) and momenta [N, 3] (√(eV·u)) after ``time`` (Å √(u/eV)) under these forces."""
