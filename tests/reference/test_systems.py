@@ -20,6 +20,7 @@ SMALL = {
     "aluminium": {"cells": 2},
     "aluminium-110": {"cells": 2},
     "copper-gold": {"cells": 2},
+    "ethanol-liquid": {"molecules": 8},
     "silver-iodide": {"cells": 3},
 }
 HOT_K = 400.0
@@ -156,6 +157,22 @@ def test_aluminium_surface_has_two_free_faces_and_no_images() -> None:
     assert images.get_potential_energy() == pytest.approx(frame.energy, abs=1e-9)
     cost = frame.energy / len(slab.numbers) - bulk.get().energy / len(bulk.numbers)
     assert cost > 0.1  # eV an atom, for broken bonds
+
+
+def test_liquid_ethanol_is_whole_and_at_its_density() -> None:
+    """Bonds as long as in OPLS-AA, nothing overlaps, and no net charge."""
+    (atoms,) = example("ethanol-liquid").structures
+    assert atoms.get_masses().sum() / atoms.get_volume() * 1.66053907 == pytest.approx(0.785, rel=1e-3)
+    for first in range(0, len(atoms), 9):
+        assert atoms.get_distance(first, first + 1, mic=True) == pytest.approx(1.529, abs=0.05)
+        assert atoms.get_distance(first + 2, first + 3, mic=True) == pytest.approx(0.945, abs=0.03)
+    molecule, distances = np.arange(len(atoms)) // 9, atoms.get_all_distances(mic=True)
+    assert distances[molecule[:, None] != molecule].min() > 1.5
+    reference = example("ethanol-liquid").reference()
+    (forces,) = (f for f in reference.context.getSystem().getForces() if f.getName() == "NonbondedForce")
+    charges = [forces.getParticleParameters(k)[0]._value for k in range(9)]
+    assert sum(charges) == pytest.approx(0.0, abs=1e-12)
+    assert np.array_equal(reference.molecules, molecule)
 
 
 def test_alanine_dipeptide_is_whole_flexible_and_at_the_density_of_water() -> None:
