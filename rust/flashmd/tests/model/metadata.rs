@@ -19,9 +19,9 @@ macro_rules! refused_with {
 
 #[test]
 fn the_version_and_the_kind_are_checked() {
-    refused_with!("\"contract\": 1" => "\"contract\": 4", ModelFault::OtherContract { got, oldest: 1, newest: 3 } if got == "4");
+    refused_with!("\"contract\": 1" => "\"contract\": 5", ModelFault::OtherContract { got, oldest: 1, newest: 4 } if got == "5");
     refused_with!("\"contract\": 1" => "\"contract\": \"1\"", ModelFault::OtherContract { got, .. } if got == "\"1\"");
-    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 3 });
+    refused_with!("\"contract\": 1, " => "", ModelFault::NoContract { wanted: 4 });
     refused_with!("direct" => "oracle", ModelFault::UnknownKind { got, .. } if got == "\"oracle\"");
     refused_with!("\"kind\": \"direct\", " => "", ModelFault::UnknownKind { got, .. } if got == "missing");
 }
@@ -124,7 +124,7 @@ fn messages_say_what_was_got_what_was_wanted_and_what_to_do() {
         assert_eq!(error.to_string(), message);
         assert_eq!(error.in_model("a.onnx").in_model("b.onnx").to_string(), format!("a.onnx: {message}"));
     }
-    assert_eq!(ModelFault::NoContract { wanted: 3 }.name(), "NoContract");
+    assert_eq!(ModelFault::NoContract { wanted: 4 }.name(), "NoContract");
     assert_eq!(ModelFault::CutOff.name(), "CutOff");
 }
 
