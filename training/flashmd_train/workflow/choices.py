@@ -5,7 +5,7 @@ cutoff         the shortest whose pair forces lose at most 1 % to those of the b
 stride         that of the plan, halved while a trial leaves more than ``LARGEST_TRIAL_ERROR`` of the momenta, at most
                to a quarter; not where it was asked for
 moments        with quadrupoles, where a step of the reference takes more than ``EXPENSIVE_MS_PER_ATOM`` (:mod:`.plan`)
-kind           splitting, unless its gradients take longer than the reference's own steps: then direct
+kind           splitting, unless it knows no bonds and its gradients take longer than the reference's own steps: direct
 bonds          of molecules, where the plan says so: kinds by environment, constants by least squares on forces
 batches        of ``FEWEST_EDGES`` edges, where the largest structure has fewer
 steps          of the trainings: as many as fit into the time, by the time of the trials' steps; of a splitting's,
@@ -156,7 +156,12 @@ class Trials:
             step_s, error = self._trial(choices)
             if error > LARGEST_TRIAL_ERROR and self._may_be_shorter(choices.stride_fs):
                 chosen["stride_fs"] /= 2
-            elif choices.kind == "splitting" and self.options.kind == "auto" and self._is_slow(choices):
+            elif (
+                choices.kind == "splitting"
+                and self.options.kind == "auto"
+                and known is None  # driven models are not yet as good as hybrids
+                and self._is_slow(choices)
+            ):
                 self.say("  a splitting would be slower than its reference: direct")
                 chosen["kind"] = "direct"
             else:

@@ -182,7 +182,7 @@ def test_options_are_checked_in_sentences() -> None:
         ({"temperature_K": 600, "hours": 0.0}, "hours: Input should be greater than 0"),
         (
             {"temperature_K": 600, "kind": "best"},
-            "kind: Input should be 'auto', 'direct', 'splitting' or 'hybrid', got 'best'",
+            "kind: Input should be 'auto', 'direct', 'splitting', 'hybrid' or 'driven', got 'best'",
         ),
         ({"temperature_K": 600, "hour": 1.0}, "hour: Extra inputs are not permitted"),
     ]:
