@@ -22,6 +22,7 @@ from flashmd_rs._engine.checkpoint import (
 )
 from flashmd_rs._engine.recorder import FileOffsets, Files
 from flashmd_rs._engine.settings import (
+    IRREVERSIBLE,
     Arguments,
     Continuation,
     Observer,
@@ -469,7 +470,7 @@ def _choose_energy(
         if energy is None:
             what = next(name for name, needed in needs.items() if needed)
             raise InputError(f"{what} needs an energy, and {model.name} names no energy model: give energy_model")
-    if not automatic or settings.thermostat is not None or model.kind not in ("direct", "driven"):
+    if not automatic or settings.thermostat is not None or model.kind not in IRREVERSIBLE:
         return energy, rescaling, None
     try:
         energy = energy or reference_energy_model(model)

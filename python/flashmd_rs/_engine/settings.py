@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 Observer = tuple[Callable[["StateView"], Any], int]
 
+# Kinds whose strides are not undone by themselves with momenta reversed: their energy drifts, and their frame may turn.
+IRREVERSIBLE = frozenset({"direct", "driven"})
 _AUTO = (True, False, "auto")
 
 
@@ -404,7 +406,7 @@ def _metropolis(wanted: Any, thermostat: Thermostat | None, model: Model) -> boo
     metropolis = _checks.flag("metropolis", wanted)
     if metropolis and thermostat is None:
         raise InputError("metropolis accepts strides at the temperature of a thermostat: give temperature_K")
-    if metropolis and model.kind in ("direct", "driven"):
+    if metropolis and model.kind in IRREVERSIBLE:
         raise ModelError(
             f"metropolis needs reversible strides, and {model.name} is of kind {model.kind!r}, whose are not: take a "
             "model of kind splitting, hybrid or action, such as the bundled 'water-nve'"
@@ -417,5 +419,5 @@ def _rotation(wanted: Any, model: Model) -> bool:
     if not isinstance(wanted, bool | str) or wanted not in _AUTO:
         raise InputError(f"got random_rotation={wanted!r}, wanted True, False or 'auto'")
     if wanted == "auto":
-        return model.kind in ("direct", "driven") and not model.metadata.get("equivariant", False)
+        return model.kind in IRREVERSIBLE and not model.metadata.get("equivariant", False)
     return bool(wanted)
