@@ -4,6 +4,11 @@
 build:
     maturin develop --release
 
+# A manylinux wheel in dist/, and the demo from it in an empty environment of each Python ≥ 3.11 at hand. Needs 'maturin[zig]'.
+wheel:
+    maturin build --release --locked --zig --compatibility manylinux_2_28 -i python3.11 -m rust/flashmd-py/Cargo.toml --out dist
+    for python in 3.11 3.12 3.13 3.14; do if command -v python$python; then python$python -m venv --clear dist/empty && dist/empty/bin/pip install -q dist/*.whl && dist/empty/bin/flashmd-rs demo --time-ps 0.5 --output-dir dist/demo; fi; done
+
 # Tests of the package and of the core.
 test:
     python -m pytest -q

@@ -17,8 +17,15 @@ HEAD = """# Command line
 Every command of `flashmd-rs` and its options, from the command's own help (this page is written by `python
 docs/generate_cli.py`), and the commands of `flashmd-train`.
 
-Errors are one line on standard error and exit status 1; Ctrl-C exits with 130, SIGTERM with 143. `FLASHMD_TRACEBACK=1`
-shows where an unexpected error came from.
+Errors are one line on standard error. `FLASHMD_TRACEBACK=1` shows where an unexpected one came from.
+
+| exit code | |
+|---|---|
+| 0 | done |
+| 1 | an error: bad input, an unstable run, a file that cannot be written |
+| 2 | the command was wrong: an option or an entry of `--config` that does not exist, or a value it cannot have |
+| 75 | the wall time was over: saved, to be gone on with |
+| 130, 143 | Ctrl-C, SIGTERM |
 """
 
 TAIL = """## flashmd-train

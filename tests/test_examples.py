@@ -1,4 +1,4 @@
-"""Every script in examples/ runs, shortened, and says what it promises."""
+"""Every script in examples/ runs, shortened, and says what it promises; the notebook shows what it promises."""
 
 import pytest
 
@@ -31,3 +31,17 @@ def test_example(name, shell, tmp_path):
         assert word in result.stdout
     for file in files:
         assert (tmp_path / file).stat().st_size > 0
+
+
+def test_notebook(tmp_path):
+    """Executed by a kernel, as a reader's would: a table of the model, a picture of the run, a widget, a page."""
+    nbformat, nbclient = pytest.importorskip("nbformat"), pytest.importorskip("nbclient")
+    notebook = nbformat.read(EXAMPLES / "water.ipynb", as_version=4)
+    assert not any(cell.outputs for cell in notebook.cells if cell.cell_type == "code")  # none are committed
+    nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": tmp_path}}).execute()
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    model, run, view = ([output.data for output in cell.outputs if "data" in output][-1] for cell in cells[:3])
+    assert "<th>stride</th><td>16 fs</td>" in model["text/html"]
+    assert "data:image/png;base64," in run["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in view
+    assert "In three dimensions" in (tmp_path / "water.html").read_text()

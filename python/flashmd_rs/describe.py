@@ -61,7 +61,7 @@ def versions() -> dict[str, str]:
 def drift_at_export(metadata: dict[str, Any]) -> str:
     """The energy drift that a model's metadata states, in words."""
     validation = metadata.get("validation")
-    figures = _flatten(validation) if isinstance(validation, dict) else []
+    figures = flatten(validation) if isinstance(validation, dict) else []
     found = [f"{label} {text}" for label, text in figures if "drift" in label.lower()]
     return "measured at export: " + "; ".join(found) if found else "no drift was measured at export"
 
@@ -69,7 +69,7 @@ def drift_at_export(metadata: dict[str, Any]) -> str:
 def describe_model(name: str, metadata: dict[str, Any], sha256: str, size: int, kernels: str) -> str:
     """A model's metadata for people, every number with its unit, and what kernels run of it."""
     rows = [("model", name), ("SHA-256", sha256), ("size", f"{size / 1e6:.2f} MB"), ("kernels", kernels)]
-    return table([*rows, *_flatten(metadata)])
+    return table([*rows, *flatten(metadata)])
 
 
 def table(rows: list[tuple[str, str]]) -> str:
@@ -78,7 +78,7 @@ def table(rows: list[tuple[str, str]]) -> str:
     return "\n".join(f"{label:<{width}}  {text}" for label, text in rows)
 
 
-def _flatten(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+def flatten(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
     """Rows ``label, text`` of nested metadata; ``{"value": x, "unit": u}`` is one number."""
     rows: list[tuple[str, str]] = []
     for key, value in entry.items():
@@ -87,7 +87,7 @@ def _flatten(entry: dict[str, Any], prefix: str = "") -> list[tuple[str, str]]:
         if isinstance(value, dict) and "value" in value:
             rows.append((label, f"{_format(value['value'])} {_format(value.get('unit', unit))}".rstrip()))
         elif isinstance(value, dict) and value:
-            rows += _flatten({f"{k}{_suffix(key)}": v for k, v in value.items()}, f"{label} · ")
+            rows += flatten({f"{k}{_suffix(key)}": v for k, v in value.items()}, f"{label} · ")
         elif isinstance(value, list) and value and all(isinstance(item, dict) for item in value):
             rows += [(f"{label} · {number}", _format(item)) for number, item in enumerate(value, 1)]
         else:
@@ -112,7 +112,7 @@ def _format(value: Any) -> str:
     if isinstance(value, list):
         return ", ".join(_format(item) for item in value) or "none"
     if isinstance(value, dict):
-        return "; ".join(f"{label} {text}" for label, text in _flatten(value)) or "none"
+        return "; ".join(f"{label} {text}" for label, text in flatten(value)) or "none"
     return _printable(str(value))
 
 
@@ -174,6 +174,23 @@ def summary(trajectory: Trajectory) -> str:
         ("seed", f"{trajectory.seed}"),
     ]
     return table(rows)
+
+
+def summary_figures(trajectory: Trajectory) -> dict[str, Any]:
+    """The summary as plain data: the report, and means of the second half with their standard errors."""
+    series: dict[str, F64 | None] = {f"T_{name}_K": values for name, values in trajectory.temperature_K.items()}
+    series |= {"density_g_per_cm3": trajectory.density_g_per_cm3, "pressure_bar": trajectory.pressure_bar}
+    means = {name: mean_and_error(second_half(values)) for name, values in series.items() if values is not None}
+    return {
+        "report": {name: _plain(value) for name, value in trajectory.report.items()},
+        "frames": len(trajectory.times_ps),
+        "means": {name: {"mean": mean, "standard_error": error} for name, (mean, error) in means.items()},
+    }
+
+
+def _plain(value: Any) -> Any:
+    """An entry of a report as JSON takes it."""
+    return value.as_dict() if hasattr(value, "as_dict") else value
 
 
 def _metropolis_rows(report: dict[str, Any]) -> list[tuple[str, str]]:

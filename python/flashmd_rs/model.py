@@ -159,6 +159,24 @@ class Model:
             f"on {self.device}, threads={self.threads_used}>"
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the main properties as a table."""
+        from flashmd_rs.pages.notebook import table
+
+        kelvin = (self.metadata.get("domain") or {}).get("temperature_K") or []
+        rows = [
+            ("model", self.name),
+            ("kind", self.kind),
+            ("stride", "moves no atoms" if self.stride_fs is None else f"{self.stride_fs:g} fs"),
+            ("species", ", ".join(self.species)),
+            ("cutoff", f"{self.cutoff_A:g} Å"),
+            ("trained at", " to ".join(f"{t:g}" for t in kelvin) + " K" if kelvin else "not stated"),
+            ("reference", str(self.metadata.get("reference") or "not stated")),
+            ("runs on", f"{self.device}, threads {self.threads_used}, kernels {self.describe_kernels()}"),
+            ("SHA-256", self.sha256),
+        ]
+        return table(rows)
+
     def __copy__(self) -> Model:
         return self
 

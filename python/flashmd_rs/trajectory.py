@@ -117,6 +117,32 @@ class Trajectory:
 
         return plot_run(self.series(), path)
 
+    def view(self) -> Any:
+        """The frames in three dimensions: chemiscope's widget, which a notebook shows.
+
+        Raises:
+            InputError: chemiscope is not installed, or the run kept no frames.
+        """
+        from flashmd_rs.pages.sample import Sample
+        from flashmd_rs.pages.view import widget
+
+        if not len(self):
+            raise InputError("the run kept no frames: a view needs one at least")
+        sample = Sample.of(self.frames, self.times_ps)
+        return widget(sample.frames, sample.times_ps, sample.formula)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the model, the length and the speed of the run, and it against time."""
+        from flashmd_rs.pages.notebook import figure, table
+
+        if not len(self):
+            return table([("run", repr(self))])
+        rows = [("frames", f"{len(self)}, {self.times_ps[-1]:g} ps"), ("atoms", self[-1].get_chemical_formula())]
+        if "ns_per_day" in self.report:
+            speed = f"{self.report['ns_per_day']:.3g} ns/day on {self.report['device']}"
+            rows += [("model", f"{self.report['model']}, {self.report['stride_fs']:g} fs"), ("speed", speed)]
+        return table([*rows, ("seed", str(self.seed))]) + figure(self.plot(), "temperatures and energies against time")
+
     def series(self) -> RunSeries:
         """What a figure shows of the run."""
         from flashmd_rs.plots import RunSeries

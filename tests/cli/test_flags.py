@@ -105,7 +105,8 @@ def test_every_argument_of_rollout_is_a_flag():
     assert names_of_rollout() - flags == {"observers"}
     made = {f"{group.argument}_{field}" for group, _, field in FIELDS}
     files = {"format", "index", "units", "topology"}
-    assert flags - names_of_rollout() - made == {"structure", "device", "threads", "kernels"} | files
+    command = {"config", "save_config", "dry_run", "json_summary", "report"}
+    assert flags - names_of_rollout() - made == {"structure", "device", "threads", "kernels"} | files | command
     assert set(inspect.signature(flashmd_rs.Model).parameters) - {"path_or_name"} <= flags
 
 

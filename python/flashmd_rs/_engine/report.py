@@ -53,6 +53,7 @@ def settings_report(plan: Plan, system: SystemInput) -> dict[str, Any]:
     trajectory, saved_every = plan.outputs[system.replica].trajectory, plan.description.interval
     return {
         "model": model.name,
+        "model_file": str(model.path),
         "kind": model.kind,
         "sha256": model.sha256,
         "device": model.device,

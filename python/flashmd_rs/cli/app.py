@@ -7,8 +7,9 @@ from typing import Annotated, Any
 
 import typer
 
-from flashmd_rs.cli import bench, demo, doctor, evaluate, info, resume, run
+from flashmd_rs.cli import bench, demo, doctor, evaluate, info, report, resume, run
 from flashmd_rs.cli.errors import plainly
+from flashmd_rs.cli.grouped_help import GroupedCommand
 
 # Other packages add commands here: name = "module:function", a function as Typer takes it.
 COMMANDS = "flashmd_rs.commands"
@@ -16,7 +17,6 @@ COMMANDS = "flashmd_rs.commands"
 app = typer.Typer(
     name="flashmd-rs",
     help="Molecular dynamics in the long strides of a learned model.",
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # boxes cut the names of long flags off
@@ -51,7 +51,9 @@ def convert(context: typer.Context) -> None:
 
 
 def _add_commands() -> None:
-    for command in (run.run, resume.resume, info.info, evaluate.evaluate, bench.bench, doctor.doctor, demo.demo):
+    for command in (run.run, resume.resume):
+        app.command(cls=GroupedCommand)(plainly(command))
+    for command in (report.report, info.info, evaluate.evaluate, bench.bench, doctor.doctor, demo.demo):
         app.command()(plainly(command))
     brought = {entry.name: entry for entry in entry_points(group=COMMANDS)}
     for name, entry in sorted(brought.items()):

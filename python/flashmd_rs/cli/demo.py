@@ -22,7 +22,9 @@ _FRAMES = 100
 
 
 def demo(
-    output_dir: Annotated[Path, typer.Option(help="Folder for the picture and the trajectory.")] = Path("flashmd-demo"),
+    output_dir: Annotated[Path, typer.Option(help="Folder for the picture, the report and the trajectory.")] = Path(
+        "flashmd-demo"
+    ),
     time_ps: Annotated[float, typer.Option(help="Simulated time, ps.")] = TIME_PS,
     seed: Seed = None,
     device: Device = "auto",
@@ -32,7 +34,7 @@ def demo(
     """Simulate 258 waters at 300 K with the bundled model, and show what came of it."""
     made = run_demo(output_dir, time_ps=time_ps, seed=seed, device=device, threads=threads, progress=progress)
     typer.echo(made.text)
-    typer.echo(f"picture     {made.figure}\ntrajectory  {made.frames}")
+    typer.echo(f"picture     {made.figure}\nreport      {made.report}\ntrajectory  {made.frames}")
 
 
 @dataclass(frozen=True)
@@ -43,12 +45,14 @@ class Demo:
         trajectory: the run.
         text: summary for people.
         figure: temperatures and g_OO, a PNG.
+        report: of the run, an HTML file.
         frames: the trajectory, an extended XYZ file.
     """
 
     trajectory: Trajectory
     text: str
     figure: Path
+    report: Path
     frames: Path
 
 
@@ -64,7 +68,7 @@ def run_demo(
     """Move 258 flexible waters with the bundled model at 300 K, Langevin with a time constant of 100 fs.
 
     Args:
-        output_dir: folder for ``demo.png`` and ``demo.extxyz``; made if missing.
+        output_dir: folder for ``demo.png``, ``demo.html`` and ``demo.extxyz``; made if missing.
         time_ps: simulated time, ps.
         seed: of everything random; None draws one.
         device: ``"auto"``, ``"cpu"`` or ``"cuda"``.
@@ -79,6 +83,7 @@ def run_demo(
     from flashmd_rs.describe import second_half, summary
     from flashmd_rs.model import Model
     from flashmd_rs.plots import plot_demo
+    from flashmd_rs.report import write_report
     from flashmd_rs.rollout import rollout
 
     output_dir.mkdir(parents=True, exist_ok=True)
@@ -101,7 +106,8 @@ def run_demo(
     plot_demo(run.series(), r, g, "OO", figure)
     position, height = first_peak(r, g)
     text = f"{summary(run)}\ng_OO peak  {position:.2f} Å, height {height:.2f}, second half of the run"
-    return Demo(run, text, figure, frames)
+    report = write_report(run, output_dir / "demo.html", command=f"flashmd-rs demo --time-ps {time_ps:g}")
+    return Demo(run, text, figure, report, frames)
 
 
 def _energy_model(model: Model) -> str | None:

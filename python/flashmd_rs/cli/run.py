@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+import shlex
+import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
 from flashmd_rs.cli.arguments import Device, Kernels, ProgressBar, Seed, Threads
+from flashmd_rs.cli.config_file import Config, SaveConfig, write_config
+from flashmd_rs.cli.dry_run import dry_run as tell_plan
 from flashmd_rs.cli.ending import says_how_to_go_on, tell_end
 from flashmd_rs.cli.flags import GROUPS, with_option_flags
 from flashmd_rs.cli.wall_time import WallTimeOption, seconds_left
@@ -20,6 +25,7 @@ _SWITCHES: dict[str, bool | str] = {"on": True, "off": False}
 
 @with_option_flags
 def run(
+    context: typer.Context,
     structure: Annotated[
         str,
         typer.Argument(
@@ -31,7 +37,10 @@ def run(
     model: Annotated[str, typer.Option(help="Model file or bundled name.")],
     format: Annotated[
         str | None,
-        typer.Option(help="Format of STRUCTURE as ASE calls it.", show_default="by its name and contents"),
+        typer.Option(
+            help="Format of STRUCTURE as ASE calls it.",
+            show_default="by its name and contents",
+        ),
     ] = None,
     index: Annotated[int | None, typer.Option(help="Frame of STRUCTURE.", show_default="the last")] = None,
     units: Annotated[
@@ -44,18 +53,21 @@ def run(
     ] = None,
     topology: Annotated[
         str | None,
-        typer.Option(help="Structure, .psf, .prmtop, .top or .tpr with the elements of an .xtc, .dcd, .trr or .nc."),
+        typer.Option(
+            help="Structure, .psf, .prmtop, .top or .tpr with the elements of an .xtc, .dcd, .trr or .nc.",
+        ),
     ] = None,
     steps: Annotated[int | None, typer.Option(help="Number of strides (or give --time-ps).")] = None,
     time_ps: Annotated[float | None, typer.Option(help="Simulated time, ps, rounded up to whole strides.")] = None,
     temperature_k: Annotated[
-        float | None, typer.Option(help="Temperature of the thermostat and of drawn momenta, K.")
+        float | None,
+        typer.Option(help="Temperature of the thermostat and of drawn momenta, K."),
     ] = None,
     momenta: Annotated[
         MomentaChoice,
         typer.Option(
             help="Those of the structure, drawn ones, or (auto) drawn where it has none, or none but zeros with "
-            "--temperature-k."
+            "--temperature-k.",
         ),
     ] = "auto",
     thermostat: Annotated[
@@ -63,55 +75,89 @@ def run(
         typer.Option(help="none is NVE.", show_default="langevin with --temperature-k, else none"),
     ] = None,
     pressure_bar: Annotated[
-        float | None, typer.Option(help="Pressure of the barostat, bar.", show_default="no barostat")
+        float | None,
+        typer.Option(help="Pressure of the barostat, bar.", show_default="no barostat"),
     ] = None,
     barostat: Annotated[
         Literal["cell_rescaling", "monte_carlo", "none"] | None,
-        typer.Option(help="How the cell changes.", show_default="cell_rescaling with --pressure-bar, else none"),
+        typer.Option(
+            help="How the cell changes.",
+            show_default="cell_rescaling with --pressure-bar, else none",
+        ),
     ] = None,
     metropolis: Annotated[
         bool,
         typer.Option(
-            "--metropolis", help="Accept each stride by its change of energy or take it back: an NVT without bias."
+            "--metropolis",
+            help="Accept each stride by its change of energy or take it back: an NVT without bias.",
         ),
     ] = False,
     rescale_energy: Annotated[
         Rescaling,
         typer.Option(
             help="Keep the conserved energy by rescaling momenta: all by one factor (on, global), per species, per "
-            "molecule; auto: global in NVE, if an energy is known."
+            "molecule; auto: global in NVE, if an energy is known.",
         ),
     ] = "auto",
     guard: Annotated[
         GuardPolicy,
         typer.Option(
             help="What becomes of a state that the model was not trained for: warn once; stop; fall back to velocity "
-            "Verlet with the energy model; collect its structure for relabelling."
+            "Verlet with the energy model; collect its structure for relabelling.",
         ),
     ] = "warn",
     energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
     bias: Annotated[
-        str | None, typer.Option(help="Energy model whose forces act as an impulse around each stride.")
+        str | None,
+        typer.Option(help="Energy model whose forces act as an impulse around each stride."),
     ] = None,
     random_rotation: Annotated[
-        Switch, typer.Option(help="Turn the model's frame each stride; auto: if it is not equivariant.")
+        Switch,
+        typer.Option(help="Turn the model's frame each stride; auto: if it is not equivariant."),
     ] = "auto",
     seed: Seed = None,
     replica: Annotated[int, typer.Option(help="Number of the replica: whose random numbers are drawn.")] = 0,
     trajectory: Annotated[
         Path | None,
-        typer.Option(help="File for the frames: .extxyz, .xyz, .traj, .h5md, .xtc or .dcd; replaced if it exists."),
+        typer.Option(
+            help="File for the frames: .extxyz, .xyz, .traj, .h5md, .xtc or .dcd; replaced if it exists.",
+        ),
     ] = None,
     interval: Annotated[
-        int | None, typer.Option(help="Strides between kept frames.", show_default="steps / 1000")
+        int | None,
+        typer.Option(help="Strides between kept frames.", show_default="steps / 1000"),
     ] = None,
-    logfile: Annotated[str | None, typer.Option(help="File for one line per kept frame; - is standard output.")] = None,
+    logfile: Annotated[
+        str | None,
+        typer.Option(help="File for one line per kept frame; - is standard output."),
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option(
+            help="HTML file for the report of the run, written at its end; pictures beside it.",
+        ),
+    ] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File to restart from with `flashmd-rs resume FILE`.")] = None,
     resume: Annotated[
         Switch,
-        typer.Option(help="Go on from the checkpoint; auto: if there is one, else begin: for jobs that are requeued."),
+        typer.Option(
+            help="Go on from the checkpoint; auto: if there is one, else begin: for jobs that are requeued.",
+        ),
     ] = "off",
     stride_fs: Annotated[float | None, typer.Option(help="Only checked against the model, fs.")] = None,
+    json_summary: Annotated[
+        bool,
+        typer.Option("--json", help="Print the summary as JSON on standard output."),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Only check everything, time some strides, and say what the run would take.",
+        ),
+    ] = False,
+    config: Config = None,
+    save_config: SaveConfig = None,
     progress: ProgressBar = True,
     wall_time: WallTimeOption = None,
     device: Device = "auto",
@@ -120,13 +166,18 @@ def run(
     **options: Any,
 ) -> None:
     """Run molecular dynamics from STRUCTURE."""
+    from flashmd_rs.describe import summary_figures
     from flashmd_rs.errors import InputError
     from flashmd_rs.model import Model
+    from flashmd_rs.report import write_report
+    from flashmd_rs.report.write import check_page
     from flashmd_rs.rollout import rollout
     from flashmd_rs.structure_files import read_structure, structure_path
 
     atoms = read_structure(structure, format=format, index=index, units=units, topology=topology)
     read = [path for name in (structure, topology) if name is not None and (path := structure_path(name)) is not None]
+    if report is not None:
+        check_page(report)
     violations = options["guard_violations_file"]
     for what, file in (("trajectory", trajectory), ("log", logfile), ("file of violations", violations)):
         output = Path("-" if file is None else file)
@@ -153,28 +204,35 @@ def run(
     options["trajectory"] = options["trajectory"] or Output(None)
     if options["rescale_energy"] == "off":
         options["rescale_energy"] = False
+    if save_config is not None:
+        write_config(context, save_config)
+    opened = Model(model, device=device, threads=threads, kernels=kernels)
+    arguments = {
+        "steps": steps,
+        "time_ps": time_ps,
+        "temperature_K": temperature_k,
+        "momenta": momenta,
+        "pressure_bar": pressure_bar,
+        "metropolis": metropolis,
+        "energy_model": energy_model,
+        "bias": bias,
+        "random_rotation": _SWITCHES.get(random_rotation, random_rotation),
+        "seed": seed,
+        "replica": replica,
+        "interval": interval,
+        "logfile": logfile,
+        "resume": _SWITCHES.get(resume, resume),
+        "stride_fs": stride_fs,
+        **options,
+    }
+    if dry_run:
+        tell_plan(atoms, opened, arguments)
+        return
     with says_how_to_go_on(checkpoint):
-        result = rollout(
-            atoms,
-            Model(model, device=device, threads=threads, kernels=kernels),
-            steps=steps,
-            time_ps=time_ps,
-            temperature_K=temperature_k,
-            momenta=momenta,
-            pressure_bar=pressure_bar,
-            metropolis=metropolis,
-            energy_model=energy_model,
-            bias=bias,
-            random_rotation=_SWITCHES.get(random_rotation, random_rotation),
-            seed=seed,
-            replica=replica,
-            interval=interval,
-            logfile=logfile,
-            resume=_SWITCHES.get(resume, resume),
-            stride_fs=stride_fs,
-            progress=progress,
-            wall_time_s=seconds_left(wall_time),
-            **options,
-        )
+        result = rollout(atoms, opened, progress=progress, wall_time_s=seconds_left(wall_time), **arguments)
+    if report is not None:
+        write_report(result, report, command=shlex.join(["flashmd-rs", *sys.argv[1:]]))
+    if json_summary:
+        typer.echo(json.dumps(summary_figures(result), indent=1))
     kept = f"{len(result)} frames in {trajectory}" if trajectory else "not kept (give --trajectory FILE)"
-    tell_end([result], checkpoint, err=logfile == "-", kept=f"trajectory  {kept}")
+    tell_end([result], checkpoint, err=logfile == "-" or json_summary, kept=f"trajectory  {kept}")

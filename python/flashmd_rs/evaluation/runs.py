@@ -4,30 +4,18 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from ase import Atoms
 
-from flashmd_rs._structure import F64
-from flashmd_rs.analysis import first_peak
 from flashmd_rs.evaluation.integrators.by_name import parse_integrator
 from flashmd_rs.evaluation.integrators.integrator import Bath, Integrator, RunResult
 from flashmd_rs.evaluation.integrators.model_integrator import ModelIntegrator
 from flashmd_rs.evaluation.measures.bond_energy import stretch_excess
+from flashmd_rs.evaluation.measures.figures import motion_figures, rounded, structure_figures
 from flashmd_rs.evaluation.measures.nve import measure_bath, measure_run, settled_frames
-from flashmd_rs.evaluation.measures.observables import (
-    diffusion,
-    dihedral_blocks,
-    dihedral_map,
-    internal_positions,
-    mean_square_displacement,
-    pair_blocks,
-    pairs_of,
-    species_of,
-    successive,
-    vibrations,
-)
+from flashmd_rs.evaluation.measures.observables import species_of, vibrations
 from flashmd_rs.evaluation.measures.symplecticity import reversibility, symplecticity
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import RunFigures, bath_path, result_path, start_path
@@ -36,16 +24,12 @@ from flashmd_rs.writers.atomic_write import atomic_write
 
 # A second run after that of NVE, for the spectrum: long enough for 10 cm⁻¹, frames dense enough for an OH stretch.
 SPECTRUM_FS, SPECTRUM_SPACING_FS = 4000.0, 2.0
-# Frames of a run from which structure is taken, at most.
-STRUCTURE_FRAMES = 200
 # A run of fewer frames, once it has settled, has temperatures only.
 FEWEST_FRAMES = 20
 # Time between potential energies in the reference's own bath.
 BATH_SPACING_FS = 100.0
 # Least atoms of the free cluster on which a stride is differentiated.
 CLUSTER = 9
-# Significant digits of curves.
-DIGITS = 5
 
 
 class Job(NamedTuple):
@@ -118,7 +102,12 @@ def _nve(integrator: Integrator, reference: Reference, protocol: EvaluationProto
     last = run.frames[-1]
     reference.set(last.positions, last.get_momenta())
     after = integrator.run(reference, min(SPECTRUM_FS, time_fs), SPECTRUM_SPACING_FS, None, seed)
-    return result | _motion(run.frames, run.times_ps) | _spectra(after) | _structure(late, protocol)
+    return (
+        result
+        | motion_figures(run.frames, run.times_ps)
+        | _spectra(after)
+        | structure_figures(late, protocol.dihedrals)
+    )
 
 
 def _bath(
@@ -133,8 +122,8 @@ def _bath(
     late = settled_frames(run, result["settled_from_ps"], result["stable_ps"])
     if run.stopped is not None or result["exploded"] or len(late) < FEWEST_FRAMES:
         return result
-    motion = _motion(late, run.times_ps[-len(late) :]) if ensemble == "nvt" else {}
-    return result | motion | _structure(late, protocol)
+    motion = motion_figures(late, run.times_ps[-len(late) :]) if ensemble == "nvt" else {}
+    return result | motion | structure_figures(late, protocol.dihedrals)
 
 
 def _cost(run: RunResult, wanted_fs: float) -> RunFigures:
@@ -150,16 +139,6 @@ def _cost(run: RunResult, wanted_fs: float) -> RunFigures:
     }
 
 
-def _motion(frames: list[Atoms], times_ps: F64) -> RunFigures:
-    """Mean-square displacement and diffusion coefficient by species."""
-    positions = internal_positions(frames)
-    msd, coefficients = {}, {}
-    for symbol, mask in species_of(frames[0]).items():
-        lags, blocks = mean_square_displacement(positions[:, mask], times_ps)
-        msd[symbol], coefficients[symbol] = _rounded(blocks.mean(0)), diffusion(lags, blocks)
-    return {"lags_ps": lags.tolist(), "msd_A2": msd, "diffusion": coefficients}
-
-
 def _spectra(run: RunResult) -> RunFigures:
     """Vibrational density of states by species."""
     spacing_fs = 1000 * (run.times_ps[1] - run.times_ps[0])
@@ -167,36 +146,8 @@ def _spectra(run: RunResult) -> RunFigures:
     spectra = {}
     for symbol, mask in species_of(run.frames[0]).items():
         wavenumber, density = vibrations(momenta[:, mask], masses[mask], spacing_fs)
-        spectra[symbol] = _rounded(density)
-    return {"wavenumber_per_cm": _rounded(wavenumber), "spectrum": spectra}
-
-
-def _structure(frames: list[Atoms], protocol: EvaluationProtocol) -> RunFigures:
-    """Distributions of pairs and of dihedral angles, by block."""
-    chosen = frames[:: max(1, len(frames) // STRUCTURE_FRAMES)]
-    pairs = {}
-    for pair in pairs_of(frames[0]):
-        r, blocks = pair_blocks(chosen, pair)
-        pairs["–".join(pair)] = {
-            "r_A": _rounded(r),
-            "blocks": _rounded(blocks),
-            "peak_A": first_peak(r, blocks.mean(0))[0],
-        }
-    angles = {}
-    for dihedral in protocol.dihedrals:
-        degrees, blocks = dihedral_blocks(frames, dihedral)
-        angles[",".join(map(str, dihedral))] = {"degrees": _rounded(degrees), "blocks": _rounded(blocks)}
-    maps = {}
-    for first, second in successive(protocol.dihedrals):
-        degrees, blocks = dihedral_map(frames, first, second)
-        name = " and ".join(",".join(map(str, dihedral)) for dihedral in (first, second))
-        maps[name] = {"degrees": _rounded(degrees), "blocks": _rounded(blocks)}
-    return {"pairs": pairs, "periodic": bool(frames[0].pbc.all()), "dihedrals": angles, "dihedral_maps": maps}
-
-
-def _rounded(values: F64) -> Any:
-    """Values as lists, with :data:`DIGITS` significant digits."""
-    return np.vectorize(lambda x: float(f"{x:.{DIGITS}g}"), otypes=[float])(values).tolist()
+        spectra[symbol] = rounded(density)
+    return {"wavenumber_per_cm": rounded(wavenumber), "spectrum": spectra}
 
 
 def _stride_properties(integrator: ModelIntegrator, reference: Reference) -> RunFigures:

@@ -67,7 +67,7 @@ def read_frames(
     *,
     format: str | None = None,
     units: str | None = None,
-    topology: str | os.PathLike[str] | None = None,
+    topology: str | os.PathLike[str] | ase.Atoms | None = None,
 ) -> list[ase.Atoms]:
     """Read all frames of a trajectory, with momenta, energies and forces where the file has them.
 
@@ -77,7 +77,7 @@ def read_frames(
         path: file of several frames that :func:`read_structure` reads; LAMMPS dumps included.
         format: as of :func:`read_structure`.
         units: as of :func:`read_structure`.
-        topology: as of :func:`read_structure`.
+        topology: as of :func:`read_structure`, or a structure itself.
 
     Raises:
         InputError: as :func:`read_structure`.
@@ -164,8 +164,10 @@ def _kind(file: Path, name: str, format: str | None) -> str:
     return lammps.DATA if file.is_file() and lammps.is_data(file) else ase_files.ase_format(file, name)
 
 
-def _read_topology(topology: str | os.PathLike[str]) -> ase.Atoms:
+def _read_topology(topology: str | os.PathLike[str] | ase.Atoms) -> ase.Atoms:
     """Elements and masses of a topology, or of any structure."""
+    if not isinstance(topology, str | os.PathLike):
+        return topology
     source = find_source(topology)
     if source.path is not None:
         kind = source.path.suffix.lower().removeprefix(".")

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from flashmd_rs.pages import write_html
 from flashmd_rs.writers.atomic_write import atomic_write
 from flashmd_train.data.segments import Segments
 from flashmd_train.model_files.contract import read_model
@@ -20,7 +21,7 @@ ENSEMBLES = {"nvt": "bath", "nve": "no bath"}
 
 
 def write_card(folder: RunFolder, plan: Plan, clock: Clock) -> None:
-    """Write ``card.md`` from the metadata of the models and the results of the evaluations.
+    """Write ``card.md`` and ``card.html`` from the metadata of the models and the results of the evaluations.
 
     Args:
         folder: of the run.
@@ -51,6 +52,9 @@ def write_card(folder: RunFolder, plan: Plan, clock: Clock) -> None:
         *_provenance(folder, plan, metadata, clock),
         *(f"- Check: {note}" for note in notes),
     ]
+    page = "\n".join(lines).replace("/evaluation.md)", "/evaluation.html)")
+    write_html(page, folder.card.with_suffix(".html"), folder.path)
+    # The last file of a run: its presence says that the run is done.
     with atomic_write(folder.card) as temporary:
         temporary.write_text("\n".join([*lines, ""]))
 

@@ -287,7 +287,7 @@ def fit(
         options: fields of :class:`~flashmd_train.workflow.options.FitOptions`; ``temperature_K`` is needed.
 
     Returns:
-        The model (ONNX); beside it are its energy model and ``card.md``.
+        The model (ONNX); beside it are its energy model and its card, ``card.md`` and ``card.html``.
 
     Raises:
         ValueError: bad options, a reference that is no gradient or drifts, or too little time for anything.

@@ -10,7 +10,7 @@ import shutil
 from pathlib import Path
 
 # What a round makes anew; the data, the plan and the choices stay.
-MADE = ("*.yaml", "energy", "direct", "splitting", "*.log", "*.onnx", "evaluation-*", "card.md", "clock.json")
+MADE = ("*.yaml", "energy", "direct", "splitting", "*.log", "*.onnx", "evaluation-*", "card.*", "clock.json")
 # Folder of the data of a round that is about to begin, and then of what the round before made.
 NEXT = "next-round"
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import units
+from ase import Atoms, units
 from matplotlib.figure import Figure
 from scipy.stats import kstest, norm
 
@@ -16,11 +17,25 @@ from flashmd_rs._structure import F64
 Momenta = dict[str, F64]
 # The picture's range in thermal widths, and its number of bins.
 RANGE, BINS = 4.0, 32
+# Values of each species that are kept for a histogram.
+MOMENTA = 4000
 
 
 def pool(runs: list[dict[str, Any]]) -> Momenta:
     """Momenta of all runs of an integrator, as :func:`~flashmd_rs.evaluation.measures.nve.measure_run` keeps them."""
     return {symbol: np.concatenate([run["momenta"][symbol] for run in runs]) for symbol in runs[0]["momenta"]}
+
+
+def sample_momenta(frames: list[Atoms]) -> dict[str, list[float]]:
+    """A random selection of p/√m (√eV) by species."""
+    choose, symbols = np.random.default_rng(0).choice, np.array(frames[0].get_chemical_symbols())
+    masses, momenta = frames[0].get_masses(), {}
+    for symbol in dict.fromkeys(symbols.tolist()):
+        chosen = symbols == symbol
+        values = np.concatenate([frame.get_momenta()[chosen].ravel() for frame in frames])
+        values = values / math.sqrt(masses[chosen][0])
+        momenta[symbol] = choose(values, min(len(values), MOMENTA), replace=False).tolist()
+    return momenta
 
 
 def departure(values: F64) -> float:

@@ -14,6 +14,7 @@ from flashmd_rs.analysis import FEWEST
 from flashmd_rs.evaluation.estimates import Estimate, of_series
 from flashmd_rs.evaluation.integrators.integrator import RunResult
 from flashmd_rs.evaluation.integrators.model_integrator import ModelIntegrator
+from flashmd_rs.evaluation.measures.momenta import sample_momenta
 from flashmd_rs.evaluation.results import RunFigures
 from flashmd_rs.reference.base import Reference
 from flashmd_rs.reference.explosion import hottest_K
@@ -23,8 +24,6 @@ from flashmd_rs.temperature import temperatures
 SETTLING, AVERAGED = 5.0, 0.25
 # Lengths of the windows over which a drift is fitted.
 WINDOWS_PS = (5.0, 10.0, 50.0)
-# Momenta of each species that are kept for a histogram.
-MOMENTA = 4000
 # Points of a trace that are kept, about.
 TRACE = 200
 
@@ -168,18 +167,6 @@ def _drifts(times: F64, energy: F64, stable: int) -> dict[str, float | None]:
         long_enough = inside.sum() >= 3 and (times[-1] >= 0.99 * window or window == WINDOWS_PS[0])
         drifts[f"{window:g}"] = float(np.polyfit(times[inside], energy[inside], 1)[0]) if long_enough else None
     return drifts
-
-
-def sample_momenta(frames: list[Atoms]) -> dict[str, list[float]]:
-    """A random selection of p/√m (√eV) by species."""
-    choose, symbols = np.random.default_rng(0).choice, np.array(frames[0].get_chemical_symbols())
-    masses, momenta = frames[0].get_masses(), {}
-    for symbol in dict.fromkeys(symbols.tolist()):
-        chosen = symbols == symbol
-        values = np.concatenate([frame.get_momenta()[chosen].ravel() for frame in frames])
-        values = values / math.sqrt(masses[chosen][0])
-        momenta[symbol] = choose(values, min(len(values), MOMENTA), replace=False).tolist()
-    return momenta
 
 
 def _means(rows: list[dict[str, float]]) -> dict[str, float]:

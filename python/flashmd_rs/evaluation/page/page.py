@@ -19,12 +19,13 @@ from flashmd_rs.evaluation.page.pictures import draw_dihedrals, draw_energy, dra
 from flashmd_rs.evaluation.page.tables import paragraph
 from flashmd_rs.evaluation.protocol import EvaluationProtocol
 from flashmd_rs.evaluation.results import Results, Runs
+from flashmd_rs.pages import write_html
 
 
 def write_page(
     results: Results, protocol: EvaluationProtocol, claims: list[Claim], folder: Path, command: str | None
 ) -> Path:
-    """Write ``evaluation.md`` and its pictures.
+    """Write ``evaluation.md`` and its pictures, and ``evaluation.html``, which holds both.
 
     Args:
         results: runs by integrator and ensemble.
@@ -68,6 +69,7 @@ def write_page(
     draw_momenta(pooled, protocol.temperature_K, folder / "momenta.png")
     path = folder / "evaluation.md"
     path.write_text("\n".join(lines) + "\n")
+    write_html("\n".join(lines), path.with_suffix(".html"), folder)
     return path
 
 
