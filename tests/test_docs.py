@@ -153,7 +153,7 @@ def options(command):
 def test_command_lines_are_commands(page, commands):
     for line in command_lines(page.read_text()):
         words = shlex.split(line)[1:]
-        if words[0] in ("COMMAND", "…", "--help", "--version"):
+        if words[0] in ("COMMAND", "…", "--help", "--version", "--install-completion"):
             continue
         assert words[0] in commands, f"{name(page)}: {line}"
         if words[0] == "convert":  # of the training package, where it is installed

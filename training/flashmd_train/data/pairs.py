@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -33,18 +33,22 @@ class Batch:
         displacement: √m (q' − q) of each stride [T, N, 3], Å·√u.
         momenta: p'/√m at the end of each stride [T, N, 3], √eV.
         box: which box an atom belongs to [N].
+        energies: of the reference at the start [B], eV, float64; None where a file has none.
+        files: which file a box is of [B].
     """
 
     graph: Graph
     displacement: Tensor
     momenta: Tensor
     box: Tensor
+    energies: Tensor | None = None
+    files: Tensor | None = None
 
     def to(self, device: torch.device) -> Batch:
         """The batch on ``device``."""
         if device.type == "cpu":
             return self
-        return Batch(self.graph.to(device), self.displacement.to(device), self.momenta.to(device), self.box.to(device))
+        return Batch(*(None if part is None else part.to(device) for part in vars(self).values()))
 
 
 class StridePairs:
@@ -120,7 +124,7 @@ class StridePairs:
 
         Without ``rng`` nothing is rotated and there is no noise.
         """
-        graphs, displacements, momenta = [], [], []
+        graphs, displacements, momenta, energies = [], [], [], []
         for (f, segment), start, back in zip(picks, starts, reverse):
             file, frames = self.data.files[f], self.frames(f, start, bool(back))
             root = np.sqrt(file.masses)[:, None]
@@ -134,12 +138,15 @@ class StridePairs:
             before = np.concatenate([q_in[None], q[1:-1]])
             displacements.append((q[1:] - before) * root)
             momenta.append(scaled[1:])
+            energies.append(None if file.energy is None else float(file.energy[segment, frames[0]]))
         box = np.repeat(np.arange(len(graphs)), [len(g.species) for g in graphs])
         batch = Batch(
             join(graphs),
             torch.tensor(np.concatenate(displacements, 1), dtype=torch.float32),
             torch.tensor(np.concatenate(momenta, 1), dtype=torch.float32),
             torch.tensor(box),
+            None if None in energies else torch.tensor(energies, dtype=torch.float64),
+            torch.tensor([int(f) for f, _ in picks]),
         )
         return rotated(batch, random_rotations(rng, len(graphs))) if rng is not None and self.augment else batch
 
@@ -160,7 +167,7 @@ def rotated(batch: Batch, rotations: Tensor) -> Batch:
     """The batch with each box in a frame of its own: of orthogonal ``rotations`` [B, 3, 3], v becomes R v."""
     of_atoms = rotations[batch.box]
     ends = (torch.stack([turned(x, of_atoms) for x in end]) for end in (batch.displacement, batch.momenta))
-    return Batch(rotated_graph(batch.graph, of_atoms), *ends, batch.box)
+    return replace(batch, graph=rotated_graph(batch.graph, of_atoms), displacement=next(ends), momenta=next(ends))
 
 
 def rotated_graph(graph: Graph, rotations: Tensor) -> Graph:

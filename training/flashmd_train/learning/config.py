@@ -60,6 +60,11 @@ class Loss(Strict):
     energy_weight: NotNegative = Field(0.0, description="weight of (ΔH)²/(N·(kT)²) by a frozen energy model")
     energy_run: Path | None = Field(None, description="folder of that energy model's training run")
     variance_weight: NotNegative = Field(0.0, description="weight of (Σ p̂²/Σ p² − 1)² of each species")
+    potential_weight: NotNegative = Field(
+        0.0,
+        description="weight of (ΔV)²/(N·(kT)²): potential energies of a hybrid's frames against the reference's, less "
+        "what those of one file are all off by",
+    )
 
 
 class Optimizer(Strict):

@@ -93,6 +93,25 @@ def energy_change(energy: Callable[[Graph], Tensor], before: Graph, after: Graph
     return ((total(after) - total(before).detach()).square() / (atoms * KT**2)).mean()
 
 
+def potential_error(off: Tensor, files: Tensor, atoms: Tensor) -> Tensor | None:
+    """Mean of (ΔV − ⟨ΔV⟩)²/(N (kT)²) over boxes, ⟨⟩ that of a file's boxes; None where no file has two.
+
+    Energies have no zero; their differences say which conformers are how frequent. The mean of n boxes takes a share
+    1/n of the variance away, which is put back.
+
+    Args:
+        off: errors ΔV of the potential energies [B], eV.
+        files: file of each box [B].
+        atoms: number N of its atoms [B].
+    """
+    terms = []
+    for file in files.unique():
+        own = off[files == file]
+        if len(own) > 1:
+            terms.append((own - own.mean()).square() / (1 - 1 / len(own)) / (atoms[files == file] * KT**2))
+    return torch.cat(terms).mean() if terms else None
+
+
 class StrideObjective(nn.Module):
     """Batch to loss and its terms, around a model that moves atoms: the module that data-parallel training wraps.
 
@@ -109,6 +128,8 @@ class StrideObjective(nn.Module):
         super().__init__()
         if loss.kind == "scaled" and not isinstance(getattr(model, "prior", None), NoPrior):
             raise ValueError("loss.kind scaled is for direct models with prior none, whose outputs have units")
+        if loss.potential_weight and getattr(model, "bonded", None) is None:
+            raise ValueError("loss.potential_weight is for hybrids, splittings with model.bonded")
         self.model, self.loss = model, loss
         # In a tuple, so that it is no submodule: it is not trained, saved or synchronised.
         self._energy = (energy,)
@@ -119,6 +140,8 @@ class StrideObjective(nn.Module):
         strides = len(batch.displacement)
         graph, boxes = batch.graph, int(batch.box.max()) + 1
         error_so_far = torch.zeros_like(batch.displacement[0])
+        if self.loss.potential_weight:
+            self._add_potential(terms, batch, boxes)
         for k in range(strides):
             stride = self.model.predict(graph)
             # Positions are compared, not displacements: the errors of earlier strides are still there.
@@ -129,8 +152,9 @@ class StrideObjective(nn.Module):
             if energy is not None:
                 self._put(terms, "energy", energy_change(energy, graph, after, batch.box, boxes))
             error_so_far, graph = stride.displacement - target, after
-        means = {name: value / strides for name, value in terms.items()}
+        means = {name: value if name == "potential" else value / strides for name, value in terms.items()}
         weights = {
+            "potential": self.loss.potential_weight,
             "position": self.loss.position_weight,
             "momentum": self.loss.momentum_weight,
             "variance": self.loss.variance_weight,
@@ -156,6 +180,17 @@ class StrideObjective(nn.Module):
             self._put(terms, "variance", variance(stride, momenta, graph.species, kinds))
         if stride.residual_scale is not None:
             self._put(terms, "noise", noise_likelihood(stride, displacement, momenta))
+
+    def _add_potential(self, terms: dict[str, Tensor], batch: Batch, boxes: int) -> None:
+        """The term of the frames' own energies, at the start of the stride."""
+        if batch.energies is None:
+            raise ValueError("loss.potential_weight wants the reference's energies, and a file has none")
+        # In 64 bits: the zero of energies may be far away.
+        energies = self.model.potential(batch.graph).double()
+        off = energies.new_zeros(boxes).index_add(0, batch.box, energies) - batch.energies
+        error = potential_error(off, batch.files, torch.bincount(batch.box, minlength=boxes))
+        if error is not None:
+            self._put(terms, "potential", error.float())
 
     @staticmethod
     def _put(terms: dict[str, Tensor], name: str, value: Tensor) -> None:

@@ -100,6 +100,21 @@ class BondedForces(nn.Module):
         """Forces on the atoms [N, 3], eV/Å."""
         return atoms.to_atoms(gradient(atoms, atoms.vectors, self.terms(atoms)))
 
+    def energies(self, graph: Graph) -> Tensor:
+        """Energies of the bonds and angles, of each at its first atom [N], eV."""
+        atoms = known_bonds(graph)
+        terms, r = self.terms(atoms), norm(atoms.vectors)
+        stretch = r - terms.length
+        decay = torch.exp(-terms.a * stretch)
+        stretched = torch.where(
+            terms.morse, 0.5 * terms.k * ((1 - decay) / terms.a).square(), 0.5 * terms.k * stretch.square()
+        )
+        energies = stretched.new_zeros(len(atoms.joined)).index_add(0, atoms.pairs[:, 0], stretched[:, 0])
+        if not len(atoms.arms):
+            return energies
+        bent = 0.5 * terms.bend * (torch.acos(cosines(atoms, atoms.vectors / r)) - terms.rest).square()
+        return energies.index_add(0, atoms.pairs[atoms.arms[:, 0], 0], bent[:, 0])
+
     def forces(self, graph: Graph, displacement: Tensor, terms: Terms | None = None) -> Tensor:
         """Forces on the atoms [N, 3] (eV/Å) after ``displacement`` [N, 3] (Å); ``terms`` are those of its bonds."""
         atoms = known_bonds(graph)
@@ -132,11 +147,16 @@ def gradient(atoms: BondedAtoms, vectors: Tensor, terms: Terms) -> Tensor:
     if not len(atoms.arms):
         return slope * along
     signs = atoms.signs[..., None]
-    arms = signs * along[atoms.arms]
-    cosine = arms.prod(1).sum(1, keepdim=True).clamp(-STRAIGHTEST, STRAIGHTEST)
+    arms, cosine = signs * along[atoms.arms], cosines(atoms, along)
     bend = terms.bend * (torch.acos(cosine) - terms.rest) / torch.sqrt(1 - cosine * cosine)
     on_ends = -signs * (bend[:, None] / r[atoms.arms]) * (arms.flip(1) - cosine[:, None] * arms)
     return (slope * along).index_add(0, atoms.arms.flatten(), on_ends.flatten(0, 1))
+
+
+def cosines(atoms: BondedAtoms, along: Tensor) -> Tensor:
+    """Of the angles [A, 1] between bonds in the directions ``along`` [B, 3]."""
+    arms = atoms.signs[..., None] * along[atoms.arms]
+    return arms.prod(1).sum(1, keepdim=True).clamp(-STRAIGHTEST, STRAIGHTEST)
 
 
 def known_bonds(graph: Graph) -> BondedAtoms:

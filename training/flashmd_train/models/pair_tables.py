@@ -61,20 +61,34 @@ class PairTables(nn.Module):
             graph: of the atoms.
             joined: True on edges [N, K] that are left out.
         """
-        d = norm(graph.edge_vectors).squeeze(-1)
-        position = ((d - FIRST_A) / self.spacing).clamp(min=0.0)
-        interval = position.detach().long().clamp(max=self.energies.shape[1] - 2)
-        x = position - interval
+        d, pair, interval, x, counts = self._located(graph, joined)
         mean = self.energies.diff(dim=1) / self.spacing
         m0, m1 = self.slopes[:, :-1], self.slopes[:, 1:]
         # dE/dr by powers of x, in the runtime's order of operations.
         powers = torch.stack([m0, 6 * mean - 4 * m0 - 2 * m1, 3 * (m0 + m1) - 6 * mean], -1).to(d.dtype)
-        pair = self.pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
         c = powers.flatten(0, 1)[pair * powers.shape[1] + interval]
-        reach = self.distances[-1].to(d.dtype)
-        counts = graph.mask & ~joined & (d < reach)
         slope = torch.where(counts, c[..., 0] + x * (c[..., 1] + x * c[..., 2]), 0.0)
         return (graph.edge_vectors * (slope / d)[..., None]).sum(1)
+
+    def atom_energies(self, graph: Graph, joined: Tensor) -> Tensor:
+        """Half of the energies of its pairs, of each atom [N], eV; as :meth:`forward` counts them."""
+        d, pair, interval, x, counts = self._located(graph, joined)
+        e0, e1 = self.energies[pair, interval], self.energies[pair, interval + 1]
+        m0, m1 = self.slopes[pair, interval], self.slopes[pair, interval + 1]
+        mean, x = (e1 - e0) / self.spacing, x.double()
+        # The integral of dE/dr from the entry on; nearer than the first one, on its tangent.
+        inside = x * (m0 + x * ((6 * mean - 4 * m0 - 2 * m1) / 2 + x * (3 * (m0 + m1) - 6 * mean) / 3))
+        nearer = (d.double() - FIRST_A).clamp(max=0.0) * m0
+        return 0.5 * torch.where(counts, e0 + self.spacing * inside + nearer, 0.0).sum(1).to(d.dtype)
+
+    def _located(self, graph: Graph, joined: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+        """Of every edge [N, K]: its length, number of its pair, interval, place in it, and whether it counts."""
+        d = norm(graph.edge_vectors).squeeze(-1)
+        position = ((d - FIRST_A) / self.spacing).clamp(min=0.0)
+        interval = position.detach().long().clamp(max=self.energies.shape[1] - 2)
+        pair = self.pair_of[graph.species[:, None], gather_rows(graph.species, graph.neighbors)]
+        counts = graph.mask & ~joined & (d < self.distances[-1].to(d.dtype))
+        return d, pair, interval, position - interval, counts
 
     def entries(self, species: tuple[str, ...]) -> list[dict]:
         """The tables as the contract has them: seven digits, one entry per pair."""

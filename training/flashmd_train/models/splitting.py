@@ -165,14 +165,26 @@ class Splitting(nn.Module):
         head = nn.functional.one_hot(torch.tensor(scalar), len(self.scalar.share)).to(displacement)
         with torch.enable_grad():
             u = displacement if displacement.requires_grad else displacement.detach().requires_grad_(True)
-            mapped = u
-            if self.config.mollified:
-                mapped = self._mollified(graph, u)
-            change = gather_rows(mapped, graph.neighbors) - mapped[:, None]
-            edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
-            total = self(graph.species, edges, graph.mask, graph.neighbors, head).sum()
-            (gradient,) = torch.autograd.grad(total, u, create_graph=train)
+            (gradient,) = torch.autograd.grad(self._scalar(graph, u, head).sum(), u, create_graph=train)
         return -gradient
+
+    def potential(self, graph: Graph) -> Tensor:
+        """Potential energy of each atom [N] (eV) that a hybrid's strides conserve, to second order in the stride.
+
+        Of bonds, angles and tables, and of all its kicks together, where these see the atoms.
+        """
+        assert self.bonded is not None
+        still = torch.zeros_like(graph.momenta)
+        kicks = torch.tensor([self.config.kicks.count(head) for head in range(len(self.scalar.share))]).to(still)
+        energies = self.bonded.energies(graph) + self._scalar(graph, still, kicks)
+        return energies if self.tables is None else energies + self.tables.atom_energies(graph, self.joined(graph))
+
+    def _scalar(self, graph: Graph, u: Tensor, head: Tensor) -> Tensor:
+        """Σ_h head_h W_h(A(q)) of each atom [N] (eV) after displacements u [N, 3] (Å)."""
+        mapped = self._mollified(graph, u) if self.config.mollified else u
+        change = gather_rows(mapped, graph.neighbors) - mapped[:, None]
+        edges = torch.where(graph.mask[..., None], graph.edge_vectors + change, graph.edge_vectors)
+        return self(graph.species, edges, graph.mask, graph.neighbors, head)
 
     def _mollified(self, graph: Graph, u: Tensor) -> Tensor:
         if self.bonded is None:
