@@ -66,7 +66,8 @@ def test_a_fetched_model_opens_by_name(name, cache):
 
 def test_the_current_folder_counts(cache):
     put(cache, NAME, "old")
-    assert find_model(NAME) == put(cache, NAME, "new")
+    newer = put(cache, NAME, "new")
+    assert find_model(NAME) == newer
 
 
 def test_a_file_and_a_bundled_name_win(cache, tmp_path, monkeypatch):
