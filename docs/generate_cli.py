@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from flashmd_rs.cli.app import TRAINING
+
 PAGE = Path(__file__).parent / "reference" / "cli.md"
 
 HEAD = """# Command line
@@ -66,15 +68,25 @@ def commands() -> dict[str, Any]:
 def page(found: dict[str, Any]) -> str:
     """The page as Markdown."""
     sections = [
-        _section(name, command) for name, command in found.items() if name != "convert"
+        _section(name, command) for name, command in found.items() if name not in TRAINING
     ]
-    return "\n".join([HEAD, *sections, _CONVERT, TAIL])
+    return "\n".join([HEAD, *sections, _TRAINING, TAIL])
 
 
-_CONVERT = """## flashmd-rs convert
+_TRAINING = """## flashmd-rs convert
 
 Import a metatrain checkpoint: `flashmd-rs convert CHECKPOINT --output MODEL.onnx [--weights best|last]`. It
 comes with `pip install . './training[convert]'`; see [Import a model from metatrain](../how-to/metatrain.md).
+
+## flashmd-rs domain
+
+Give a model without a domain that of your structures: `flashmd-rs domain MODEL FRAMES … --output OUT.onnx`. It
+comes with `pip install . ./training`; see [Universal models](../how-to/universal-models.md#a-domain-for-the-guard).
+
+## flashmd-rs fetch
+
+Download and convert a universal model: `flashmd-rs fetch MODEL [--stride-fs 16] [--revision main]`. It comes with
+`convert`; see [Universal models](../how-to/universal-models.md).
 """
 
 

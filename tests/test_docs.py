@@ -10,6 +10,8 @@ import unicodedata
 import pytest
 import typer
 
+from flashmd_rs.cli.app import TRAINING
+
 from conftest import TESTS
 
 ROOT = TESTS.parent
@@ -156,7 +158,7 @@ def test_command_lines_are_commands(page, commands):
         if words[0] in ("COMMAND", "…", "--help", "--version", "--install-completion"):
             continue
         assert words[0] in commands, f"{name(page)}: {line}"
-        if words[0] == "convert":  # of the training package, where it is installed
+        if words[0] in TRAINING:  # of the training package, where it is installed
             continue
         unknown = {word for word in words if re.match(r"--?[a-zA-Z]", word)} - commands[words[0]]
         assert not unknown, f"{name(page)}: {line}"
@@ -168,7 +170,7 @@ def test_the_page_of_the_command_line_is_complete(commands):
     sections = dict(re.findall(r"^## flashmd-rs (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
     assert set(sections) == set(commands)
     for command, known in commands.items():
-        if command != "convert":
+        if command not in TRAINING:
             wanted = {option for option in known if option.startswith("--")} - {"--help"}
             rows = re.findall(r"^\| `([^`]*)`", sections[command], re.MULTILINE)
             told = set(re.findall(r"--[a-z][\w-]*", "\n".join(rows)))

@@ -11,6 +11,7 @@ from flashmd_rs._structure import F64, Geometry, check_unconstrained, geometry, 
 from flashmd_rs._warn import warn
 from flashmd_rs.bundled import MODELS, bundled, bundled_file
 from flashmd_rs.errors import InputError, ModelError, RuntimeLibraryError
+from flashmd_rs.fetched import fetched_file, fetched_names, not_fetched, published_names
 
 if TYPE_CHECKING:
     import ase
@@ -22,10 +23,10 @@ _KERNELS = ("auto", "off")
 
 
 def find_model(path_or_name: str | os.PathLike[str]) -> Path:
-    """The file of a model: an existing path wins, else a bundled name with or without ``.onnx``.
+    """The file of a model: an existing path wins, else a bundled name, else a fetched one, with or without ``.onnx``.
 
     Raises:
-        FileNotFoundError: neither; the message lists the bundled names.
+        FileNotFoundError: none of these; the message lists the names there are, or says how to fetch the model.
     """
     if not isinstance(path_or_name, str | os.PathLike):
         raise InputError(f"got {type(path_or_name).__name__} for a model, wanted a path or a bundled name")
@@ -34,13 +35,23 @@ def find_model(path_or_name: str | os.PathLike[str]) -> Path:
         return path
     if path.is_dir():
         raise IsADirectoryError(f"{os.fspath(path_or_name)!r} is a folder, wanted a model file (.onnx)")
-    found = bundled_file(MODELS, os.fspath(path_or_name), ".onnx")
+    name = os.fspath(path_or_name)
+    found = bundled_file(MODELS, name, ".onnx") or fetched_file(name)
     if found is None:
-        known = ", ".join(bundled()["models"]) or "none"
-        raise FileNotFoundError(
-            f"no model file {os.fspath(path_or_name)!r}, nor a bundled model of that name ({known})"
-        )
+        raise FileNotFoundError(_no_model(name))
     return found
+
+
+def _no_model(name: str) -> str:
+    """Why there is no model of a name, and which was meant or how to get it."""
+    if reason := not_fetched(name):
+        return reason
+    import difflib
+
+    here = [*bundled()["models"], *fetched_names()]
+    near = difflib.get_close_matches(name.removesuffix(".onnx"), {*here, *published_names()}, n=1)
+    meant = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no model file {name!r}, nor a bundled or fetched model of that name ({', '.join(here) or 'none'}){meant}"
 
 
 def read_model(path: Path) -> bytes:
@@ -97,7 +108,7 @@ class Model:
     """A model file, opened on a device.
 
     Args:
-        path_or_name: a file, or one of ``bundled()["models"]``.
+        path_or_name: a file, one of ``bundled()["models"]``, or a fetched model such as ``"pet-omatpes-v2@16fs"``.
         device: ``"cpu"``, ``"cuda"``, or ``"auto"``: CUDA where it is usable, else the CPU.
         kernels: ``"auto"``: on the CPU, flashmd-rs runs what it can of the network itself, on a few atoms at a time;
             ``"off"``: ONNX Runtime runs all of it. Results agree to rounding.
@@ -109,7 +120,7 @@ class Model:
     the same path, which must hold the same file.
 
     Raises:
-        FileNotFoundError: no such file or bundled model.
+        FileNotFoundError: no such file, or bundled or fetched model.
         ModelError: not a model, or not of this contract.
         RuntimeLibraryError: ONNX Runtime is missing or too old, CUDA was asked for and is not usable, or this process
             was forked from one that had a model open.

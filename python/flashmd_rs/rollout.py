@@ -69,7 +69,7 @@ def rollout(
     Args:
         atoms: start structure, with any mix of periodic axes. A list of
             structures runs as replicas in one call of the network per stride; one that fails leaves the others alone.
-        model: a model file, a bundled name (``"water"``), or an open :class:`Model`.
+        model: a model file, a bundled or fetched name (``"water"``), or an open :class:`Model`.
         steps: number of strides. Give exactly one of ``steps`` and ``time_ps``.
         time_ps: simulated time in ps, rounded up to whole strides.
         temperature_K: temperature of the thermostat and of drawn momenta in K, or one per replica.

@@ -35,7 +35,7 @@ class Simulation:
     Args:
         atoms: start structure, or a list of them, which run as replicas in one call of the network per stride. They are
             not changed.
-        model: a model file, a bundled name (``"water"``), or an open :class:`Model`.
+        model: a model file, a bundled or fetched name (``"water"``), or an open :class:`Model`.
         options: those of :func:`flashmd_rs.rollout`, under the same names. ``steps`` or ``time_ps`` plan the length of
             the run, and may be left out: frames are then kept every 100 strides unless ``interval`` says otherwise.
 

@@ -202,9 +202,13 @@ def test_version(shell):
 
 
 @pytest.mark.skipif(importlib.util.find_spec("flashmd_train") is not None, reason="the training package is installed")
-def test_convert_names_the_command_that_installs_it(shell):
-    result = shell("convert", "model.ckpt", "-o", "model.onnx")
+@pytest.mark.parametrize(
+    "arguments", [("convert", "model.ckpt", "-o", "model.onnx"), ("fetch", "pet-omatpes-v2", "--stride-fs", 16)]
+)
+def test_commands_of_the_training_package_name_what_installs_them(arguments, shell):
+    result = shell(*arguments)
     assert result.returncode == 1
+    assert result.stderr.startswith(f"error: {arguments[0]} needs the training package")
     assert one_clear_error(result.stderr)
     assert "pip install . './training[convert]'" in result.stderr
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib.metadata import entry_points
 from typing import Annotated, Any
 
@@ -41,13 +42,26 @@ def main(
     """Molecular dynamics in the long strides of a learned model."""
 
 
-def convert(context: typer.Context) -> None:
-    """Import a metatrain checkpoint as a model file; needs the training package."""
-    from flashmd_rs.errors import FlashMDError
+# Commands of the training package, which says in their place that it is missing.
+TRAINING = {
+    "convert": "Import a metatrain checkpoint as a model file; needs the training package.",
+    "domain": "Give a model the domain of structures; needs the training package.",
+    "fetch": "Download and convert a universal model; needs the training package.",
+}
 
-    raise FlashMDError(
-        "convert needs the training package; from a clone of this repository: pip install . './training[convert]'"
-    )
+
+def _stand_in(name: str) -> Callable[..., None]:
+    """The command ``name`` where the package that brings it is not installed."""
+
+    def command(context: typer.Context) -> None:
+        from flashmd_rs.errors import FlashMDError
+
+        raise FlashMDError(
+            f"{name} needs the training package; from a clone of this repository: pip install . './training[convert]'"
+        )
+
+    command.__doc__ = TRAINING[name]
+    return command
 
 
 def _add_commands() -> None:
@@ -58,9 +72,9 @@ def _add_commands() -> None:
     brought = {entry.name: entry for entry in entry_points(group=COMMANDS)}
     for name, entry in sorted(brought.items()):
         app.command(name)(plainly(entry.load()))
-    if "convert" not in brought:
-        anything: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
-        app.command(context_settings=anything)(plainly(convert))
+    anything: dict[str, Any] = {"allow_extra_args": True, "ignore_unknown_options": True}
+    for name in sorted(TRAINING.keys() - brought.keys()):
+        app.command(name, context_settings=anything)(plainly(_stand_in(name)))
 
 
 _add_commands()

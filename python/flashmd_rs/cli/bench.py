@@ -30,7 +30,7 @@ class _Contender(NamedTuple):
 def bench(
     structure: Annotated[str, typer.Argument(help="Structure file that ASE reads, or a bundled name.")],
     *,
-    model: Annotated[list[str], typer.Option(help="Model file or bundled name; repeat for several.")],
+    model: Annotated[list[str], typer.Option(help="Model file, or bundled or fetched name; repeat for several.")],
     threads: Annotated[
         list[int] | None, typer.Option(help="Threads of the network and of an OpenMM reference; repeat for several.")
     ] = None,

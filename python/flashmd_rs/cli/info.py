@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 
-def info(model: Annotated[str, typer.Argument(help="Model file or bundled name.")]) -> None:
+def info(model: Annotated[str, typer.Argument(help="Model file, or bundled or fetched name.")]) -> None:
     """Print what a model is: its metadata with units, and what kernels run of it here."""
     import hashlib
 

@@ -45,7 +45,7 @@ def resume(
     allow_other_model: Annotated[
         bool, typer.Option("--allow-other-model", help="Go on with another model than the checkpoint was made with.")
     ] = False,
-    energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    energy_model: Annotated[str | None, typer.Option(help="Energy model file, or bundled or fetched name.")] = None,
     bias: Annotated[
         str | None, typer.Option(help="Energy model whose forces act as an impulse around each stride.")
     ] = None,

@@ -34,7 +34,7 @@ def run(
         ),
     ],
     *,
-    model: Annotated[str, typer.Option(help="Model file or bundled name.")],
+    model: Annotated[str, typer.Option(help="Model file, or bundled or fetched name.")],
     format: Annotated[
         str | None,
         typer.Option(
@@ -106,7 +106,7 @@ def run(
             "Verlet with the energy model; collect its structure for relabelling.",
         ),
     ] = "warn",
-    energy_model: Annotated[str | None, typer.Option(help="Energy model file or bundled name.")] = None,
+    energy_model: Annotated[str | None, typer.Option(help="Energy model file, or bundled or fetched name.")] = None,
     bias: Annotated[
         str | None,
         typer.Option(help="Energy model whose forces act as an impulse around each stride."),

@@ -11,6 +11,7 @@ from flashmd_rs.bundled import MODELS, bundled_file
 from flashmd_rs.energies.calculator_energy import CalculatorEnergy
 from flashmd_rs.energies.openmm_context import ContextEnergy
 from flashmd_rs.errors import InputError, ModelError
+from flashmd_rs.fetched import fetched_file
 from flashmd_rs.model import Model
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def has_virial(energy: EnergySource) -> bool:
 def reference_energy_model(model: Model) -> Model | None:
     """The energy model that ``model`` names in its metadata, opened on the same device; None if it names none.
 
-    It is looked for beside the model's file, then among the bundled models.
+    It is looked for beside the model's file, then among the bundled and the fetched models.
 
     Raises:
         ModelError: it is named but not found with the SHA-256 that the metadata states, or its name is not one.
@@ -82,12 +83,10 @@ def _reference_path(beside: Path, name: str, sha256: str | None) -> Path:
     import hashlib
 
     stem = name.removesuffix(".onnx")
-    candidates = [beside.parent / f"{stem}.onnx", bundled_file(MODELS, stem, ".onnx")]
+    candidates = [beside.parent / f"{stem}.onnx", bundled_file(MODELS, stem, ".onnx"), fetched_file(stem)]
     present = [path for path in candidates if path is not None and path.is_file()]
     for path in present:
         if sha256 is None or hashlib.sha256(path.read_bytes()).hexdigest() == sha256.lower():
             return path
-    problem = (
-        f"found with another SHA-256 ({present[0]})" if present else "neither beside it nor among the bundled models"
-    )
+    problem = f"found with another SHA-256 ({present[0]})" if present else "neither beside it nor bundled nor fetched"
     raise ModelError(f"{beside.name} names the energy model {stem!r}, which is {problem}: give energy_model=…")

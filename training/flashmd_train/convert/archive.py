@@ -9,9 +9,11 @@ from typing import Any
 
 import torch
 
-from flashmd_train.convert.errors import WANTED, ConversionError, one_line
+from flashmd_train.convert.errors import WANTED, ConversionError, one_line, quote
 
 INSTALL = "pip install './training[convert]'"
+# Objects of compiled classes that metatrain's checkpoints hold; PyTorch would make any that is registered.
+COMPILED = ("__torch__.torch.classes.metatensor.TensorMap", "__torch__.torch.classes.metatomic.ModelMetadata")
 
 
 def load_archive(path: Path, data: bytes) -> dict:
@@ -65,7 +67,21 @@ def _classes() -> list:
         data = import_metatrain().data
     except ConversionError:
         return []
-    return [data.dataset.DatasetInfo, data.target_info.TargetInfo, (torch.ScriptObject, "torch.ScriptObject")]
+    return [data.dataset.DatasetInfo, data.target_info.TargetInfo, (_Compiled, "torch.ScriptObject")]
+
+
+class _Refused(Exception):
+    """An object of a class that is not admitted, by its name."""
+
+
+class _Compiled(torch.ScriptObject):
+    """An object of one of the ``COMPILED`` classes."""
+
+    def __setstate__(self, state: tuple) -> None:
+        name = state[1] if isinstance(state, tuple) and len(state) == 2 else None
+        if name not in COMPILED:
+            raise _Refused(quote(name).strip("'"))
+        super().__setstate__(state)
 
 
 def _unreadable(path: Path, error: Exception) -> ConversionError:
@@ -73,11 +89,14 @@ def _unreadable(path: Path, error: Exception) -> ConversionError:
     if "TorchScript archives" in str(error):
         return ConversionError(f"{path} is an exported model (TorchScript), which cannot be imported; {WANTED}")
     refused = re.search(r"GLOBAL (\S+)", str(error))
-    if refused is None:
+    if isinstance(error, _Refused):
+        name = str(error)
+    elif refused is not None:
+        name = refused[1]
+    else:
         cause = re.sub(r"^Weights only load failed.*WeightsUnpickler error:", "", str(error), flags=re.DOTALL)
         first = re.split(r"\. |Check the documentation", one_line(cause))[0] or type(error).__name__
         return ConversionError(f"{path} is not a file that PyTorch can read ({first.strip()}); {WANTED}")
-    name = refused[1]
     if name.startswith(("metatrain.", "torch.ScriptObject")):
         import_metatrain()
         return ConversionError(

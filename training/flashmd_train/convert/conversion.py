@@ -10,16 +10,22 @@ from flashmd_train.convert.checkpoint import Weights, read_checkpoint
 from flashmd_train.convert.errors import ConversionError
 from flashmd_train.convert.importers import IMPORTERS
 from flashmd_train.convert.metadata import describe
-from flashmd_train.model_files.contract import write_model
+from flashmd_train.model_files.contract import merged, write_model
+
+# Raised when another file is made of the same checkpoint, so that fetched models are converted anew.
+CONVERTER = 1
 
 
-def convert_checkpoint(checkpoint: Path, output: Path, weights: Weights | None = None) -> dict:
+def convert_checkpoint(
+    checkpoint: Path, output: Path, weights: Weights | None = None, also: dict | None = None
+) -> dict:
     """Import a metatrain checkpoint of FlashMD, symplectic FlashMD or PET.
 
     Args:
         checkpoint: ``.ckpt`` file of ``mtt train``.
         output: ONNX file; written atomically, once everything is proved.
         weights: which of the checkpoint's to take; None for the best, or the last where there are no others.
+        also: metadata beside what the checkpoint says.
 
     Returns:
         The metadata of the file written.
@@ -35,6 +41,6 @@ def convert_checkpoint(checkpoint: Path, output: Path, weights: Weights | None =
         warnings.simplefilter("ignore")  # deprecations between metatrain and the libraries it pins
         source = read_checkpoint(checkpoint, weights)
         imported = IMPORTERS[source.architecture](source)
-    metadata = describe(source, imported)
+    metadata = merged(describe(source, imported), also or {})
     write_model(imported.graph, metadata, output)
     return metadata

@@ -61,12 +61,13 @@ def restamp(path: Path, changes: dict) -> None:
         OSError: the file cannot be read or written.
     """
     model, metadata = read_model(path)
-    write_model(model, _merged(metadata, changes), path)
+    write_model(model, merged(metadata, changes), path)
 
 
-def _merged(old: dict, new: dict) -> dict:
+def merged(old: dict, new: dict) -> dict:
+    """Metadata with new entries; those within another are merged with what is there."""
     both = {
-        key: _merged(old[key], value)
+        key: merged(old[key], value)
         for key, value in new.items()
         if isinstance(value, dict) and isinstance(old.get(key), dict)
     }

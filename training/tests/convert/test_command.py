@@ -1,4 +1,4 @@
-"""The command `convert`: found by its entry point, quick to import."""
+"""The commands that the training package brings to `flashmd-rs`: found by their entry points, quick to import."""
 
 from __future__ import annotations
 
@@ -8,17 +8,27 @@ import tomllib
 from pathlib import Path
 from pkgutil import resolve_name
 
+import pytest
+
+from flashmd_rs.cli.app import TRAINING
 from flashmd_train.convert.command import convert
+from flashmd_train.convert.fetch_command import fetch
+from flashmd_train.data.domain_command import domain
 
-TRAINING = Path(__file__).parents[2]
-
-
-def test_the_entry_point_is_the_command() -> None:
-    declared = tomllib.loads((TRAINING / "pyproject.toml").read_text())["project"]["entry-points"]
-    assert resolve_name(declared["flashmd_rs.commands"]["convert"]) is convert
+PROJECT = Path(__file__).parents[2] / "pyproject.toml"
 
 
-def test_loading_the_command_does_not_load_pytorch() -> None:
+def test_the_entry_points_are_the_commands() -> None:
+    declared = tomllib.loads(PROJECT.read_text())["project"]["entry-points"]["flashmd_rs.commands"]
+    assert {name: resolve_name(entry) for name, entry in declared.items()} == dict(
+        convert=convert, domain=domain, fetch=fetch
+    )
+    assert declared.keys() == TRAINING.keys()
+
+
+@pytest.mark.parametrize("module", ["convert.command", "convert.fetch_command", "data.domain_command"])
+def test_loading_a_command_does_not_load_pytorch(module: str) -> None:
     """flashmd-rs loads it whatever command is asked for."""
-    check = "import sys, flashmd_train.convert.command; assert not {'torch', 'onnx', 'metatrain'} & set(sys.modules)"
+    heavy = {"torch", "onnx", "metatrain", "huggingface_hub"}
+    check = f"import sys, flashmd_train.{module}; assert not {heavy} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", check], check=True, timeout=60)

@@ -5,6 +5,7 @@ Checkpoints are made by hand, so that nothing here needs metatrain.
 
 from __future__ import annotations
 
+import copyreg
 import gzip
 import io
 import os
@@ -157,6 +158,29 @@ def test_nothing_in_a_file_is_run(options: dict, given: Callable[[bytes], Path],
     assert "mkdir" in message
     assert "was not loaded" in message
     assert not trap.exists()
+
+
+class Compiled:
+    """Pickled as an object of a compiled class, of which PyTorch has registered many."""
+
+    def __init__(self, name: object, state: object = "state") -> None:
+        self.state = (state, name)
+
+    @property
+    def __class__(self) -> type:
+        return torch.ScriptObject
+
+    def __reduce_ex__(self, protocol: object) -> tuple:
+        return copyreg.__newobj__, (torch.ScriptObject,), self.state
+
+
+@pytest.mark.parametrize(
+    "name", ["__torch__.torch.classes.aten.OpaqueObject", "__torch__.torch.classes.rnn.CellParamsBase", 7, "x" * 999]
+)
+def test_objects_of_other_compiled_classes_are_not_made(name: object, given: Callable[[bytes], Path]) -> None:
+    pytest.importorskip("metatomic.torch")
+    message = refused(given(packed(saved(metadata=Compiled(name)))))
+    assert re.search(rf"Python object {str(name)[:30]}.*was not loaded", message), message
 
 
 def test_damage_anywhere_is_one_sentence(given: Callable[[bytes], Path]) -> None:
