@@ -40,6 +40,8 @@ TRIAL_STEPS, TRIAL_FORCE_STEPS = 90, 150
 VALIDATIONS = 8
 # Steps of pair tables between two kicks of a hybrid model.
 PAIR_STEPS = 2
+# Weight of the potential energies of a hybrid's frames. Momenta hardly show what torsions are off by, and energies do.
+POTENTIAL_WEIGHT = 0.1
 # Legendre polynomials of a driven model's slow forces.
 DRIVEN_ORDERS = 4
 # Inner time steps of its stride, or as many as the reference's.
@@ -189,6 +191,8 @@ def write_settings(
     }
     if training.kind == "splitting":
         settings["force_steps"] = force_steps
+        if "bonded" in model:
+            settings["loss"] = {"potential_weight": POTENTIAL_WEIGHT}
     if start is not None:
         settings["start"] = os.path.relpath(start, training.settings.parent)
     with atomic_write(training.settings) as temporary:
