@@ -92,6 +92,13 @@ def by_constant(net, where):
     return getattr(net.graph, net.pick(["Add", "Mul", "Sub"]))(net.weights(width), name), width
 
 
+def by_constant_of_the_same_sizes(net, where):
+    """A row of constants, repeated to the sizes of a tensor before they meet."""
+    name, width = net.pick(where)
+    repeated = net.graph.Expand(net.weights(width), net.graph.Shape(name))
+    return getattr(net.graph, net.pick(["Add", "Mul", "Sub"]))(repeated, name), width
+
+
 def dense(net, where):
     """A product with weights, and a bias or none."""
     name, width = net.pick(where)
@@ -197,7 +204,20 @@ def moments(net, _):
     return g.Reshape(product, g.constant([0, -1], np.int64)), 16
 
 
-EVERYWHERE = [unary, binary, by_constant, dense, side_by_side, part, taken, padded, chosen, reduced, matrices]
+EVERYWHERE = [
+    unary,
+    binary,
+    by_constant,
+    by_constant_of_the_same_sizes,
+    dense,
+    side_by_side,
+    part,
+    taken,
+    padded,
+    chosen,
+    reduced,
+    matrices,
+]
 AT_EDGES = [from_neighbors, from_neighbors, spread, slots_turned, attention]
 AT_ATOMS = [summed, summed, moments]
 

@@ -55,7 +55,7 @@ pub(in crate::kernels) enum Content {
     Fixed(Numbers),
     /// One number everywhere, in sizes that may depend on the system.
     Uniform(Numbers),
-    /// The same for every row along the first axis, whose number depends on the system.
+    /// The same wherever an axis's size depends on the system: the numbers along the fixed axes behind the last such.
     Repeated(Numbers),
     /// Integers that depend on the sizes of the system.
     Sizes(Vec<Extent>),
@@ -237,7 +237,7 @@ fn content(seen: [&Seen; 5]) -> Content {
     if one.is_some() && seen.iter().all(|s| s.numbers.as_ref().is_some_and(|n| n.all_equal() && n.first() == one)) {
         return one.map_or(Content::Unknown, Content::Uniform);
     }
-    if let Some(row) = first.row(seen[0].sizes.first().copied())
+    if let Some(row) = first.start(fixed_behind(seen))
         && seen.iter().all(|s| s.numbers.as_ref().is_some_and(|n| n.is_repetition_of(&row)))
     {
         return Content::Repeated(row);
@@ -255,6 +255,13 @@ fn content(seen: [&Seen; 5]) -> Content {
         Some(fits) if seen.iter().all(|s| s.sizes == seen[0].sizes) => Content::Sizes(fits),
         _ => Content::Unknown,
     }
+}
+
+/// How many numbers the axes hold that are behind the last one whose size depends on the system.
+fn fixed_behind(seen: [&Seen; 5]) -> usize {
+    let sizes = &seen[0].sizes;
+    let behind = (0..sizes.len()).rev().take_while(|&axis| seen.iter().all(|s| s.sizes[axis] == sizes[axis]));
+    behind.map(|axis| sizes[axis] as usize).product()
 }
 
 /// Facts of what the file holds: constants, and those that are written as operators.

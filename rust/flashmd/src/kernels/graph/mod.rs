@@ -202,10 +202,11 @@ impl Numbers {
         }
     }
 
-    /// The first of so many rows of equal length.
-    pub(in crate::kernels) fn row(&self, rows: Option<i64>) -> Option<Self> {
-        let rows = usize::try_from(rows?).ok().filter(|&rows| rows > 0)?;
-        let count = Some(self.len() / rows).filter(|&count| count > 0)?;
+    /// The first so many of them; `None` of none or of fewer.
+    pub(in crate::kernels) fn start(&self, count: usize) -> Option<Self> {
+        if count == 0 || count > self.len() {
+            return None;
+        }
         Some(match self {
             Self::Floats(x) => Self::Floats(x[..count].to_vec()),
             Self::Integers(x) => Self::Integers(x[..count].to_vec()),

@@ -460,6 +460,8 @@ impl Reader<'_> {
         }
         if let (Content::Repeated(Numbers::Floats(b)), [_, k, n], Some(0)) = (&y.content, y.sizes.as_slice(), x_rows)
             && x.sizes.len() == 3
+            && k.is_fixed()
+            && n.is_fixed()
         {
             let panels = Panels::new(set, b, k.fixed as usize, n.fixed as usize);
             return Some((Operation::Product(Arc::new(panels), None), vec![self.rows(0)?]));

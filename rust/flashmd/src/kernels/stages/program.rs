@@ -286,7 +286,10 @@ impl Builder {
                 let (numbers, sizes) = match &fact.content {
                     Content::Fixed(numbers) => (numbers, fixed(&fact.sizes)),
                     Content::Uniform(numbers) => (numbers, Vec::new()),
-                    Content::Repeated(numbers) => (numbers, fixed(&fact.sizes[1..])),
+                    Content::Repeated(numbers) => {
+                        let varies = fact.sizes.iter().rposition(|extent| !extent.is_fixed())?;
+                        (numbers, fixed(&fact.sizes[varies + 1..]))
+                    }
                     _ => return None,
                 };
                 let number = self.constants.len();
