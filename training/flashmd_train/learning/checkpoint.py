@@ -98,6 +98,10 @@ class TrainingRun:
         """True if there is a checkpoint to go on from."""
         return (folder / "checkpoint.pt").exists()
 
+    def forget_best(self) -> None:
+        """Let the best weights be those of a validation from here on."""
+        self.best, self.best_score, self.waited = None, math.inf, 0
+
     def restore(self) -> None:
         """Go on from the folder's checkpoint.
 

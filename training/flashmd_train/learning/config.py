@@ -65,6 +65,9 @@ class Loss(Strict):
         description="weight of (ΔV)²/(N·(kT)²): potential energies of a hybrid's frames against the reference's, less "
         "what those of one file are all off by",
     )
+    potential_from: Fraction = Field(
+        0.6, description="share of the steps after which they count: steps that are large shift energies by many kT"
+    )
 
 
 class Optimizer(Strict):

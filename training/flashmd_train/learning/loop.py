@@ -146,11 +146,16 @@ def fit_strides(
     """Take steps to the end of the run, validating and saving every ``settings.every`` steps."""
     run, device, wrapped = ready.run, ready.device, wrap_ddp(objective)
     terms: dict[str, list[float]] = {}
+    loss, steps = settings.loss, settings.optimizer.steps
+    potential_from = round(loss.potential_from * steps) if loss.potential_weight else None
     while ready.goes_on:
+        objective.counts_potential = potential_from is not None and run.step >= potential_from
+        if run.step == potential_from:
+            run.forget_best()  # of weights that had another aim
         batch = pairs.draw(run.generator(), settings.data.boxes, settings.data.edges).to(device)
         with autocast(device, settings.optimizer.precision):
-            loss, parts = wrapped(batch)
-        run.optimizer_step(loss)
+            total, parts = wrapped(batch)
+        run.optimizer_step(total)
         for name, value in parts.items():
             terms.setdefault(f"loss_{name}", []).append(float(value))
         if run.step % settings.every == 0 or run.step == settings.optimizer.steps:

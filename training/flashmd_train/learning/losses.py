@@ -120,6 +120,9 @@ class StrideObjective(nn.Module):
         loss: the terms and their weights.
         energy: frozen, graph to per-atom energies (eV); None without that term.
 
+    Attributes:
+        counts_potential: if the term of potential energies is among them now.
+
     Raises:
         ValueError: the loss is of other models.
     """
@@ -130,7 +133,7 @@ class StrideObjective(nn.Module):
             raise ValueError("loss.kind scaled is for direct models with prior none, whose outputs have units")
         if loss.potential_weight and getattr(model, "bonded", None) is None:
             raise ValueError("loss.potential_weight is for hybrids, splittings with model.bonded")
-        self.model, self.loss = model, loss
+        self.model, self.loss, self.counts_potential = model, loss, bool(loss.potential_weight)
         # In a tuple, so that it is no submodule: it is not trained, saved or synchronised.
         self._energy = (energy,)
 
@@ -140,7 +143,7 @@ class StrideObjective(nn.Module):
         strides = len(batch.displacement)
         graph, boxes = batch.graph, int(batch.box.max()) + 1
         error_so_far = torch.zeros_like(batch.displacement[0])
-        if self.loss.potential_weight:
+        if self.counts_potential:
             self._add_potential(terms, batch, boxes)
         for k in range(strides):
             stride = self.model.predict(graph)

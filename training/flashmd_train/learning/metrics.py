@@ -32,13 +32,19 @@ def stride_errors(
     Returns:
         ``momentum_error``: rms error of p'/√m over its rms. ``displacement_error``: likewise of √m Δq. ``shrink``:
         1 − Σ p̂²/Σ p², the share of the mean square momentum that a stride loses. Of a model with stochastic noise,
-        ``noise_q`` and ``noise_p``: mean square error over the variance that the model states.
+        ``noise_q`` and ``noise_p``: mean square error over the variance that the model states. Of hybrids with bonds
+        of their own, ``potential_error_meV``: standard deviation of the errors of the boxes' potential energies.
     """
+    has_potential = getattr(model, "bonded", None) is not None and hasattr(model, "potential")
+    potentials: dict[int, list[float]] = {}
     kinds = len(model.config.species)
     sums: dict[str, np.ndarray] = {k: np.zeros(kinds) for k in ("ep", "p", "pp", "eq", "q", "nq", "np")}
     for k in range(min(boxes, len(pairs.index))):
         batch = pairs.unaugmented(k).to(device)
         stride = model.predict(batch.graph)
+        if has_potential and batch.energies is not None:
+            off = float(model.potential(batch.graph).double().sum() - batch.energies[0])
+            potentials.setdefault(int(batch.files[0]), []).append(off)
         q, p = batch.displacement[0], batch.momenta[0]
         values = dict(ep=stride.momenta - p, p=p, pp=stride.momenta, eq=stride.displacement - q, q=q)
         if stride.residual_scale is not None:
@@ -52,6 +58,11 @@ def stride_errors(
         "momentum_error": math.sqrt(sums["ep"].sum() / sums["p"].sum()),
         "displacement_error": math.sqrt(sums["eq"].sum() / sums["q"].sum()),
     }
+    # The zero of a file's energies is its own.
+    residuals = [off - np.mean(file) for file in potentials.values() for off in file]
+    if len(residuals) > len(potentials):
+        freedom = len(residuals) - len(potentials)
+        report["potential_error_meV"] = 1000 * float(np.linalg.norm(residuals)) / math.sqrt(freedom)
     # A species may be in no held-out box.
     for s, symbol in ((s, symbol) for s, symbol in enumerate(model.config.species) if sums["p"][s]):
         report[f"momentum_error_{symbol}"] = math.sqrt(sums["ep"][s] / sums["p"][s])

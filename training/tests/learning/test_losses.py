@@ -20,6 +20,7 @@ from flashmd_train.learning.losses import (
     mass_scaled,
     noise_likelihood,
     plain,
+    potential_error,
     variance,
 )
 from flashmd_train.models.config import DirectConfig
@@ -40,6 +41,23 @@ class TestLosses:
         dq, dp = mass_scaled(stride, q, p)
         assert torch.isclose(dp, (stride.momenta - p).square().mean() / KT)
         assert torch.isclose(dq, (stride.displacement - q).square().mean() / (KT * POSITION_TIME**2))
+
+    def test_potential_error_is_the_variance_within_a_file(self) -> None:
+        """In the mean over batches, of whatever size, and whatever the zeros of the files are."""
+        torch.manual_seed(0)
+        files, atoms = torch.tensor([0, 0, 0, 1, 1, 2]), torch.tensor([4, 4, 4, 9, 9, 5])
+        zeros = torch.tensor([1e4, -50.0, 3.0], dtype=torch.float64)[files]
+        sigma = 0.03
+        found = [
+            potential_error(zeros + sigma * torch.randn(6, dtype=torch.float64), files, atoms) for _ in range(4000)
+        ]
+        expected = sigma**2 / KT**2 * np.mean([1 / 4] * 3 + [1 / 9] * 2)
+        mean, error = np.mean(found), np.std(found) / len(found) ** 0.5
+        assert abs(mean - expected) < 4 * error
+        assert error < 0.03 * expected
+
+    def test_single_boxes_say_nothing_of_potentials(self) -> None:
+        assert potential_error(torch.ones(2), torch.tensor([0, 1]), torch.tensor([3, 4])) is None
 
     def test_plain_does_not_depend_on_units_and_counts_heavy_momenta_more(self) -> None:
         stride, q, p = prediction()

@@ -16,8 +16,8 @@ import flashmd_rs
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.topology import connect, covalent_reaches, nearest_images
 from flashmd_train.export.publish import publish
-from flashmd_train.graph.nef import displaced, join
-from flashmd_train.learning.config import Data, Optimizer, SplittingTraining
+from flashmd_train.graph.nef import Graph, displaced, join
+from flashmd_train.learning.config import Data, Loss, Optimizer, SplittingTraining
 from flashmd_train.learning.fit_bonded import fit_bonded
 from flashmd_train.learning.splitting import train_splitting
 from flashmd_train.models.bonded_forces import BondedForces
@@ -45,6 +45,37 @@ def test_forces_are_those_of_the_energy(methanol_file: Path) -> None:
     forces = BondedForces(METHANOL, 0.5).forces(graph, torch.zeros_like(graph.momenta)).detach()
     reference = torch.tensor(Dataset([methanol_file]).files[0].forces[0, 0])
     assert float((forces - reference).abs().max()) < 2e-4 * float(reference.abs().max())
+
+
+def test_energies_are_those_of_the_reference(methanol_file: Path) -> None:
+    loaded_data = bonded_data(methanol_file)
+    bonds, file = BondedForces(METHANOL, 0.5), loaded_data.files[0]
+    ours = [float(bonds.energies(loaded_data.frame_graph(0, s, 0, 5.0)).detach().sum()) for s in range(6)]
+    assert np.ptp(np.array(ours) - file.energy[:6, 0]) < 1e-5
+
+
+def test_forces_of_a_hybrid_are_the_gradient_of_its_potential(methanol_file: Path) -> None:
+    """Bonds, angles, tables and kicks where these see the atoms, against finite differences of the whole."""
+    torch.manual_seed(0)
+    model = Splitting(small_hybrid(mollified=True)).eval()
+    for table in (model.tables.energies, model.tables.slopes):
+        table.normal_(std=0.01)
+    data = bonded_data(methanol_file)
+    file, masses = data.files[0], data.files[0].masses[:, None]
+
+    def graph(q: np.ndarray) -> Graph:
+        return data.graph(0, q, file.momenta[0, 0], 5.0)
+
+    q = file.positions[0, 0].astype(float)
+    here = graph(q)
+    still = torch.zeros_like(here.momenta)
+    slow = sum(model.force(here, still, head, train=False) for head in model.config.kicks)
+    forces = (model.drift_forces(here) + slow).detach().numpy()
+    direction = np.random.default_rng(1).normal(size=q.shape) / np.sqrt(masses)
+    step = 1e-3
+    ends = [float(model.potential(graph(q + sign * step * direction)).detach().sum()) for sign in (1, -1)]
+    slope = (ends[0] - ends[1]) / (2 * step)
+    assert slope == pytest.approx(-(forces * direction).sum(), rel=3e-3)
 
 
 def test_motion_is_that_of_the_reference(methanol_file: Path) -> None:
@@ -155,23 +186,26 @@ def test_bonds_reach_across_the_cell() -> None:
     assert np.array_equal(inside.pairs, across.pairs)
 
 
-def train(data: Path, folder: Path, mollified: bool) -> Path:
-    """A hybrid model of methanol after a few steps of training."""
+def small_hybrid(mollified: bool) -> SplittingConfig:
     species = ("C", "O", "H")
-    scalar = EnergyConfig(species=species, prior="free", cutoff_A=4.0, radial=6, hidden=4, first_A=0.9)
-    config = SplittingConfig(
+    return SplittingConfig(
         species=species,
         stride_fs=2.0,
-        scalar=scalar,
+        scalar=EnergyConfig(species=species, prior="free", cutoff_A=4.0, radial=6, hidden=4, first_A=0.9),
         inner_timestep_fs=0.5,
         pair_timestep_fs=1.0,
         bonded=METHANOL,
         mollified=mollified,
     )
+
+
+def train(data: Path, folder: Path, mollified: bool) -> Path:
+    """A hybrid model of methanol after a few steps of training."""
     settings = SplittingTraining(
-        model=config,
+        model=small_hybrid(mollified),
         data=Data(files=(data,)),
         optimizer=Optimizer(steps=3, warmup=1),
+        loss=Loss(potential_weight=0.1),
         force_steps=3,
         every=3,
         threads=1,
