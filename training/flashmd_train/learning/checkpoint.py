@@ -40,6 +40,25 @@ class Averaged:
             mean.lerp_(value, 1 - decay)
 
 
+# Factor on the learning rate of a schedule that begins anew.
+RESTARTED = 0.2
+
+
+def restart_step(settings: Optimizer) -> int | None:
+    """The step at which the schedule begins anew; None if it does not."""
+    return round(settings.restart * settings.steps) if settings.restart else None
+
+
+def learning_rate(step: int, settings: Optimizer) -> float:
+    """The learning rate of a step: one schedule, or a second one with a smaller rate after the restart."""
+    restart = restart_step(settings)
+    if restart is None:
+        return settings.learning_rate * schedule(step, settings.steps, settings.warmup)
+    if step < restart:
+        return settings.learning_rate * schedule(step, restart, settings.warmup)
+    return RESTARTED * settings.learning_rate * schedule(step - restart, settings.steps - restart, settings.warmup)
+
+
 def schedule(step: int, steps: int, warmup: int) -> float:
     """Factor on the learning rate: linear warm-up, then half a cosine down to a hundredth."""
     if step < warmup:
@@ -145,7 +164,7 @@ class TrainingRun:
     def optimizer_step(self, loss: torch.Tensor) -> None:
         """One step of the optimiser with clipped gradients; a step whose gradient is not finite changes nothing."""
         for group in self.adam.param_groups:
-            group["lr"] = self.settings.learning_rate * schedule(self.step, self.settings.steps, self.settings.warmup)
+            group["lr"] = learning_rate(self.step, self.settings)
         self.adam.zero_grad()
         self.scaler.scale(loss).backward()
         self.scaler.unscale_(self.adam)

@@ -63,10 +63,7 @@ class Loss(Strict):
     potential_weight: NotNegative = Field(
         0.0,
         description="weight of (ΔV)²/(N·(kT)²): potential energies of a hybrid's frames against the reference's, less "
-        "what those of one file are all off by",
-    )
-    potential_from: Fraction = Field(
-        0.6, description="share of the steps after which they count: steps that are large shift energies by many kT"
+        "what those of one file are all off by; with optimizer.restart from there on",
     )
 
 
@@ -76,6 +73,10 @@ class Optimizer(Strict):
     steps: int = Field(8000, ge=1, description="steps of the run, the length of the cosine")
     learning_rate: Positive = Field(4e-4, description="largest learning rate, after the warm-up")
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
+    restart: Fraction = Field(
+        0.0,
+        description="share of the steps after which the schedule begins anew, at a fifth of its rate; 0: never",
+    )
     gradient_clip: Positive = Field(1.0, description="largest norm of the gradient; longer ones are shortened to it")
     averaging: Fraction = Field(
         0.999, description="decay of the moving average of the weights, which is what is exported"

@@ -14,7 +14,7 @@ from torch import nn
 from flashmd_rs._engine.signals import between_strides
 from flashmd_train.data.dataset import Dataset, stratified
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.learning.checkpoint import TrainingRun
+from flashmd_train.learning.checkpoint import TrainingRun, restart_step
 from flashmd_train.learning.config import ActionTraining, DirectTraining, SplittingTraining, Training
 from flashmd_train.learning.distributed import autocast, barrier, processes, wrap_ddp
 from flashmd_train.learning.losses import StrideObjective
@@ -146,16 +146,16 @@ def fit_strides(
     """Take steps to the end of the run, validating and saving every ``settings.every`` steps."""
     run, device, wrapped = ready.run, ready.device, wrap_ddp(objective)
     terms: dict[str, list[float]] = {}
-    loss, steps = settings.loss, settings.optimizer.steps
-    potential_from = round(loss.potential_from * steps) if loss.potential_weight else None
+    weighs_potential, restart = bool(settings.loss.potential_weight), restart_step(settings.optimizer)
     while ready.goes_on:
-        objective.counts_potential = potential_from is not None and run.step >= potential_from
-        if run.step == potential_from:
+        # Large steps shift energies by many kT.
+        objective.counts_potential = weighs_potential and run.step >= (restart or 0)
+        if weighs_potential and run.step == restart:
             run.forget_best()  # of weights that had another aim
         batch = pairs.draw(run.generator(), settings.data.boxes, settings.data.edges).to(device)
         with autocast(device, settings.optimizer.precision):
-            total, parts = wrapped(batch)
-        run.optimizer_step(total)
+            loss, parts = wrapped(batch)
+        run.optimizer_step(loss)
         for name, value in parts.items():
             terms.setdefault(f"loss_{name}", []).append(float(value))
         if run.step % settings.every == 0 or run.step == settings.optimizer.steps:

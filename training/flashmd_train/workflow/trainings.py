@@ -42,6 +42,8 @@ VALIDATIONS = 8
 PAIR_STEPS = 2
 # Weight of the potential energies of a hybrid's frames. Momenta hardly show what torsions are off by, and energies do.
 POTENTIAL_WEIGHT = 0.1
+# They count from this share of the steps on, at a smaller learning rate.
+RESTART = 0.5
 # Legendre polynomials of a driven model's slow forces.
 DRIVEN_ORDERS = 4
 # Inner time steps of its stride, or as many as the reference's.
@@ -193,6 +195,7 @@ def write_settings(
         settings["force_steps"] = force_steps
         if "bonded" in model:
             settings["loss"] = {"potential_weight": POTENTIAL_WEIGHT}
+            settings["optimizer"]["restart"] = RESTART
     if start is not None:
         settings["start"] = os.path.relpath(start, training.settings.parent)
     with atomic_write(training.settings) as temporary:

@@ -16,13 +16,22 @@ from small_models import CUTOFF, OPTIONS, direct_training
 
 from flashmd_train.data.dataset import Dataset
 from flashmd_train.data.pairs import StridePairs
-from flashmd_train.learning.checkpoint import TrainingRun
+from flashmd_train.learning.checkpoint import TrainingRun, learning_rate
 from flashmd_train.learning.config import Data, EnergyTraining, Loss, Optimizer
 from flashmd_train.learning.direct import train_direct
 from flashmd_train.learning.energy import train_energy
 from flashmd_train.learning.losses import StrideObjective
 from flashmd_train.models.config import EnergyConfig
 from flashmd_train.models.direct import Direct
+
+
+def test_the_schedule_begins_anew_at_a_fifth() -> None:
+    optimizer = Optimizer(steps=100, learning_rate=1.0, warmup=10, restart=0.6)
+    rates = [learning_rate(step, optimizer) for step in range(100)]
+    assert max(rates) == rates[9] == rates[10] == 1.0
+    assert rates[59] < 0.02
+    assert max(rates[60:]) == rates[69] == pytest.approx(0.2)
+    assert rates[99] < 0.005
 
 
 class TestTraining:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
@@ -139,6 +140,25 @@ def test_the_runtime_makes_the_same_stride(methanol_file: Path, trained: Path) -
     root = np.sqrt(file.masses)[:, None]
     assert np.abs((after.positions - atoms.positions) * root - expected.displacement.numpy()).max() < 1e-5
     assert np.abs(after.get_momenta() / root - expected.momenta.numpy()).max() < 2e-5
+
+
+def test_training_on_potentials_resumes_to_the_same_bits(methanol_file: Path, tmp_path: Path) -> None:
+    """Before and after the step from which they count."""
+    settings = SplittingTraining(
+        model=small_hybrid(mollified=True),
+        data=Data(files=(methanol_file,), boxes=3),
+        optimizer=Optimizer(steps=6, warmup=1, restart=0.5),
+        loss=Loss(potential_weight=0.1),
+        force_steps=2,
+        every=1,
+    )
+    whole = train_splitting(settings, tmp_path / "whole")
+    for end in (2, 4):
+        train_splitting(settings, tmp_path / "parts", stop_after=end)
+    parts = train_splitting(settings, tmp_path / "parts")
+    assert all(torch.equal(a, b) for a, b in zip(whole.state_dict().values(), parts.state_dict().values()))
+    logged = [json.loads(line) for line in (tmp_path / "whole" / "log.jsonl").read_text().splitlines()]
+    assert ["loss_potential" in entry for entry in logged] == [False] * 3 + [True] * 3
 
 
 def test_restart_knows_its_bonds(trained: Path, tmp_path: Path) -> None:
