@@ -49,14 +49,18 @@ def restart_step(settings: Optimizer) -> int | None:
     return round(settings.restart * settings.steps) if settings.restart else None
 
 
+def schedule_step(step: int, settings: Optimizer) -> int:
+    """Steps since the schedule, and with it the average of the weights, began, or began anew."""
+    restart = restart_step(settings)
+    return step if restart is None or step < restart else step - restart
+
+
 def learning_rate(step: int, settings: Optimizer) -> float:
     """The learning rate of a step: one schedule, or a second one with a smaller rate after the restart."""
-    restart = restart_step(settings)
-    if restart is None:
-        return settings.learning_rate * schedule(step, settings.steps, settings.warmup)
-    if step < restart:
-        return settings.learning_rate * schedule(step, restart, settings.warmup)
-    return RESTARTED * settings.learning_rate * schedule(step - restart, settings.steps - restart, settings.warmup)
+    restart, own = restart_step(settings), schedule_step(step, settings)
+    if own == step:
+        return settings.learning_rate * schedule(step, restart or settings.steps, settings.warmup)
+    return RESTARTED * settings.learning_rate * schedule(own, settings.steps - step + own, settings.warmup)
 
 
 def schedule(step: int, steps: int, warmup: int) -> float:
@@ -171,7 +175,7 @@ class TrainingRun:
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.settings.gradient_clip)
         if torch.isfinite(norm):
             self.scaler.step(self.adam)
-            self.averaged.update(self.model, self.step)
+            self.averaged.update(self.model, schedule_step(self.step, self.settings))
         self.scaler.update()
         self.step += 1
 

@@ -75,7 +75,7 @@ class Optimizer(Strict):
     warmup: int = Field(200, ge=0, description="steps of linear warm-up")
     restart: Fraction = Field(
         0.0,
-        description="share of the steps after which the schedule begins anew, at a fifth of its rate; 0: never",
+        description="share of the steps after which schedule and average begin anew, at a fifth of the rate; 0: never",
     )
     gradient_clip: Positive = Field(1.0, description="largest norm of the gradient; longer ones are shortened to it")
     averaging: Fraction = Field(
