@@ -24,8 +24,8 @@ from flashmd_rs.evaluation.measures.observables import (
 )
 from flashmd_rs.evaluation.results import RunFigures
 
-# Frames of a run from which structure is taken, at most.
-STRUCTURE_FRAMES = 200
+# Frames of a run from which structure is taken, at most; more of small systems, up to so many atoms in all of them.
+STRUCTURE_FRAMES, STRUCTURE_ATOMS = 200, 200_000
 # Significant digits of curves.
 DIGITS = 5
 
@@ -42,7 +42,8 @@ def motion_figures(frames: list[Atoms], times_ps: F64) -> RunFigures:
 
 def structure_figures(frames: list[Atoms], dihedrals: Sequence[Dihedral] = ()) -> RunFigures:
     """Distributions of pairs and of dihedral angles, by block."""
-    chosen = frames[:: max(1, len(frames) // STRUCTURE_FRAMES)]
+    most = max(STRUCTURE_FRAMES, STRUCTURE_ATOMS // len(frames[0]))
+    chosen = frames[:: -(-len(frames) // most)]
     pairs = {}
     for pair in pairs_of(frames[0]):
         r, blocks = pair_blocks(chosen, pair)
