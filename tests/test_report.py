@@ -194,6 +194,18 @@ def test_fixed_atoms_have_no_temperature_of_their_own(tmp_path):
     assert np.allclose(again.temperature_K["total"], run.temperature_K["total"], atol=1e-4)
 
 
+def test_needs_no_extra(run_folder, shell, tmp_path):
+    """In an installation of the package alone."""
+    extras = dict.fromkeys(("openmm", "h5py", "filelock", "yaml", "MDAnalysis", "chemiscope"))
+    trajectory, page = run_folder[0] / "run.extxyz", tmp_path / "run.html"
+    code = (
+        f"import sys; sys.modules.update({extras}); sys.argv = ['', 'report', {str(trajectory)!r}, '-o', {str(page)!r}]"
+    )
+    result = shell("-c", f"{code}\nfrom flashmd_rs.cli import app\napp()", module=False)
+    assert result.returncode == 0, result.stderr
+    assert "chemiscope is not installed" in page.read_text()
+
+
 def test_violations_are_listed(tmp_path):
     hot = make_crystal(temperature_K=3000.0)
     with pytest.warns(match="replica 0"):

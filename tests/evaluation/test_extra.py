@@ -12,7 +12,7 @@ WITHOUT_OPENMM = "import sys; sys.modules['openmm'] = None; "
 
 
 def test_a_missing_package_is_named_with_the_command_that_installs_it(shell):
-    done = shell("-c", f"{WITHOUT_OPENMM}import flashmd_rs.evaluation", module=False)
+    done = shell("-c", f"{WITHOUT_OPENMM}import flashmd_rs.evaluation.evaluate", module=False)
     assert done.returncode == 1
     assert done.stderr.strip().splitlines()[-1] == (
         "ImportError: reference MD and evaluation need openmm; from a clone of this repository: "

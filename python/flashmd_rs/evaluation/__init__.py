@@ -4,9 +4,6 @@ An integrator is a model under the runtime, velocity Verlet or r-RESPA (:mod:`~f
 goes through one :class:`~flashmd_rs.evaluation.protocol.EvaluationProtocol`;
 :func:`~flashmd_rs.evaluation.evaluate.evaluate` runs them and writes a page. The command is ``flashmd-rs evaluate``.
 
-Needs the extra ``evaluate``; from a clone: ``pip install '.[evaluate]'``.
+Running one needs the extra ``evaluate``; from a clone: ``pip install '.[evaluate]'``. Measures and pictures, which
+reports of runs share, do not.
 """
-
-from flashmd_rs.reference import require_extra
-
-require_extra()
