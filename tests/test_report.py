@@ -4,10 +4,13 @@ import base64
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from html.parser import HTMLParser
 
+import ase.io
 import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
 import flashmd_rs
@@ -194,6 +197,59 @@ def test_fixed_atoms_have_no_temperature_of_their_own(tmp_path):
     assert np.allclose(again.temperature_K["total"], run.temperature_K["total"], atol=1e-4)
 
 
+def test_atoms_that_are_held_have_no_momenta_and_no_motion(tmp_path):
+    crystal = make_crystal()
+    crystal.set_constraint(FixAtoms(range(32)))
+    options = {"steps": 400, "interval": 4, "temperature_K": 60, "seed": 1, "progress": False}
+    found = Page(write_report(rollout(crystal, fixture_model("pair_stride"), **options), tmp_path / "run.html"))
+    rows = [row for row in found.rows if row and row[0] == "Ar"]
+    departure = float(next(row for row in rows if len(row) == 3 and row[2].isdigit())[1])
+    assert departure < 5.0  # half of them at rest would be 25 % and more
+
+
+def test_a_species_that_cannot_move_has_no_verdict(tmp_path):
+    crystal = make_crystal()
+    crystal.symbols[:32] = "Kr"
+    crystal.set_constraint(FixAtoms(range(32)))
+    found = Page(write_report(read_run_of(crystal, tmp_path), tmp_path / "run.html"))
+    assert found.row("Kr")[1] == "cannot move"
+    assert float(found.row("Ar")[1]) > 0.0
+
+
+def read_run_of(atoms, folder):
+    """Ten frames of a structure as they are, as a run that was read back."""
+    frames = []
+    for step in range(10):
+        frame = atoms.copy()
+        frame.info["time_ps"] = 0.1 * step
+        frames.append(frame)
+    ase.io.write(folder / "still.extxyz", frames)
+    return read_run(folder / "still.extxyz")
+
+
+def test_energies_without_momenta(tmp_path):
+    frames = []
+    for step in range(30):
+        frame = make_crystal()
+        frame.set_momenta(None)
+        frame.info["time_ps"] = 0.1 * step
+        frame.calc = SinglePointCalculator(frame, energy=-1.0)
+        frames.append(frame)
+    ase.io.write(tmp_path / "run.extxyz", frames)
+    found = Page(write_report(read_run(tmp_path / "run.extxyz"), tmp_path / "run.html"))
+    assert "Temperatures" not in found.headings
+    assert "Total energy" not in found.headings
+
+
+def test_no_motion_of_frames_that_are_unevenly_spaced(run_folder, tmp_path):
+    run = read_run(run_folder[0] / "run.extxyz")
+    times = run.times_ps.copy()
+    times[200:] += 10 * (times[200:] - times[200])
+    found = Page(write_report(replace(run, times_ps=times), tmp_path / "run.html"))
+    assert "Motion" not in found.headings
+    assert "Structure" in found.headings
+
+
 def test_needs_no_extra(run_folder, shell, tmp_path):
     """In an installation of the package alone."""
     extras = dict.fromkeys(("openmm", "h5py", "filelock", "yaml", "MDAnalysis", "chemiscope"))
@@ -222,9 +278,30 @@ def test_labels_are_shown_and_not_used(tmp_path):
     text = f"# {hostile}\n\n| a | b |\n|---|---|\n| {cell(hostile)} | 1 |\n\n{hostile}\n"
     write_html(text, tmp_path / "page.html", tmp_path)
     found = (tmp_path / "page.html").read_text()
+    page = Page(tmp_path / "page.html")
     assert "<script>" not in found
     assert "<img" not in found
-    assert Page(tmp_path / "page.html").rows[1] == [hostile, "1"]
+    assert page.addresses == []
+    assert page.rows[1] == [hostile, "1"]
+
+
+@pytest.mark.parametrize(
+    "address", ["javascript:alert(1)", "java&#115;cript:alert(1)", "data:text/html,x", " vbscript:x"]
+)
+def test_links_that_are_no_pages_lead_nowhere(tmp_path, address):
+    write_html(f"# a\n\n[x]({address}) [y](other/page.html) [z](https://a.org/b)\n", tmp_path / "page.html", tmp_path)
+    assert Page(tmp_path / "page.html").addresses == ["other/page.html", "https://a.org/b"]
+
+
+def test_title_is_plain(tmp_path):
+    write_html(f"# {cell('pet_v2 & <x>')}: *H2O*\n", tmp_path / "page.html", tmp_path)
+    assert "<title>pet_v2 &amp; &lt;x&gt;: H2O</title>" in (tmp_path / "page.html").read_text()
+
+
+@pytest.mark.parametrize("name", ["my run", "it's (1)", 'a"b', "Wasser–Ø"])
+def test_any_name_has_its_pictures(run_folder, tmp_path, name):
+    found = Page(write_report(run_folder[1], tmp_path / f"{name}.html"))
+    assert len([a for a in found.addresses if a.startswith("data:image/png;base64,")]) == len(PICTURES)
 
 
 class TestErrors:
@@ -270,6 +347,18 @@ class TestCommand:
         assert result.returncode == 0, result.stderr
         assert "again.html" in result.stdout
         assert (tmp_path / "again.html").stat().st_size > 10_000
+
+    def test_of_a_run_that_was_complete_before(self, shell, tmp_path):
+        """A job that is requeued once more than it needs ends well."""
+        make_crystal().write(tmp_path / "start.extxyz")
+        command = ("run", "start.extxyz", "--model", fixture_model("pair_stride"), "--steps", 30, "--resume", "auto")
+        command += ("--checkpoint", "run.ckpt", "--trajectory", "run.extxyz", "--report", "run.html")
+        assert shell(*command).returncode == 0
+        before = (tmp_path / "run.html").read_bytes()
+        for more in ((), ("--json",)):
+            result = shell(*command, *more)
+            assert result.returncode == 0, result.stderr
+        assert (tmp_path / "run.html").read_bytes() == before
 
     def test_bad_name_before_the_run(self, shell, tmp_path):
         make_crystal().write(tmp_path / "start.extxyz")

@@ -180,17 +180,26 @@ def summary_figures(trajectory: Trajectory) -> dict[str, Any]:
     """The summary as plain data: the report, and means of the second half with their standard errors."""
     series: dict[str, F64 | None] = {f"T_{name}_K": values for name, values in trajectory.temperature_K.items()}
     series |= {"density_g_per_cm3": trajectory.density_g_per_cm3, "pressure_bar": trajectory.pressure_bar}
-    means = {name: mean_and_error(second_half(values)) for name, values in series.items() if values is not None}
+    known = {name: values for name, values in series.items() if values is not None and len(values)}
+    means = {name: mean_and_error(second_half(values)) for name, values in known.items()}
     return {
-        "report": {name: _plain(value) for name, value in trajectory.report.items()},
+        "report": _plain(trajectory.report),
         "frames": len(trajectory.times_ps),
-        "means": {name: {"mean": mean, "standard_error": error} for name, (mean, error) in means.items()},
+        "means": {name: _plain({"mean": mean, "standard_error": error}) for name, (mean, error) in means.items()},
     }
 
 
 def _plain(value: Any) -> Any:
-    """An entry of a report as JSON takes it."""
-    return value.as_dict() if hasattr(value, "as_dict") else value
+    """Something as JSON takes it: numbers that are none become null."""
+    if isinstance(value, dict):
+        return {str(name): _plain(entry) for name, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, str | int):
+        return value
+    return _plain(value.as_dict()) if hasattr(value, "as_dict") else str(value)
 
 
 def _metropolis_rows(report: dict[str, Any]) -> list[tuple[str, str]]:

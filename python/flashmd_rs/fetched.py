@@ -61,7 +61,10 @@ def published_names() -> list[str]:
 
 def fetched_names() -> list[str]:
     """Names of the models that are in the cache."""
-    folders = [path.parent.name for path in cache_folder().glob(f"*/{CURRENT}")]
+    try:
+        folders = [path.parent.name for path in cache_folder().glob(f"*/{CURRENT}")]
+    except RuntimeError:  # nobody has a home
+        return []
     return sorted(name for name in folders if fetched_file(name))
 
 
@@ -70,12 +73,12 @@ def fetched_file(name: str) -> Path | None:
     name = name.removesuffix(".onnx")
     if not re.fullmatch(r"\w[\w.@+-]*", name):
         return None
-    home = cache_folder() / name
     try:
+        home = cache_folder() / name
         folder = json.loads((home / CURRENT).read_text())["folder"]
         file = home / Path(folder).name / f"{name}.onnx"
         return file if file.is_file() else None
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError):  # the last where nobody has a home
         return None
 
 

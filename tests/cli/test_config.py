@@ -101,6 +101,24 @@ class TestDryRun:
         megabytes = float(re.search(r"about ([\d.]+) MB of trajectory", said)[1])
         assert megabytes == pytest.approx((tmp_path / "run.extxyz").stat().st_size / 1e6, rel=0.1)
 
+    def test_keeps_the_file_of_violations(self, shell, tmp_path):
+        make_crystal(temperature_K=3000.0).write(tmp_path / "hot.extxyz")
+        (tmp_path / "violations.extxyz").write_text("mine")
+        guard = ("--guard", "collect", "--guard-violations-file", "violations.extxyz")
+        result = shell("run", "hot.extxyz", "--model", fixture_model("watched"), "--steps", 20, *guard, "--dry-run")
+        assert result.returncode == 0, result.stderr
+        assert (tmp_path / "violations.extxyz").read_text() == "mine"
+
+    def test_says_what_is_left(self, shell, start):
+        options = ("--checkpoint", "run.ckpt", "--resume", "auto")
+        shell("run", *start, "--steps", 20, *options)
+        assert "30 strides of 50 are left" in shell("run", *start, "--steps", 50, *options, "--dry-run").stdout
+
+    def test_wants_a_length(self, shell, start):
+        result = shell("run", *start, "--dry-run")
+        assert result.returncode == 1
+        assert "give exactly one of steps" in result.stderr
+
     def test_finds_what_is_wrong(self, shell, start, tmp_path):
         result = shell("run", *start, "--steps", 10, "--trajectory", "none/run.extxyz", "--dry-run")
         assert result.returncode == 1
@@ -118,6 +136,19 @@ def test_json_summary(shell, start):
     assert found["frames"] == 101
     assert set(found["means"]["T_total_K"]) == {"mean", "standard_error"}
     assert "ns/day" in result.stderr
+
+
+def test_log_and_json_are_not_mixed(shell, start):
+    result = shell("run", *start, "--steps", 2, "--json", "--logfile", "-")
+    assert result.returncode == 1
+    assert "both write to standard output" in result.stderr
+
+
+def test_saved_options_do_not_replace_the_structure(shell, start, tmp_path):
+    before = (tmp_path / "start.extxyz").read_bytes()
+    result = shell("run", *start, "--steps", 2, "--save-config", "start.extxyz")
+    assert result.returncode == 1
+    assert (tmp_path / "start.extxyz").read_bytes() == before
 
 
 class TestHelp:

@@ -23,14 +23,21 @@ def dry_run(atoms: ase.Atoms, model: Model, options: dict[str, Any]) -> None:
     from flashmd_rs._engine.progress import ns_per_day
     from flashmd_rs._engine.settings import count_steps
     from flashmd_rs.describe import table
-    from flashmd_rs.options import Output
+    from flashmd_rs.errors import InputError
+    from flashmd_rs.options import Guard, Output
     from flashmd_rs.simulation import Simulation
 
-    assert model.stride_fs is not None
     with Simulation(atoms, model, **options) as planned:
-        interval = planned.report["interval"]
-    steps = count_steps(options["steps"], options["time_ps"], model.stride_fs)
-    without_files = {"trajectory": Output(None), "checkpoint": None, "logfile": None, "interval": None, "resume": False}
+        interval, done = planned.report["interval"], planned.nsteps
+    assert model.stride_fs is not None
+    total = count_steps(options["steps"], options["time_ps"], model.stride_fs)
+    if total is None:
+        raise InputError("give exactly one of steps (strides) and time_ps (ps)")
+    steps = max(0, total - done)
+    without_files: dict[str, Any] = dict.fromkeys(("checkpoint", "logfile", "interval"))
+    without_files |= {"trajectory": Output(None), "resume": False}
+    if isinstance(options["guard"], Guard) and options["guard"].violations_file is not None:
+        without_files["guard"] = "warn"
     with Simulation(atoms, model, **(options | without_files)) as trial:
         trial.step(1)
         before = time.monotonic()
@@ -41,13 +48,12 @@ def dry_run(atoms: ase.Atoms, model: Model, options: dict[str, Any]) -> None:
     rows = [("model", f"{model.name}, stride {model.stride_fs:g} fs, on {model.device}")]
     rows.append(("system", f"{len(end)} atoms, {end.get_chemical_formula()}"))
     speed = f"{ns_per_day(_STRIDES * stride_ps, _STRIDES * seconds):.3g} ns/day"
-    if steps is None:
-        rows.append(("would run", f"until it is stopped, at {speed}"))
-    else:
-        rows.append(("would run", f"{steps} strides, {steps * stride_ps:g} ps, at {speed}"))
-        rows.append(("time", f"about {_duration(steps * seconds)}"))
-        rows.append(("frames", f"{1 + -(-steps // interval)}, every {interval} strides"))
-        rows.append(("disk", _disk(options, end, 1 + -(-steps // interval))))
+    left = f" of {total} are left" if done else ""
+    frames = 1 + -(-steps // interval)
+    rows.append(("would run", f"{steps} strides{left}, {steps * stride_ps:g} ps, at {speed}"))
+    rows.append(("time", f"about {_duration(steps * seconds)}"))
+    rows.append(("frames", f"{frames}, every {interval} strides"))
+    rows.append(("disk", _disk(options, end, frames)))
     typer.echo(table(rows))
 
 

@@ -169,17 +169,24 @@ def run(
     from flashmd_rs.describe import summary_figures
     from flashmd_rs.errors import InputError
     from flashmd_rs.model import Model
-    from flashmd_rs.report import write_report
-    from flashmd_rs.report.write import check_page
     from flashmd_rs.rollout import rollout
     from flashmd_rs.structure_files import read_structure, structure_path
 
     atoms = read_structure(structure, format=format, index=index, units=units, topology=topology)
     read = [path for name in (structure, topology) if name is not None and (path := structure_path(name)) is not None]
+    if json_summary and logfile == "-":
+        raise InputError("got --json and --logfile -, which both write to standard output: give the log a file")
     if report is not None:
+        from flashmd_rs.report.write import check_page
+
         check_page(report)
-    violations = options["guard_violations_file"]
-    for what, file in (("trajectory", trajectory), ("log", logfile), ("file of violations", violations)):
+    outputs = {
+        "trajectory": trajectory,
+        "log": logfile,
+        "file of violations": options["guard_violations_file"],
+        "file of options": save_config,
+    }
+    for what, file in outputs.items():
         output = Path("-" if file is None else file)
         if output.exists() and any(output.samefile(path) for path in read):
             raise InputError(f"the {what} would replace the structure it starts from: {output}")
@@ -230,9 +237,13 @@ def run(
         return
     with says_how_to_go_on(checkpoint):
         result = rollout(atoms, opened, progress=progress, wall_time_s=seconds_left(wall_time), **arguments)
-    if report is not None:
-        write_report(result, report, command=shlex.join(["flashmd-rs", *sys.argv[1:]]))
     if json_summary:
-        typer.echo(json.dumps(summary_figures(result), indent=1))
+        typer.echo(json.dumps(summary_figures(result), indent=1, allow_nan=False))
     kept = f"{len(result)} frames in {trajectory}" if trajectory else "not kept (give --trajectory FILE)"
     tell_end([result], checkpoint, err=logfile == "-" or json_summary, kept=f"trajectory  {kept}")
+    # A run that its wall time ended is not here any more, and one that was complete before has no frames.
+    if report is not None and len(result):
+        from flashmd_rs.report import write_report
+
+        write_report(result, report, command=shlex.join(["flashmd-rs", *sys.argv[1:]]))
+        typer.echo(f"report      {report}", err=logfile == "-" or json_summary)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from flashmd_rs._structure import F64
+from flashmd_rs._structure import F64, constraints
 
 if TYPE_CHECKING:
     import ase
@@ -44,9 +44,30 @@ class Sample:
         sampled = [frames[index] for index in chosen]
         return cls(sampled, times_ps[chosen], sampled[0].get_chemical_formula())
 
-    def second_half(self) -> list[ase.Atoms]:
-        """The frames that are averaged."""
-        return self.frames[len(self.frames) // 2 :]
+    def second_half(self, moving: bool = False) -> list[ase.Atoms]:
+        """The frames that are averaged; with ``moving`` less the atoms that are held."""
+        late = self.frames[len(self.frames) // 2 :]
+        return self.moving(late) if moving else late
+
+    @staticmethod
+    def moving(frames: list[ase.Atoms]) -> list[ase.Atoms]:
+        """Frames less the atoms that are held."""
+        fixed = constraints(frames[0]).fixed
+        if fixed is None or not fixed.any():
+            return frames
+        return [without_constraints(frame)[~fixed] for frame in frames]
+
+    @property
+    def is_even(self) -> bool:
+        """True if the frames are as far apart everywhere, as they are not where a run went on with another interval."""
+        return bool(np.allclose(np.diff(self.times_ps), self.times_ps[1] - self.times_ps[0]))
+
+
+def without_constraints(frame: ase.Atoms) -> ase.Atoms:
+    """A copy whose momenta are all there to be read."""
+    copy: ase.Atoms = frame.copy()
+    copy.set_constraint()
+    return copy
 
 
 def _even(times_ps: F64, every: int) -> list[int]:

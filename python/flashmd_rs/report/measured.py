@@ -37,7 +37,9 @@ def temperatures(run: Trajectory) -> str | None:
     for name, values in run.temperature_K.items():
         found = of_series(second_half(values))
         cells = ["all atoms" if name == "total" else name, f"{found.mean:.1f}", half_width(found, 1)]
-        if target is not None:
+        if found.mean == 0.0:  # nothing of it can move
+            cells = [cells[0], "cannot move", *[""] * (len(columns) - 2)]
+        elif target is not None:
             cells += [f"{found.mean - target:+.1f}", _verdict(found, target)]
         lines.append(row(*cells))
     return SECTION.format("Temperatures", "\n".join(lines))
@@ -58,7 +60,7 @@ def energies(run: Trajectory) -> str | None:
     """Slope of the energy that should stay, and by how much it fluctuates."""
     bath = run.report.get("thermostat") is not None
     values = run.conserved_energy if bath else run.total_energy
-    if values is None or len(values) < 2:
+    if values is None or len(values) < 2 or not np.isfinite(values).all():
         return None
     trace = {"times_ps": run.times_ps.tolist(), "energy_eV": values.tolist()}
     found = slope({"trace": trace, "stable_ps": float(run.times_ps[-1])})
@@ -97,7 +99,7 @@ def time_pictures(run: Trajectory, page: Path) -> str | None:
 
 def momenta(run: Trajectory, sample: Sample, page: Path) -> str | None:
     """Distribution of momenta by species against Maxwell–Boltzmann's."""
-    frames = sample.second_half()
+    frames = sample.second_half(moving=True)
     if not all(frame.has("momenta") for frame in frames):
         return None
     found = {symbol: np.array(values) for symbol, values in sample_momenta(frames).items()}
@@ -135,10 +137,10 @@ def structure(sample: Sample, page: Path) -> str | None:
 
 
 def motion(sample: Sample, page: Path) -> str | None:
-    """Mean-square displacements and diffusion coefficients by species."""
-    if len(sample.frames) < FEWEST_FRAMES:
+    """Mean-square displacements and diffusion coefficients by species; None where frames are not evenly spaced."""
+    if len(sample.frames) < FEWEST_FRAMES or not sample.is_even:
         return None
-    found = {"name": "run", **motion_figures(sample.frames, sample.times_ps)}
+    found = {"name": "run", **motion_figures(sample.moving(sample.frames), sample.times_ps)}
     lines = header("", "diffusion coefficient, 10⁻⁵ cm²/s", "95 %")
     for symbol, coefficient in found["diffusion"].items():
         known = coefficient is not None
@@ -185,7 +187,6 @@ def _picture(page: Path, name: str, words: str, draw: Callable[[Path], Any]) -> 
     """Draw a picture beside the page, in colours that the colour-blind tell apart, and name it."""
     from matplotlib import style
 
-    path = page.with_name(f"{page.stem}-{name}.png")
     with style.context("tableau-colorblind10"):
-        draw(path)
-    return f"![{words}]({path.name})"
+        draw(page.with_name(f"{page.stem}-{name}.png"))
+    return f"![{words}]({name}.png)"

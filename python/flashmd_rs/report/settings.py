@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, Any
 
 from flashmd_rs.describe import flatten, run_header
@@ -37,15 +38,17 @@ def run_section(run: Trajectory, command: str | None) -> str:
 
 def model_section(run: Trajectory) -> str | None:
     """What the model says of itself; None where its file is gone or another one."""
-    from flashmd_rs.model import Model, read_metadata
+    from flashmd_rs.model import find_model, read_metadata, read_model
 
     file, sha256 = run.report.get("model_file"), run.report.get("sha256")
     if file is None:
         return None
     try:
-        if Model(file, device="cpu").sha256 != sha256:
+        path = find_model(file)
+        # Nothing of a file that a checkpoint names is run.
+        if hashlib.sha256(read_model(path)).hexdigest() != sha256:
             return None
-        metadata = read_metadata(file)
+        metadata = read_metadata(path)
     except (FlashMDError, OSError):
         return None
     return "\n".join(["## Model", "", *two_columns(flatten(metadata))])

@@ -58,7 +58,7 @@ def write_report(run: Trajectory, path: str | os.PathLike[str], *, command: str 
     ]
     title = f"# {cell(run.report.get('model', 'Run'))}: {sample.formula}, {run.times_ps[-1]:g} ps"
     text = "\n\n".join([title, *(section for section in sections if section)])
-    write_html(text, target, target.parent, view)
+    write_html(text, target, target.parent, view, prefix=f"{target.stem}-")
     return target
 
 

@@ -8,10 +8,11 @@ from typing import Annotated
 import typer
 
 from flashmd_rs.errors import InputError, ModelError
+from flashmd_rs.model import find_model
 
 
 def domain(
-    model: Annotated[Path, typer.Argument(help="Model file that states no domain.")],
+    model: Annotated[str, typer.Argument(help="Model that states no domain: file, bundled or fetched name.")],
     frames: Annotated[list[Path], typer.Argument(help="Structure files that ASE reads, all frames of each.")],
     output: Annotated[Path, typer.Option("--output", "-o", help="Model file to write.")],
 ) -> None:
@@ -23,7 +24,7 @@ def domain(
     from flashmd_train.model_files.contract import merged, read_model, write_model
 
     try:
-        graph, metadata = read_model(model)
+        graph, metadata = read_model(find_model(model))
     except ValueError as error:
         raise ModelError(str(error)) from None
     if metadata.get("domain"):

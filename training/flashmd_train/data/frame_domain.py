@@ -10,6 +10,7 @@ import numpy as np
 from ase.data import atomic_numbers
 from ase.units import _amu
 
+from flashmd_rs._structure import constraints
 from flashmd_rs.neighbors import neighbor_list
 from flashmd_rs.temperature import temperatures
 
@@ -49,7 +50,8 @@ def frame_domain(frames: Sequence[ase.Atoms], species: Sequence[str], cutoff_A: 
         if atoms.has("momenta"):
             momenta = atoms.get_momenta()
             momentum = max(momentum, float(np.abs(momenta / np.sqrt(masses)[:, None]).max()))
-            found.append(temperatures(momenta, masses, np.array(atoms.get_chemical_symbols()))["total"])
+            symbols, fixed = np.array(atoms.get_chemical_symbols()), constraints(atoms).fixed
+            found.append(temperatures(momenta, masses, symbols, fixed)["total"])
     limits: dict[str, Any] = dict(
         smallest_pair_distance_A=closest, largest_neighbor_count=int(most), smallest_neighbor_count=int(fewest)
     )

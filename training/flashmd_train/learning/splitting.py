@@ -38,6 +38,8 @@ def train_splitting(settings: SplittingTraining, folder: Path, stop_after: int |
     Raises:
         ValueError: data, model and folder do not go together.
     """
+    if settings.loss.potential_weight and settings.data.position_noise_A:
+        raise ValueError("loss.potential_weight is for frames as they are: set data.position_noise_A to 0")
 
     def pretrain(model: Splitting, data: Dataset, index: np.ndarray) -> None:
         fit_forces(model, data, index, settings)
