@@ -13,6 +13,7 @@ PROMISES = {
     "own_energy": (["calls of the calculator", "total energy held to", "momenta scaled by"], []),
     "long_run": (["frames in long_run.extxyz", "strides this time"], ["long_run.extxyz", "long_run.ckpt"]),
     "own_loop": (["ps  T", "gone on to"], ["own_loop.ckpt"]),
+    "metadynamics": (["C7eq", "C5", "C7ax", "kT"], ["metadynamics.txt"]),
     "structure": (["first peak of g_OO", "frames"], ["g_OO.txt"]),
 }
 
