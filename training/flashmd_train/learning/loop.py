@@ -146,7 +146,7 @@ def fit_strides(
     """Take steps to the end of the run, validating and saving every ``settings.every`` steps."""
     run, device, wrapped = ready.run, ready.device, wrap_ddp(objective)
     terms: dict[str, list[float]] = {}
-    weighs_potential, restart = bool(settings.loss.potential_weight), restart_step(settings.optimizer)
+    weighs_potential, restart = objective.counts_potential, restart_step(settings.optimizer)
     while ready.goes_on:
         # Large steps shift energies by many kT.
         objective.counts_potential = weighs_potential and run.step >= (restart or 0)
