@@ -179,8 +179,12 @@ def write_settings(
     seed: int,
     edges: int | None = None,
     start: Path | None = None,
+    potentials: bool = True,
 ) -> None:
-    """Write the settings of a training; only that of a splitting has steps on forces before its own."""
+    """Write the settings of a training; only that of a splitting has steps on forces before its own.
+
+    A hybrid of molecules learns potential energies in its second half, unless ``potentials`` is False.
+    """
     settings: dict[str, Any] = {
         "model": model,
         "data": {
@@ -193,7 +197,7 @@ def write_settings(
     }
     if training.kind == "splitting":
         settings["force_steps"] = force_steps
-        if "bonded" in model:
+        if potentials and "bonded" in model:
             settings["loss"] = {"potential_weight": POTENTIAL_WEIGHT}
             settings["optimizer"]["restart"] = RESTART
     if start is not None:
@@ -213,7 +217,8 @@ def trial(
     training = Training(kind, folder / f"{kind}.yaml", folder / kind)
     folder.mkdir(parents=True, exist_ok=True)
     if not training.settings.exists():
-        write_settings(training, model, files, steps=TRIAL_STEPS, force_steps=TRIAL_FORCE_STEPS, seed=0, edges=edges)
+        steps = dict(steps=TRIAL_STEPS, force_steps=TRIAL_FORCE_STEPS)
+        write_settings(training, model, files, **steps, seed=0, edges=edges, potentials=False)
     settings, train = KINDS[kind]
     if not training.is_done:
         with open(_log(training), "a") as log, redirect_stdout(log):
